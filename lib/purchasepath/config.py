@@ -1,0 +1,233 @@
+"""Every knob, with its default, its check and its meaning.
+
+`load_config(files, overrides)` merges the defaults below, YAML files (later wins) and
+`section.key=value` overrides. Unknown keys and bad values are collected and reported together.
+Durations carry their unit in the name. Paths are relative to the working directory.
+Secrets never live here: the pseudonym key is read from the environment or a file (see `Ingest`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from purchasepath.errors import ConfigError, nearest
+
+
+class Section(BaseModel):
+    """A frozen group of knobs; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Paths(Section):
+    raw: str = Field("var/raw", description="raw event files: a file, a directory, a glob, or several joined by ','")
+    warehouse: str = Field("var/warehouse", description="directory of the warehouse's tables")
+    dataset: str = Field("var/dataset", description="directory of EXAMPLES, VOCABULARY and the manifest")
+    models: str = Field("var/models", description="directory of bundles and checkpoints")
+    report: str = Field("var/report/report.html", description="the HTML report")
+    runs: str = Field("var/runs", description="one JSON manifest per finished job")
+
+
+class Warehouse(Section):
+    catalog: Literal["embedded", "hive"] = Field(
+        "embedded", description="`embedded`: snapshots on a local or shared directory; `hive`: a Hive metastore"
+    )
+    database: str = Field("purchasepath", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="database of the tables")
+    keep_snapshots: int = Field(3, ge=1, description="newest snapshots kept for readers that hold no lock")
+
+
+class Spark(Section):
+    shuffle_partitions: int = Field(0, ge=0, description="0: twice the cores Spark reports (at least 2)")
+    driver_memory: str = Field("2g", pattern=r"^\d+[mgMG]$", description="heap of a driver that we start ourselves")
+    conf: dict[str, str] = Field(default_factory=dict, description="any further Spark setting, as `key: value`")
+
+
+class Simulate(Section):
+    users: int = Field(20_000, ge=1, description="visitors of the generated shop")
+    days: int = Field(42, ge=1, description="days of history")
+    start: str = Field("2024-01-01", pattern=r"^\d{4}-\d{2}-\d{2}$", description="first day (UTC)")
+    items: int = Field(800, ge=10, description="size of the catalogue")
+    seed: int = Field(7, description="same seed, same shop, on any number of partitions")
+    bot_share: float = Field(0.01, ge=0, lt=1, description="share of visitors that are bots")
+    login_share: float = Field(0.3, ge=0, le=1, description="share of visitors that log in at some time")
+    late_share: float = Field(0.01, ge=0, lt=1, description="share of events that arrive hours or days late")
+    duplicate_share: float = Field(0.01, ge=0, lt=1, description="share of events that are delivered twice")
+    malformed_share: float = Field(0.001, ge=0, lt=1, description="share of lines that are broken")
+    predictable: float = Field(0.85, ge=0, le=1, description="0: items are picked at random; 1: by taste and path alone")
+
+
+class Ingest(Section):
+    source: str = Field("simulated", description="name of a mapping in conf/sources, or a path to one")
+    max_rejected_share: float = Field(0.02, ge=0, le=1, description="a larger share of rejected rows fails the job")
+    pseudonym_key_env: str = Field("PURCHASEPATH_KEY", description="environment variable that holds the key")
+    pseudonym_key_file: str = Field("var/pseudonym.key", description="key file used when the variable is not set; "
+                                    "made with fresh randomness and mode 600 on first use")
+
+
+class Sessions(Section):
+    gap_minutes: float = Field(30, gt=0, description="a longer pause between two events opens a new session")
+    max_hours: float = Field(12, gt=0, description="longest session")
+    max_events: int = Field(2500, ge=1, description="largest session")
+    cut_on_campaign: bool = Field(False, description="a new campaign opens a new session")
+    cut_at_midnight: bool = Field(False, description="local midnight opens a new session")
+    timezone: str = Field("UTC", description="zone of `cut_at_midnight`")
+    bot_events_per_window: int = Field(100, ge=2, description="this many events ...")
+    bot_window_seconds: float = Field(100, gt=0, description="... within this time flag a session as a bot's")
+    bot_max_events: int = Field(1000, ge=2, description="sessions of at least this many events are flagged")
+
+
+class Features(Section):
+    every_hours: float = Field(168, gt=0, description="distance of the as-of times, counted back from the data's end")
+
+
+class Dataset(Section):
+    min_item_count: int = Field(3, ge=1, description="rarer items share the OOV id")
+    max_items: int = Field(1_000_000, ge=1, description="largest item vocabulary")
+    max_length: int = Field(64, ge=2, description="events per example; longer histories become several examples")
+    horizon_hours: float = Field(168, gt=0, description="the purchase head predicts a purchase within this time")
+    valid_hours: float = Field(168, gt=0, description="validation span, just before the test span")
+    test_hours: float = Field(168, gt=0, description="test span at the end of the data")
+    rows_per_group: int = Field(256, ge=1, description="rows of every Parquet row group of EXAMPLES")
+    seed: int = Field(11, description="shuffles users over row groups")
+
+
+class Model(Section):
+    width: int = Field(64, ge=8, description="size of the vectors (D)")
+    layers: int = Field(2, ge=1, description="transformer blocks")
+    heads: int = Field(2, ge=1, description="attention heads; divides `width`")
+    feed_forward: float = Field(2.0, gt=0, description="inner width of a block's SwiGLU, as a multiple of `width`")
+    dropout: float = Field(0.1, ge=0, lt=1, description="on embeddings and residual branches")
+
+
+class Training(Section):
+    ranks: int = Field(2, ge=1, description="training processes; 1 runs in the driver itself")
+    backend: Literal["horovod", "solo"] = Field("horovod", description="`solo` needs ranks=1")
+    epochs: int = Field(6, ge=1, description="most passes over the training examples")
+    patience: int = Field(2, ge=1, description="stop after this many epochs without a better validation loss")
+    batch_size: int = Field(128, ge=1, description="examples per step over all ranks together")
+    lanes: int = Field(8, ge=1, description="parts a batch is cut into; batches are the same for any ranks <= lanes")
+    learning_rate: float = Field(0.001, gt=0, description="peak rate for a batch of 128; scaled with the batch")
+    warmup_steps: int = Field(50, ge=0, description="linear warm-up")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW")
+    clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
+    purchase_weight: float = Field(0.5, ge=0, description="weight of the purchase loss beside the next-item loss")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="`auto`: bf16 on a GPU, fp32 elsewhere")
+    seed: int = Field(13, description="weights, dropout and the order of batches")
+    resume: bool = Field(True, description="go on from the checkpoint of an unfinished run with the same config and data")
+    timeout_minutes: float = Field(30, gt=0, description="longest wait for all ranks to start")
+
+
+class Tracking(Section):
+    uri: str = Field("sqlite:///var/mlflow.db", description="MLflow tracking store")
+    artifacts: str = Field("var/mlartifacts", description="artifact directory of new experiments in a local store")
+    experiment: str = Field("purchasepath", description="experiment of the runs")
+    registered_model: str = Field("purchasepath", description="name under which bundles are registered")
+
+
+class Evaluate(Section):
+    ks: tuple[int, ...] = Field((5, 10, 20), min_length=1, description="cut-offs of Recall, NDCG, MRR and coverage")
+    threshold: float = Field(0.5, gt=0, lt=1, description="purchase probability from which we say `will buy`")
+
+
+class Score(Section):
+    bundle: str = Field("latest", description="`latest`, a bundle directory, or models:/<name>/<version or @alias>")
+    top_k: int = Field(10, ge=1, description="recommendations per user")
+    exclude: Literal["none", "purchased", "seen"] = Field("none", description="items never recommended to a user")
+    batch_rows: int = Field(1024, ge=1, description="users scored at once")
+    item_block: int = Field(65_536, ge=1, description="items scored at once")
+
+
+class Analyze(Section):
+    funnel: tuple[str, ...] = Field(("view", "cart", "checkout", "purchase"), min_length=2,
+                                    description="steps of the funnel, in order")
+    price_bands: int = Field(4, ge=1, description="price bands (quantiles of item prices)")
+    top_paths: int = Field(20, ge=1, description="most common paths shown")
+    path_length: int = Field(8, ge=2, description="steps of a path that are told apart; the middle of longer ones is cut")
+
+
+class Config(Section):
+    """The whole configuration, one attribute per section."""
+
+    paths: Paths = Field(default_factory=Paths)
+    warehouse: Warehouse = Field(default_factory=Warehouse)
+    spark: Spark = Field(default_factory=Spark)
+    simulate: Simulate = Field(default_factory=Simulate)
+    ingest: Ingest = Field(default_factory=Ingest)
+    sessions: Sessions = Field(default_factory=Sessions)
+    features: Features = Field(default_factory=Features)
+    dataset: Dataset = Field(default_factory=Dataset)
+    model: Model = Field(default_factory=Model)
+    training: Training = Field(default_factory=Training)
+    tracking: Tracking = Field(default_factory=Tracking)
+    evaluate: Evaluate = Field(default_factory=Evaluate)
+    score: Score = Field(default_factory=Score)
+    analyze: Analyze = Field(default_factory=Analyze)
+
+
+def load_config(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Config:
+    """The defaults, then each YAML file, then each `section.key=value`; later wins.
+
+    Raises ConfigError with every fault found.
+    """
+    merged: dict[str, Any] = {}
+    for file in files:
+        _merge(merged, _read_yaml(Path(file)))
+    for override in overrides:
+        _merge(merged, _parse_override(override))
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as invalid:
+        raise ConfigError(_explain(fault) for fault in invalid.errors()) from None
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except OSError as failure:
+        raise ConfigError([f"{file} cannot be read ({failure.strerror}); give --config an existing file"]) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as failure:
+        raise ConfigError([f"{file} is not YAML: {failure}"]) from None
+    if not isinstance(content, dict):
+        raise ConfigError([f"{file} holds a {type(content).__name__}; expected `section:` with `key: value` below"])
+    return content
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    path, equals, value = override.partition("=")
+    section, dot, key = path.strip().partition(".")
+    if not (equals and dot and key):
+        raise ConfigError([f"--set {override}: expected section.key=value, for example sessions.gap_minutes=20"])
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        parsed = value
+    # `--set spark.conf.spark.sql.x=1`: the rest of the path is one key of that mapping
+    outer, inner_dot, inner = key.partition(".")
+    return {section: {outer: {inner: str(value)} if inner_dot else parsed}}
+
+
+def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _explain(fault: Any) -> str:
+    path = [str(part) for part in fault["loc"]]
+    name = ".".join(path)
+    if fault["type"] == "extra_forbidden":
+        known = Config.model_fields if len(path) == 1 else _fields_of(path[0])
+        return f"unknown key `{name}`{nearest(path[-1], known)}"
+    return f"{name}: {fault['msg']} (found {fault['input']!r})"
+
+
+def _fields_of(section: str) -> Iterable[str]:
+    annotation = Config.model_fields[section].annotation
+    return annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, BaseModel) else ()

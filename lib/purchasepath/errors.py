@@ -1,0 +1,77 @@
+"""Every error a user can fix: what was expected, what was found, what to do next.
+
+A `UserError` ends a job with exit code 2 and its message, without a traceback. Anything else that
+escapes a job is a defect of ours and keeps its traceback (exit code 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Something the user can put right; the message says how."""
+
+
+class ConfigError(UserError):
+    """A configuration file or a `--set` that does not fit; lists every fault at once."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("the configuration does not fit:\n" + "\n".join(f"  - {f}" for f in self.faults))
+
+
+class InputError(UserError):
+    """Raw input that cannot be read as the source mapping says."""
+
+
+class TableMissingError(UserError):
+    """A table that an earlier stage should have written is not there."""
+
+    def __init__(self, table: str, stage: str) -> None:
+        super().__init__(
+            f"table {table} was expected in the warehouse and is not there; "
+            f"write it first: ./spark-submit.sh {stage}"
+        )
+
+
+class TableMismatchError(UserError):
+    """A frame or stored table whose columns differ from the catalog; lists every difference."""
+
+    def __init__(self, table: str, differences: Iterable[str]) -> None:
+        self.differences = list(differences)
+        super().__init__(
+            f"table {table} does not match its declaration in tables/catalog.py:\n"
+            + "\n".join(f"  - {d}" for d in self.differences)
+        )
+
+
+class TooManyRejectedError(UserError):
+    """More rejected raw rows than `ingest.max_rejected_share` allows."""
+
+
+class TooFewRowGroupsError(UserError):
+    """Fewer row groups than ranks: some rank would have nothing to read."""
+
+    def __init__(self, found: int, ranks: int) -> None:
+        super().__init__(
+            f"the dataset has {found} row groups for {ranks} ranks and every rank needs at least one; "
+            f"write it again with a smaller dataset.rows_per_group, or train with "
+            f"--set training.ranks={max(found, 1)}"
+        )
+
+
+class BundleMismatchError(UserError):
+    """A bundle that was trained on other features, another vocabulary or another code contract."""
+
+
+class PublishError(UserError):
+    """Staged rows failed their audit, or another job published the same partition first."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """' (did you mean `x`?)' for the closest known word, or the list of all known words."""
+    choices = sorted(known)
+    close = get_close_matches(word, choices, n=1, cutoff=0.5)
+    return f" (did you mean `{close[0]}`?)" if close else f" (known: {', '.join(choices)})"

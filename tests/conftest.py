@@ -1,0 +1,39 @@
+"""Fixtures shared by all tests: one local Spark session, and the real data where it is at hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # jobs/ are scripts, not an installed package
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """One Spark session for all tests: local[2], UTC, few partitions."""
+    from purchasepath.config import load_config
+    from purchasepath.storage.session import build_session
+
+    scratch = tmp_path_factory.mktemp("spark")
+    config = load_config([], [f"paths.warehouse={scratch / 'warehouse'}", "spark.shuffle_partitions=4",
+                              "spark.conf.spark.ui.enabled=false", "spark.driver_memory=1g"])
+    session = build_session("tests", config, master="local[2]")
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Directory of real data sets beside the checkout; tests that need it skip where it is absent."""
+    directory = Path(os.environ.get("PURCHASEPATH_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not directory.is_dir():
+        pytest.skip(f"no real data at {directory}")
+    return directory
