@@ -1,0 +1,50 @@
+"""Heads: what is read off the hidden vectors.
+
+Legend: N rows to score, D width, I items (special ids included), P as-of points, F user features, K inner width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+NUM_SPECIAL_ITEMS = 3
+"""Ids 0 (padding), 1 (no item) and 2 (unknown item) are inputs only; they are never recommended."""
+
+
+class NextItemHead(nn.Module):
+    """A score for every item: its embedding (shared with the encoder's input) times the hidden vector, plus a bias."""
+
+    def __init__(self, num_items: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(num_items))
+
+    def forward(self, hidden_ND: Tensor, item_ID: Tensor, start: int = 0) -> Tensor:
+        """Scores of the items `start … start + len(item_ID) - 1`; special ids score -inf."""
+        bias_I = self.bias[start : start + item_ID.shape[0]]
+        scores_NI = functional.linear(hidden_ND, item_ID, bias_I)
+        num_special = max(0, min(NUM_SPECIAL_ITEMS - start, item_ID.shape[0]))
+        if num_special:
+            special_I = torch.arange(item_ID.shape[0], device=scores_NI.device) < num_special
+            scores_NI = scores_NI.masked_fill(special_I, float("-inf"))
+        return scores_NI
+
+
+class PurchaseHead(nn.Module):
+    """Logit of a purchase within the horizon, from the hidden vector, the idle time and the user's features.
+
+    A linear term on idle time and features plus an MLP on everything: with the MLP at zero, where it starts,
+    the head is a logistic regression on the features.
+    """
+
+    def __init__(self, width: int, num_features: int, dropout: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1 + num_features, 1)
+        self.mlp = nn.Sequential(
+            nn.Linear(width + 1 + num_features, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, 1)
+        )
+
+    def forward(self, hidden_PD: Tensor, idle_P: Tensor, features_PF: Tensor) -> Tensor:
+        known_PF = torch.cat((idle_P.unsqueeze(1) / 8.0, features_PF), dim=1)
+        return (self.linear(known_PF) + self.mlp(torch.cat((hidden_PD, known_PF), dim=1))).squeeze(1)
