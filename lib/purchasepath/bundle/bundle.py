@@ -228,7 +228,8 @@ def _read_description(directory: Path) -> dict[str, Any]:
 
 def _check_parts(directory: Path, description: dict[str, Any]) -> None:
     expected = {"name", "version", "model", "dataset", "metrics", "files"}
-    missing = sorted(expected - description.keys()) + sorted({WEIGHTS, VOCABULARY} - description.get("files", {}).keys())
+    missing = sorted(expected - description.keys())
+    missing += sorted({WEIGHTS, VOCABULARY} - description.get("files", {}).keys())
     if missing:
         raise BundleMismatchError(f"bundle {directory}: {DESCRIPTION} lacks {', '.join(missing)}; copy it again")
     readers: tuple[tuple[str, Callable[[], object]], ...] = (

@@ -32,7 +32,7 @@ class EventEmbedding(nn.Module):
     def __init__(self, config: Model, *, num_items: int, num_types: int, max_length: int) -> None:
         super().__init__()
         self.item = nn.Embedding(num_items, config.width)
-        self.type = nn.Embedding(num_types, config.width)
+        self.event_type = nn.Embedding(num_types, config.width)
         self.position = nn.Embedding(max_length, config.width)
         self.numbers = nn.Sequential(
             nn.Linear(_NUMBER_FEATURES, _NUMBER_INNER), nn.SiLU(), nn.Linear(_NUMBER_INNER, config.width)
@@ -43,7 +43,7 @@ class EventEmbedding(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         length = batch.item_BL.shape[1]
         numbers_BL2 = torch.stack((batch.gap_BL / _LOG_SECONDS_SCALE, batch.price_BL), dim=-1)
-        x_BLD = self.item(batch.item_BL) + self.type(batch.type_BL) + self.numbers(numbers_BL2)
+        x_BLD = self.item(batch.item_BL) + self.event_type(batch.type_BL) + self.numbers(numbers_BL2)
         return self.dropout(self.norm(x_BLD + self.position.weight[:length]))
 
 
