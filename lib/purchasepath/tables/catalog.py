@@ -6,6 +6,7 @@ Prices and revenue are in the shop's own currency.
 
 from __future__ import annotations
 
+from purchasepath.tables.features import FEATURE_TABLES
 from purchasepath.tables.types import Column as C
 from purchasepath.tables.types import Table
 
@@ -115,6 +116,7 @@ SESSIONS = Table(
         C("prices", "array<double>", "price of each event; elements may be null"),
         C("quantities", "array<int>", "pieces of each event"),
         C("promotions", "array<boolean>", "promotion flag of each event"),
+        C("channels", "array<string>", "channel of each event; elements may be null"),
         C("offsets_us", "array<bigint>", "microseconds from started_at to each event"),
         C("arrival_lags_us", "array<bigint>", "microseconds from each event to its arrival in the log"),
         C("session_date", "date", "day (UTC) of started_at"),
@@ -305,3 +307,6 @@ CORE_TABLES: tuple[Table, ...] = (
     EVENTS, REJECTED_EVENTS, INGEST_BOOKS, USER_KEYS, SESSIONS, TRAINING_CURVES, METRICS, CALIBRATION,
     SCORES, RECOMMENDATIONS, FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS,
 )
+
+TABLES: tuple[Table, ...] = CORE_TABLES + FEATURE_TABLES
+"""Every table of the warehouse. (EXAMPLES and VOCABULARY live in the dataset directory instead.)"""

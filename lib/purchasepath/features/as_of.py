@@ -1,0 +1,69 @@
+"""The as-of times, and which events are known at which of them.
+
+An event is known at time t when it happened before t and had arrived by t:
+
+    event_ts < t  and  arrived_at <= t
+
+The times lie on a grid that is counted back from the data's end, so the end itself (the time of scoring) is one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pyspark.sql.functions as F
+from pyspark.sql import Column
+
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_us(at: datetime) -> int:
+    """Microseconds since the epoch; a time without a zone is UTC."""
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // timedelta(microseconds=1)
+
+
+def as_of_times(min_ts: datetime, max_ts: datetime, every_hours: float) -> list[datetime]:
+    """As-of times (UTC), ascending: `end - k * every_hours` as long as they lie after `min_ts`.
+
+    `end` is the first multiple of `every_hours` after `max_ts`, counted from the epoch; with steps of a day
+    and more it is the first midnight after `max_ts`.
+    """
+    step_us = round(every_hours * HOUR_US)
+    unit_us = min(step_us, DAY_US)
+    end_us = (to_us(max_ts) // unit_us + 1) * unit_us
+    count = (end_us - to_us(min_ts) - 1) // step_us + 1
+    return [_EPOCH + timedelta(microseconds=end_us - k * step_us) for k in reversed(range(count))]
+
+
+def known_from_us(event_us: Column, arrived_us: Column) -> Column:
+    """First microsecond at which the event is known."""
+    return F.greatest(event_us + 1, arrived_us)
+
+
+def positions_from(times: list[datetime], from_us: Column, until_us: Column) -> Column:
+    """Positions in `times` of the as-of times in [from_us, until_us]; an empty array where there is none."""
+    first_us, step_us = to_us(times[0]), _step_us(times)
+    first = F.greatest(F.lit(0).cast("bigint"), _ceil_div(from_us - first_us, step_us))
+    last = F.least(F.lit(len(times) - 1).cast("bigint"), _floor_div(until_us - first_us, step_us))
+    return F.when(first <= last, F.sequence(first, last)).otherwise(F.array().cast("array<bigint>"))
+
+
+def as_of_us(times: list[datetime], position: Column) -> Column:
+    """Microseconds of the as-of time at `position`."""
+    return position * _step_us(times) + to_us(times[0])
+
+
+def _step_us(times: list[datetime]) -> int:
+    return to_us(times[1]) - to_us(times[0]) if len(times) > 1 else DAY_US
+
+
+def _floor_div(a: Column, b: int) -> Column:
+    """Whole-number division that rounds down; Spark's own `div` rounds towards zero."""
+    return ((a - F.pmod(a, F.lit(b))) / b).cast("bigint")  # exact: both stay below 2**53
+
+
+def _ceil_div(a: Column, b: int) -> Column:
+    return -_floor_div(-a, b)
