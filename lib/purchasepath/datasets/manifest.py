@@ -1,0 +1,165 @@
+"""The manifest of a dataset: what was written, from which data, in which row groups.
+
+`manifest.json` in the dataset directory names one version and is replaced atomically: that replacement is
+the switch from one dataset to the next. Everything a rank needs to know before its first step stands here.
+
+    <dataset>/manifest.json
+    <dataset>/<version>/vocabulary.parquet
+    <dataset>/<version>/examples/split=train/part-00000.parquet   (and split=valid, split=test)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from purchasepath.errors import UserError
+
+FILE_NAME = "manifest.json"
+FORMAT = 1
+SPLITS = ("train", "valid", "test")
+PADDING, NO_ITEM, UNKNOWN_ITEM, FIRST_ITEM = 0, 1, 2, 3
+"""Vocabulary ids with a meaning of their own; items count from FIRST_ITEM."""
+
+
+class DatasetMissingError(UserError):
+    """No readable dataset in the directory."""
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """One Parquet row group; `file` is relative to the dataset directory, `bytes` are uncompressed."""
+
+    file: str
+    row_group: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """Ends of the splits (ISO 8601, UTC) and the horizon of the purchase label."""
+
+    train_end: str
+    valid_end: str
+    test_end: str
+    horizon_hours: float
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Means and standard deviations of the training span, used wherever a value is standardised."""
+
+    price_mean: float
+    price_std: float
+    feature_mean: tuple[float, ...]
+    feature_std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A dataset as a value.
+
+    `num_items` counts ids 0..num_items-1 including padding, no item and unknown item; `num_types` is the number
+    of event types plus one for padding. `source` names the raw source (synthetic data says so).
+    """
+
+    version: str
+    created_at: str
+    source: str
+    splits: Mapping[str, tuple[RowGroup, ...]]
+    boundaries: Boundaries
+    max_length: int
+    num_items: int
+    num_types: int
+    feature_names: tuple[str, ...]
+    statistics: Statistics
+    vocabulary_sha: str
+    feature_schema_sha: str
+
+    @property
+    def num_features(self) -> int:
+        return len(self.feature_names)
+
+    def rows(self, split: str) -> int:
+        """Examples of the split."""
+        return sum(group.rows for group in self.splits[split])
+
+    def vocabulary_path(self, directory: str | Path) -> Path:
+        """The vocabulary's Parquet file, given the dataset directory."""
+        return Path(directory) / self.version / "vocabulary.parquet"
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the content: equal for two runs that wrote the same dataset.
+
+        Version and creation time are left out; file names are taken relative to the version.
+        """
+        content = self._as_dict()
+        for volatile in ("version", "created_at"):
+            del content[volatile]
+        for groups in content["splits"].values():
+            for group in groups:
+                group["file"] = group["file"].removeprefix(f"{self.version}/")
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **self._as_dict()}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """The manifest written by `to_json`. Raises ValueError where the text is something else."""
+        try:
+            content = json.loads(text)
+            if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+                raise ValueError("another format")
+            return cls(**{
+                **content,
+                "splits": {s: tuple(RowGroup(**g) for g in groups) for s, groups in content["splits"].items()},
+                "boundaries": Boundaries(**content["boundaries"]),
+                "feature_names": tuple(content["feature_names"]),
+                "statistics": Statistics(**{
+                    name: tuple(value) if isinstance(value, list) else value
+                    for name, value in content["statistics"].items()
+                }),
+            })
+        except (KeyError, TypeError, AttributeError, ValueError) as fault:
+            raise ValueError(f"not a dataset manifest of format {FORMAT}: {fault!r}") from fault
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Manifest:
+        """The manifest of the dataset in `directory`."""
+        file = Path(directory) / FILE_NAME
+        try:
+            return cls.from_json(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DatasetMissingError(
+                f"a dataset was expected in {directory} and there is no {FILE_NAME}; "
+                "write it first: ./spark-submit.sh dataset"
+            ) from None
+        except (OSError, ValueError) as fault:
+            raise DatasetMissingError(
+                f"{file} cannot be read ({fault}); write the dataset again: ./spark-submit.sh dataset"
+            ) from None
+
+    def save(self, directory: str | Path) -> Path:
+        """Make this the manifest of `directory`: readers see the old one or this one, never a part of it."""
+        file = Path(directory) / FILE_NAME
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # opened plainly rather than by mkstemp, so that the umask decides who may read it
+        unfinished = file.with_name(f"{FILE_NAME}.{os.getpid()}.tmp")
+        with unfinished.open("w", encoding="utf-8") as out:
+            out.write(self.to_json())
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(unfinished, file)
+        return file
+
+    def _as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
