@@ -1,0 +1,152 @@
+"""Run one job: arguments, configuration, logging, Spark session, exit code, run manifest.
+
+Exit codes: 0 done; 2 the user can put it right (one message, no traceback); 1 a defect (with traceback).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from purchasepath import __version__
+from purchasepath.config import Config, load_config
+from purchasepath.errors import UserError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from purchasepath.storage.warehouse import Warehouse
+
+
+@dataclass
+class Summary:
+    """What a job tells when it is done: rows per table, short facts, and what to run next."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    next: str = ""
+
+
+class Job:
+    """One run of one stage. Spark and the warehouse are opened when first used."""
+
+    def __init__(self, name: str, config: Config, *, spark: SparkSession | None = None) -> None:
+        self.name = name
+        self.config = config
+        self.started_at = datetime.now(UTC)
+        self.run_id = f"{self.started_at:%Y%m%dT%H%M%S%f}-{name}"
+        self.log = logging.getLogger(f"purchasepath.{name}")
+        self._given_spark = spark
+
+    @cached_property
+    def spark(self) -> SparkSession:
+        from purchasepath.storage.session import build_session
+
+        return self._given_spark or build_session(self.name, self.config)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        from purchasepath.storage import open_warehouse
+
+        return open_warehouse(self.spark, self.config)
+
+
+def run_job(job: Job, run: Callable[[Job], Summary]) -> Summary:
+    """Run the stage, print its summary and leave its manifest in `paths.runs`."""
+    clock = time.perf_counter()
+    summary = run(job)
+    seconds = time.perf_counter() - clock
+    print(format_summary(job.name, summary, seconds), flush=True)
+    _write_manifest(job, summary, seconds)
+    return summary
+
+
+def main(name: str, run: Callable[[Job], Summary], arguments: Sequence[str] | None = None) -> None:
+    """Entry point of jobs/<name>.py: parse the command line, run, exit with the right code."""
+    parser = argument_parser(name)
+    options = parser.parse_args(arguments)
+    sys.exit(guarded(lambda: run_job(Job(name, load_config(options.config, options.set)), run)))
+
+
+def argument_parser(name: str) -> argparse.ArgumentParser:
+    """The options every job takes."""
+    parser = argparse.ArgumentParser(prog=f"./spark-submit.sh {name}", allow_abbrev=False)
+    parser.add_argument("--config", action="append", default=[], metavar="FILE",
+                        help="YAML file with values that differ from the defaults; later files win")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one value; wins over files")
+    return parser
+
+
+def guarded(work: Callable[[], object]) -> int:
+    """Run `work` and turn what it raises into an exit code; prints the message or the traceback."""
+    logging.basicConfig(level=os.environ.get("PURCHASEPATH_LOG", "INFO"), stream=sys.stderr,
+                        format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    for noisy in ("py4j", "alembic", "mlflow", "matplotlib", "urllib3", "git"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        work()
+    except UserError as error:
+        print(f"\nerror: {error}", file=sys.stderr, flush=True)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; nothing unfinished was published", file=sys.stderr, flush=True)
+        return 130
+    except Exception as error:
+        message = explain_spark_error(error)
+        if message:
+            print(f"\nerror: {message}", file=sys.stderr, flush=True)
+            return 2
+        traceback.print_exc()
+        print("\nthis is a defect of purchasepath, not of your input; please report it with the lines above",
+              file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+def explain_spark_error(error: BaseException) -> str | None:
+    """One clear message for failures of the environment that reach us through Spark; None for all others."""
+    text = str(error)
+    known = {
+        "No space left on device": "the disk is full: free some space (tables are as they were) and run this again",
+        "PATH_NOT_FOUND": "a path in the configuration does not exist",
+        "Permission denied": "a file or directory may not be written or read by this user",
+    }
+    for sign, meaning in known.items():
+        if sign in text:
+            detail = next((line.strip() for line in text.splitlines() if sign in line), "")
+            return f"{meaning}\n  {detail[:300]}"
+    return None
+
+
+def format_summary(name: str, summary: Summary, seconds: float) -> str:
+    """The closing lines of a job, aligned for a terminal."""
+    width = max((len(table) for table in summary.rows), default=0)
+    body = [f"  {table:<{width}}  {rows:>12,} rows" for table, rows in summary.rows.items()]
+    body += [f"  {line}" for line in summary.lines]
+    if summary.next:
+        body.append(f"  next: {summary.next}")
+    return "\n".join([f"{name}: done in {seconds:.1f} s", *body])
+
+
+def _write_manifest(job: Job, summary: Summary, seconds: float) -> None:
+    directory = Path(job.config.paths.runs)
+    directory.mkdir(parents=True, exist_ok=True)
+    manifest = {
+        "run_id": job.run_id, "job": job.name, "version": __version__, "started_at": job.started_at.isoformat(),
+        "seconds": round(seconds, 3), "rows": summary.rows, "facts": summary.lines,
+        "config": job.config.model_dump(mode="json"),
+    }
+    staged = directory / f".{job.run_id}.json"
+    staged.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    os.replace(staged, directory / f"{job.run_id}.json")

@@ -1,0 +1,200 @@
+"""The warehouse in a shared Hive metastore: versions on any file system, switched by partition locations.
+
+Files of a run go to `<warehouse>/<table>/<run_id>/…` and are never changed. A commit points partitions (or
+an unpartitioned table) at them with ALTER TABLE … SET LOCATION, which the metastore applies one partition at
+a time. So that a commit of many partitions is still all or nothing, its whole list of switches is written
+to `<warehouse>/_commits/` first: a commit that was cut off is carried on by the next transaction.
+Replaced files stay where they are for readers that still use them; remove old run directories by age.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyspark.sql.functions as F
+from pyspark.sql import DataFrame, SparkSession
+
+from purchasepath.config import Config
+from purchasepath.errors import PublishError, TableMissingError
+from purchasepath.storage.warehouse import Partition, Transaction, create_table_sql, partition_path, write_parquet
+from purchasepath.tables.types import Table
+
+
+class HiveWarehouse:
+    """Tables of the catalog as external tables of a Hive metastore."""
+
+    def __init__(self, spark: SparkSession, config: Config) -> None:
+        self.spark = spark
+        self.database = config.warehouse.database
+        self.files = _HadoopFiles(spark)
+        self.root = self.files.qualified(config.paths.warehouse)
+
+    @property
+    def snapshot(self) -> str:
+        return "metastore"
+
+    def exists(self, table: Table) -> bool:
+        return self.spark.catalog.tableExists(f"{self.database}.{table.name}")
+
+    def read(self, table: Table) -> DataFrame:
+        if not self.exists(table):
+            raise TableMissingError(table.name, table.written_by)
+        name = f"`{self.database}`.`{table.name}`"
+        self.spark.sql(f"REFRESH TABLE {name}")  # another process may have switched partitions since
+        return table.select(self.spark.table(name))
+
+    def register(self, tables: Sequence[Table]) -> list[str]:
+        return [t.name for t in tables if self.exists(t)]
+
+    @contextmanager
+    def transaction(self, run_id: str) -> Iterator[Transaction]:
+        self._finish_cut_off_commits()
+        work = _HiveTransaction(self, run_id)
+        try:
+            yield work
+        except BaseException:
+            work.discard()
+            raise
+        self._commit(run_id, work.switches)
+        work.discard(only_scratch=True)
+
+    def _commit(self, run_id: str, switches: list[dict[str, Any]]) -> None:
+        if switches:
+            journal = f"{self.root}/_commits/{run_id}.json"
+            self.files.write(journal, json.dumps(switches))
+            self._apply(switches)
+            self.files.remove(journal)
+
+    def _finish_cut_off_commits(self) -> None:
+        for journal in self.files.list(f"{self.root}/_commits"):
+            self._apply(json.loads(self.files.read(journal)))
+            self.files.remove(journal)
+
+    def _apply(self, switches: list[dict[str, Any]]) -> None:
+        self.spark.sql(f"CREATE DATABASE IF NOT EXISTS `{self.database}`")
+        for switch in switches:
+            name = f"`{self.database}`.`{switch['table']}`"
+            self.spark.sql(switch["create"])
+            if switch["partition"] is None:
+                self.spark.sql(f"ALTER TABLE {name} SET LOCATION '{switch['location']}'")
+            elif switch["location"] is None:
+                self.spark.sql(f"ALTER TABLE {name} DROP IF EXISTS PARTITION ({_spec(switch['partition'])})")
+            else:
+                spec = _spec(switch["partition"])
+                self.spark.sql(f"ALTER TABLE {name} ADD IF NOT EXISTS PARTITION ({spec}) LOCATION '{switch['location']}'")
+                self.spark.sql(f"ALTER TABLE {name} PARTITION ({spec}) SET LOCATION '{switch['location']}'")
+            self.spark.sql(f"REFRESH TABLE {name}")
+
+
+class _HiveTransaction:
+    def __init__(self, warehouse: HiveWarehouse, run_id: str) -> None:
+        self.warehouse = warehouse
+        self.run_id = run_id
+        self.switches: list[dict[str, Any]] = []
+        self._locations: list[str] = []
+        self._scratch: list[str] = []
+
+    def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None) -> int:
+        location = f"{self.warehouse.root}/{table.name}/{self.run_id}"
+        self._locations.append(location)
+        write_parquet(table, frame, location)
+        staged = self.warehouse.spark.read.schema(table.spark_schema()).parquet(location)
+        rows = _count_without_nulls(table, staged)
+        create = create_table_sql(table, self.warehouse.database, f"{self.warehouse.root}/{table.name}/_none")
+        if not table.partition_by:
+            self.switches.append({"table": table.name, "create": create, "partition": None, "location": location})
+            return rows
+        found = [r.asDict() for r in staged.select(*table.partition_by).distinct().collect()]  # one row per partition
+        written = {partition_path(table, p): p for p in found}
+        replaced = {partition_path(table, p): dict(p) for p in partitions} if partitions is not None \
+            else {partition_path(table, p): p for p in self._existing(table)}
+        if partitions is not None and not set(written) <= set(replaced):
+            raise PublishError(f"table {table.name}: rows for partitions {sorted(set(written) - set(replaced))} were "
+                               "staged, but they are not to be replaced. Nothing was published")
+        for path, partition in {**replaced, **written}.items():
+            target = f"{location}/{path}" if path in written else None
+            values = {name: str(value) for name, value in partition.items()}
+            self.switches.append({"table": table.name, "create": create, "partition": values, "location": target})
+        return rows
+
+    def materialize(self, frame: DataFrame, name: str) -> DataFrame:
+        location = f"{self.warehouse.root}/_staging/{self.run_id}/{name}"
+        self._scratch.append(location)
+        frame.write.mode("overwrite").parquet(location)
+        return self.warehouse.spark.read.schema(frame.schema).parquet(location)
+
+    def discard(self, *, only_scratch: bool = False) -> None:
+        for location in [*self._scratch, *([] if only_scratch else self._locations)]:
+            self.warehouse.files.remove(location)
+
+    def _existing(self, table: Table) -> list[dict[str, Any]]:
+        if not self.warehouse.exists(table):
+            return []
+        listed = self.warehouse.spark.sql(f"SHOW PARTITIONS `{self.warehouse.database}`.`{table.name}`").collect()
+        return [dict(part.split("=", 1) for part in row.partition.split("/")) for row in listed]
+
+
+def _count_without_nulls(table: Table, staged: DataFrame) -> int:
+    required = [c.name for c in table.columns if not c.nullable and not c.type.startswith("array")]
+    row = staged.agg(F.count(F.lit(1)).alias("_rows"), *[F.count_if(F.col(c).isNull()).alias(c) for c in required]).first()
+    counts = row.asDict() if row else {"_rows": 0}
+    nulls = {c: counts[c] for c in required if counts.get(c)}
+    if nulls:
+        raise PublishError(f"table {table.name}: " + ", ".join(f"{n} nulls in {c}" for c, n in nulls.items())
+                           + "; these columns are declared without nulls. Nothing was published")
+    return int(counts["_rows"])
+
+
+def _spec(partition: dict[str, str]) -> str:
+    def quoted(value: str) -> str:
+        return value.replace("\\", "\\\\").replace("'", "\\'")
+
+    return ", ".join(f"`{name}`='{quoted(value)}'" for name, value in partition.items())
+
+
+class _HadoopFiles:
+    """The few file operations a commit needs, on whatever file system Spark reaches."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._jvm = spark.sparkContext._jvm
+        self._conf = spark.sparkContext._jsc.hadoopConfiguration()
+
+    def qualified(self, path: str) -> str:
+        file_system, target = self._open(path)
+        return file_system.makeQualified(target).toString().rstrip("/")
+
+    def write(self, path: str, text: str) -> None:
+        """Whole or not at all: written beside its place, then renamed."""
+        file_system, target = self._open(path)
+        _, draft = self._open(path + ".draft")
+        stream = file_system.create(draft, True)
+        stream.write(text.encode("utf-8"))
+        stream.close()
+        file_system.rename(draft, target)
+
+    def read(self, path: str) -> str:
+        file_system, target = self._open(path)
+        stream = file_system.open(target)
+        try:
+            return self._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8")
+        finally:
+            stream.close()
+
+    def list(self, path: str) -> list[str]:
+        """Finished journal files, oldest first."""
+        file_system, target = self._open(path)
+        if not file_system.exists(target):
+            return []
+        names = [status.getPath().toString() for status in file_system.listStatus(target)]
+        return sorted(name for name in names if name.endswith(".json"))
+
+    def remove(self, path: str) -> None:
+        file_system, target = self._open(path)
+        file_system.delete(target, True)
+
+    def _open(self, path: str) -> tuple[Any, Any]:
+        target = self._jvm.org.apache.hadoop.fs.Path(path)
+        return target.getFileSystem(self._conf), target

@@ -1,0 +1,209 @@
+"""The warehouse: declared tables in, declared tables out, every change all or nothing.
+
+`EmbeddedWarehouse` keeps its tables as snapshots below a directory (`snapshots.py`) and registers them, as
+declared, in the catalog of each Spark session that opens it: no database server, any number of processes at
+once. `hive.HiveWarehouse` keeps the same contract in a shared Hive metastore.
+
+- `read` returns a table as the catalog declares it, from one consistent state that does not move under the
+  reader, or raises TableMissingError / TableMismatchError.
+- Inside `transaction`, `write` stages and checks; nothing is visible before the block ends, and then all of
+  it is. An exception inside the block leaves every table as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
+
+from purchasepath.config import Config
+from purchasepath.errors import PublishError, TableMismatchError, TableMissingError
+from purchasepath.storage.snapshots import Snapshot, Snapshots, StagedTable
+from purchasepath.tables.types import Table
+
+Partition = Mapping[str, Any]
+"""Partition column → value, for every partition column of a table."""
+
+
+class Transaction(Protocol):
+    """What a job may do inside `warehouse.transaction(...)`."""
+
+    def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None) -> int:
+        """Stage `frame` as the whole table, or as exactly these partitions; the number of rows written."""
+
+    def materialize(self, frame: DataFrame, name: str) -> DataFrame:
+        """`frame`, computed once and read back from the staging area; gone when the transaction ends."""
+
+
+class Warehouse(Protocol):
+    """Tables of the catalog, read from one state and changed all or nothing."""
+
+    database: str
+
+    @property
+    def snapshot(self) -> str:
+        """Name of the state that reads come from."""
+
+    def exists(self, table: Table) -> bool:
+        """Whether the table was ever written."""
+
+    def read(self, table: Table) -> DataFrame:
+        """The table, exactly as declared."""
+
+    def transaction(self, run_id: str) -> Any:
+        """Context manager that yields a Transaction and switches on exit."""
+
+    def register(self, tables: Sequence[Table]) -> list[str]:
+        """Make these tables queryable by name in the Spark session; the names of those that exist."""
+
+
+def write_parquet(table: Table, frame: DataFrame, location: str) -> None:
+    """Write the declared columns of `frame`: Hive-style partition directories, files sorted by `cluster_by`.
+
+    `rebalance` gathers each partition's rows into few files of a sensible size and splits large ones.
+    """
+    rows = table.select(frame)
+    if table.partition_by:
+        rows = rows.hint("rebalance", *table.partition_by)
+    order = [*table.partition_by, *table.cluster_by]
+    if order:
+        rows = rows.sortWithinPartitions(*order)
+    writer = rows.write.mode("overwrite")
+    (writer.partitionBy(*table.partition_by) if table.partition_by else writer).parquet(location)
+
+
+def partition_path(table: Table, partition: Partition) -> str:
+    """`a=1/b=x`: the directory of a partition below its table. Raises ValueError for other columns."""
+    if tuple(partition) != table.partition_by:
+        raise ValueError(f"{table.name} is partitioned by {table.partition_by}, found {tuple(partition)}")
+    return "/".join(f"{name}={quote(str(value), safe=' ')}" for name, value in partition.items())
+
+
+def create_table_sql(table: Table, database: str, location: str) -> str:
+    """CREATE TABLE of a declared table over files at `location`, with column comments."""
+    partitioned = f" PARTITIONED BY ({', '.join(table.partition_by)})" if table.partition_by else ""
+    return (
+        f"CREATE TABLE IF NOT EXISTS `{database}`.`{table.name}` ({table.ddl(with_comments=True)}) USING parquet"
+        f"{partitioned} LOCATION '{location}' COMMENT 'one row per {table.grain}'"
+    )
+
+
+class EmbeddedWarehouse:
+    """A warehouse in a directory, shared by any number of processes."""
+
+    def __init__(self, spark: SparkSession, config: Config) -> None:
+        self.spark = spark
+        self.database = config.warehouse.database
+        self._snapshots = Snapshots(Path(config.paths.warehouse), keep=config.warehouse.keep_snapshots)
+        self._pinned: Snapshot | None = None
+        self._registered: dict[str, Path] = {}
+
+    @property
+    def snapshot(self) -> str:
+        pinned = self._pin()
+        return pinned.name if pinned else "empty"
+
+    def exists(self, table: Table) -> bool:
+        pinned = self._pin()
+        return pinned is not None and pinned.table(table.name) is not None
+
+    def read(self, table: Table) -> DataFrame:
+        if not self.register([table]):
+            raise TableMissingError(table.name, table.written_by)
+        return self.spark.table(f"`{self.database}`.`{table.name}`").select(*table.names)
+
+    def register(self, tables: Sequence[Table]) -> list[str]:
+        pinned = self._pin()
+        found = [(t, location) for t in tables if pinned and (location := pinned.table(t.name))]
+        if found and not self._registered:
+            self.spark.sql(f"CREATE DATABASE IF NOT EXISTS `{self.database}` LOCATION '{self._snapshots.root}/.catalog'")
+        for table, location in found:
+            if self._registered.get(table.name) == location:
+                continue
+            _check_stored(table, location)
+            self.spark.sql(f"DROP TABLE IF EXISTS `{self.database}`.`{table.name}`")
+            self.spark.sql(create_table_sql(table, self.database, location.as_uri()))
+            self._registered[table.name] = location
+        return [t.name for t, _ in found]
+
+    @contextmanager
+    def transaction(self, run_id: str) -> Iterator[Transaction]:
+        base = self._pin()
+        with self._snapshots.staging(run_id) as directory:
+            work = _EmbeddedTransaction(self.spark, directory)
+            yield work
+            if work.staged:
+                self._snapshots.commit(work.staged, {"run_id": run_id}, base=base)
+        self._release()
+
+    def _pin(self) -> Snapshot | None:
+        if self._pinned is None:
+            self._pinned = self._snapshots.pin()
+        return self._pinned
+
+    def _release(self) -> None:
+        """Look at the newest state from now on. Tables are registered again when they are next read."""
+        if self._pinned:
+            self._pinned.release()
+        self._pinned = None
+
+
+class _EmbeddedTransaction:
+    def __init__(self, spark: SparkSession, directory: Path) -> None:
+        self.spark = spark
+        self.directory = directory
+        self.staged: dict[str, StagedTable] = {}
+
+    def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None) -> int:
+        replaced = None if partitions is None else frozenset(partition_path(table, p) for p in partitions)
+        location = self.directory / table.name
+        write_parquet(table, frame, location.as_uri())
+        rows, nulls = _count_rows_and_nulls(table, location)
+        if nulls:
+            raise PublishError(
+                f"table {table.name}: " + ", ".join(f"{n} nulls in {c}" for c, n in nulls.items())
+                + "; these columns are declared without nulls. Nothing was published"
+            )
+        written = {str(f.parent.relative_to(location)) for f in location.rglob("*.parquet")}
+        if replaced is not None and not written <= replaced:
+            raise PublishError(f"table {table.name}: rows for partitions {sorted(written - replaced)} were staged, "
+                               f"but only {sorted(replaced)} are to be replaced. Nothing was published")
+        self.staged[table.name] = StagedTable(location, replaced)
+        return rows
+
+    def materialize(self, frame: DataFrame, name: str) -> DataFrame:
+        location = (self.directory / f"_{name}").as_uri()
+        frame.write.mode("overwrite").parquet(location)
+        return self.spark.read.schema(frame.schema).parquet(location)
+
+
+def _check_stored(table: Table, location: Path) -> None:
+    """Raise TableMismatchError when files were written by a release whose declaration had other columns."""
+    file = next(location.rglob("*.parquet"), None)
+    if file is None:
+        return
+    stored = set(pq.read_schema(file).names) | set(table.partition_by)
+    missing = [f"column {name} is missing in the stored files; run `{table.written_by}` again"
+               for name in table.names if name not in stored]
+    if missing:
+        raise TableMismatchError(table.name, missing)
+
+
+def _count_rows_and_nulls(table: Table, location: Path) -> tuple[int, dict[str, int]]:
+    """Rows, and nulls per non-nullable flat column, from the Parquet footers alone: no pass over the data."""
+    required = {c.name for c in table.columns if not c.nullable and not c.type.startswith("array")}
+    rows, nulls = 0, dict.fromkeys(sorted(required), 0)
+    for file in location.rglob("*.parquet"):
+        footer = pq.read_metadata(file)
+        rows += footer.num_rows
+        for group in range(footer.num_row_groups):
+            for index in range(footer.num_columns):
+                column = footer.row_group(group).column(index)
+                if column.path_in_schema in required and column.statistics:
+                    nulls[column.path_in_schema] += column.statistics.null_count or 0
+    return rows, {name: count for name, count in nulls.items() if count}

@@ -1,0 +1,110 @@
+"""Snapshots: atomic switch, hard-linked partitions, protected readers, cleaned-up leftovers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from purchasepath.errors import PublishError
+from purchasepath.storage.snapshots import Snapshot, Snapshots, StagedTable
+
+
+def commit(snapshots: Snapshots, table: str, files: dict[str, str], *, replaced: frozenset[str] | None = None,
+           base: Snapshot | None = None, name: str = "t") -> None:
+    """Commit text files as if they were Parquet; `base` is what the writer had read (the newest, if not given)."""
+    base = base or snapshots.pin()
+    with snapshots.staging(name) as directory:
+        for path, text in files.items():
+            file = directory / table / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        (directory / table).mkdir(exist_ok=True)
+        snapshots.commit({table: StagedTable(directory / table, replaced)}, {}, base=base)
+    if base:
+        base.release()
+
+
+def content(snapshots: Snapshots, table: str) -> dict[str, str]:
+    pinned = snapshots.pin()
+    assert pinned is not None
+    directory = pinned.table(table)
+    assert directory is not None
+    found = {str(f.relative_to(directory)): f.read_text() for f in directory.rglob("*.parquet")}
+    pinned.release()
+    return found
+
+
+def test_nothing_to_pin_before_the_first_commit(tmp_path: Path) -> None:
+    assert Snapshots(tmp_path, keep=1).pin() is None
+
+
+def test_replacing_one_partition_keeps_the_others_as_the_same_files(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, keep=1)
+    commit(snapshots, "scores", {"d=1/a.parquet": "old 1", "d=2/a.parquet": "old 2"})
+    before = (tmp_path / "current/scores/d=1/a.parquet").stat().st_ino
+    commit(snapshots, "scores", {"d=2/b.parquet": "new 2"}, replaced=frozenset({"d=2"}))
+    assert content(snapshots, "scores") == {"d=1/a.parquet": "old 1", "d=2/b.parquet": "new 2"}
+    assert (tmp_path / "current/scores/d=1/a.parquet").stat().st_ino == before
+
+
+def test_an_explicitly_replaced_partition_without_rows_disappears(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, keep=1)
+    commit(snapshots, "scores", {"d=1/a.parquet": "1", "d=2/a.parquet": "2"})
+    commit(snapshots, "scores", {}, replaced=frozenset({"d=2"}))
+    assert content(snapshots, "scores") == {"d=1/a.parquet": "1"}
+
+
+def test_tables_of_other_commits_stay(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, keep=1)
+    commit(snapshots, "events", {"a.parquet": "e"})
+    commit(snapshots, "sessions", {"a.parquet": "s"})
+    assert content(snapshots, "events") == {"a.parquet": "e"}
+
+
+def test_a_pinned_reader_keeps_its_files_while_others_commit(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, keep=1)
+    commit(snapshots, "events", {"a.parquet": "1"})
+    reader = Snapshots(tmp_path, keep=1).pin()
+    assert reader is not None
+    for i in range(2, 5):
+        commit(snapshots, "events", {"a.parquet": str(i)})
+    directory = reader.table("events")
+    assert directory is not None
+    assert (directory / "a.parquet").read_text() == "1"
+    reader.release()
+    commit(snapshots, "events", {"a.parquet": "5"})
+    assert not directory.exists()
+    assert content(snapshots, "events") == {"a.parquet": "5"}
+
+
+def test_a_failed_transaction_leaves_nothing_and_changes_nothing(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, keep=1)
+    commit(snapshots, "events", {"a.parquet": "1"})
+    with pytest.raises(RuntimeError, match="boom"), snapshots.staging("broken") as directory:
+        (directory / "half").write_text("x")
+        raise RuntimeError("boom")
+    assert content(snapshots, "events") == {"a.parquet": "1"}
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+def test_leftovers_of_a_killed_writer_are_removed_by_the_next_commit(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, keep=1)
+    killed = tmp_path / "staging" / "killed"
+    killed.mkdir(parents=True)
+    (killed / "owner").write_text("")
+    (tmp_path / "snapshots" / "000001").mkdir(parents=True)
+    commit(snapshots, "events", {"a.parquet": "1"})
+    assert not killed.exists()
+    assert content(snapshots, "events") == {"a.parquet": "1"}
+
+
+def test_the_second_of_two_writers_of_one_partition_is_told_and_the_first_stands(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, keep=3)
+    commit(snapshots, "scores", {"d=1/a.parquet": "0", "d=2/a.parquet": "0"})
+    base = snapshots.pin()
+    commit(snapshots, "scores", {"d=1/b.parquet": "first"}, replaced=frozenset({"d=1"}), base=base)
+    commit(snapshots, "scores", {"d=2/b.parquet": "other partition"}, replaced=frozenset({"d=2"}), base=base)
+    with pytest.raises(PublishError, match="same partitions"):
+        commit(snapshots, "scores", {"d=1/c.parquet": "second"}, replaced=frozenset({"d=1"}), base=base)
+    assert content(snapshots, "scores") == {"d=1/b.parquet": "first", "d=2/b.parquet": "other partition"}

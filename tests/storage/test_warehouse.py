@@ -1,0 +1,143 @@
+"""The warehouse's contract, on the embedded one; the Hive metastore runs the same in the slow set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+from pyspark.sql import SparkSession
+
+from purchasepath.config import load_config
+from purchasepath.errors import PublishError, TableMismatchError, TableMissingError
+from purchasepath.storage import open_warehouse
+from purchasepath.storage.warehouse import EmbeddedWarehouse
+from purchasepath.tables.catalog import CALIBRATION, PATHS, SCORES
+
+DAY_1 = {"as_of_date": date(2024, 1, 1), "model_name": "a b"}
+DAY_2 = {"as_of_date": date(2024, 1, 2), "model_name": "a b"}
+
+
+def score(user: str, day: dict[str, object], probability: float = 0.5) -> dict[str, object]:
+    return {"user_id": user, "purchase_probability": probability, **day}
+
+
+@pytest.fixture
+def warehouse(spark: SparkSession, tmp_path: Path) -> Iterator[EmbeddedWarehouse]:
+    opened = open_warehouse(spark, load_config([], [f"paths.warehouse={tmp_path / 'wh'}"]))
+    assert isinstance(opened, EmbeddedWarehouse)
+    yield opened
+    spark.sql(f"DROP DATABASE IF EXISTS {opened.database} CASCADE")
+
+
+def users(warehouse: EmbeddedWarehouse) -> list[str]:
+    return sorted(r.user_id for r in warehouse.read(SCORES).collect())
+
+
+def test_a_table_that_was_never_written_names_the_stage_that_writes_it(warehouse: EmbeddedWarehouse) -> None:
+    with pytest.raises(TableMissingError, match=r"spark-submit\.sh score"):
+        warehouse.read(SCORES)
+
+
+def test_rows_come_back_as_declared_with_comments(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
+    at = datetime(2024, 1, 1, 0, 0, 0, 123456, tzinfo=UTC)
+    with warehouse.transaction("r1") as work:
+        assert work.write(SCORES, SCORES.frame(spark, [score("u", DAY_1) | {"as_of": at}])) == 1
+    row = warehouse.read(SCORES).first()
+    assert row is not None
+    assert (row.as_of.replace(tzinfo=UTC), row.as_of_date, row.model_name) == (at, date(2024, 1, 1), "a b")
+    comments = {c.name: c.description for c in spark.catalog.listColumns(f"{warehouse.database}.scores")}
+    assert comments["user_id"] == "keyed pseudonym of the visitor"
+
+
+def test_named_partitions_are_replaced_and_all_others_stay(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
+    with warehouse.transaction("r1") as work:
+        work.write(SCORES, SCORES.frame(spark, [score("old1", DAY_1), score("old2", DAY_2)]))
+    with warehouse.transaction("r2") as work:
+        work.write(SCORES, SCORES.frame(spark, [score("new2", DAY_2)]), partitions=[DAY_2])
+    assert users(warehouse) == ["new2", "old1"]
+    with warehouse.transaction("r3") as work:
+        work.write(SCORES, SCORES.frame(spark), partitions=[DAY_1])
+    assert users(warehouse) == ["new2"]
+
+
+def test_an_exception_leaves_every_table_as_it_was(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
+    with warehouse.transaction("r1") as work:
+        work.write(SCORES, SCORES.frame(spark, [score("old", DAY_1)]))
+    with pytest.raises(ZeroDivisionError), warehouse.transaction("r2") as work:
+        work.write(SCORES, SCORES.frame(spark, [score("new", DAY_1)]))
+        raise ZeroDivisionError
+    assert users(warehouse) == ["old"]
+
+
+def test_a_frame_that_does_not_match_lists_every_difference(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
+    frame = spark.createDataFrame([("all", "1")], "model string, points string")
+    with pytest.raises(TableMismatchError) as caught, warehouse.transaction("r1") as work:
+        work.write(CALIBRATION, frame)
+    assert caught.value.differences == [
+        "column bin int is missing", "column points: expected bigint, found string",
+        "column mean_predicted double is missing", "column observed double is missing",
+    ]
+
+
+def test_a_null_where_none_is_declared_publishes_nothing(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
+    frame = PATHS.frame(spark, [{"path": "view"}]).selectExpr(
+        "nullif(path, 'view') AS path", *[n for n in PATHS.names if n != "path"])
+    with pytest.raises(PublishError, match="1 nulls in path"), warehouse.transaction("r1") as work:
+        work.write(PATHS, frame)
+    assert not warehouse.exists(PATHS)
+
+
+def test_rows_outside_the_named_partitions_publish_nothing(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
+    with pytest.raises(PublishError, match="only"), warehouse.transaction("r1") as work:
+        work.write(SCORES, SCORES.frame(spark, [score("u", DAY_1)]), partitions=[DAY_2])
+    assert not warehouse.exists(SCORES)
+
+
+def test_duckdb_reads_the_current_files(warehouse: EmbeddedWarehouse, spark: SparkSession, tmp_path: Path) -> None:
+    with warehouse.transaction("r1") as work:
+        work.write(SCORES, SCORES.frame(spark, [score("u", DAY_1, 0.25), score("v", DAY_2)]))
+    files = tmp_path / "wh/current/scores/**/*.parquet"
+    rows = duckdb.sql(f"SELECT user_id, CAST(as_of_date AS VARCHAR), model_name, purchase_probability "
+                      f"FROM read_parquet('{files}', hive_partitioning=true) ORDER BY user_id").fetchall()
+    assert rows == [("u", "2024-01-01", "a b", 0.25), ("v", "2024-01-02", "a b", 0.5)]
+
+
+def test_a_materialized_frame_is_computed_once_and_gone_afterwards(
+    warehouse: EmbeddedWarehouse, spark: SparkSession, tmp_path: Path
+) -> None:
+    with warehouse.transaction("r1") as work:
+        kept = work.materialize(spark.range(5).selectExpr("id", "uuid() AS random"), "ids")
+        assert kept.collect() == kept.collect()
+    assert not list((tmp_path / "wh/staging").iterdir())
+
+
+@pytest.mark.slow
+def test_another_process_reads_a_consistent_state_while_we_write(
+    warehouse: EmbeddedWarehouse, spark: SparkSession, tmp_path: Path
+) -> None:
+    with warehouse.transaction("r1") as work:
+        work.write(SCORES, SCORES.frame(spark, [score("u", DAY_1)]))
+    program = (
+        "import sys; from purchasepath.config import load_config; from purchasepath.storage import open_warehouse\n"
+        "from purchasepath.storage.session import build_session; from purchasepath.tables.catalog import SCORES\n"
+        f"config = load_config([], ['paths.warehouse={tmp_path / 'wh'}'])\n"
+        "reader = open_warehouse(build_session('reader', config, master='local[1]'), config)\n"
+        "frame = reader.read(SCORES); print('pinned', flush=True); sys.stdin.readline()\n"
+        "print('rows', [r.user_id for r in frame.collect()])\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    reader = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              text=True, env={**os.environ, "PYTHONPATH": str(root / "lib")})
+    assert reader.stdout is not None and reader.stdout.readline() == "pinned\n"
+    for i in range(5):
+        with warehouse.transaction(f"w{i}") as work:
+            work.write(SCORES, SCORES.frame(spark, [score(f"new{i}", DAY_1)]))
+    output, _ = reader.communicate("go\n", timeout=120)
+    assert output == "rows ['u']\n"
+    assert users(warehouse) == ["new4"]
