@@ -1,0 +1,42 @@
+"""SESSIONS -> FUNNEL, TRANSITIONS, REMOVAL_EFFECTS and PATHS, all of them or none."""
+
+from __future__ import annotations
+
+from purchasepath.analysis.attribution import summarize_removal_effects
+from purchasepath.analysis.funnel import check_steps, observe, summarize_funnel
+from purchasepath.analysis.paths import summarize_paths
+from purchasepath.analysis.transitions import summarize_transitions
+from purchasepath.job import Job, Summary, main
+from purchasepath.tables.catalog import FUNNEL, PATHS, REMOVAL_EFFECTS, SESSIONS, TRANSITIONS
+
+
+def run(job: Job) -> Summary:
+    config = job.config.analyze
+    check_steps(config.funnel)
+    sessions = job.warehouse.read(SESSIONS)
+    observed, bounds = observe(sessions, config.funnel, config.price_bands)
+    steps = observed if len(observed) > 1 else list(config.funnel)
+    skipped = [step for step in config.funnel if step not in steps]
+
+    with job.warehouse.transaction(job.run_id) as tx:
+        transitions = tx.materialize(summarize_transitions(sessions), "transitions")
+        effects = summarize_removal_effects(transitions)
+        paths = summarize_paths(sessions, path_length=config.path_length, top_paths=config.top_paths)
+        rows = {
+            "funnel": tx.write(FUNNEL, summarize_funnel(sessions, steps, bounds)),
+            "transitions": tx.write(TRANSITIONS, transitions),
+            "removal_effects": tx.write(REMOVAL_EFFECTS, effects),
+            "paths": tx.write(PATHS, paths),
+        }
+
+    lines = [f"funnel: {' > '.join(steps)}"]
+    if skipped:
+        lines.append(f"left out of the funnel, no session has them: {', '.join(skipped)}")
+    strongest = effects.first()
+    if strongest and strongest["removal_effect"] > 0:
+        lines.append(f"{strongest['removal_effect']:.0%} of the purchases go through: {strongest['state']}")
+    return Summary(rows=rows, lines=lines, next="./spark-submit.sh report")
+
+
+if __name__ == "__main__":
+    main("analyze", run)

@@ -1,0 +1,64 @@
+"""analyze: four tables from SESSIONS, all of them or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs import analyze
+from purchasepath.config import load_config
+from purchasepath.errors import ConfigError, TableMissingError
+from purchasepath.job import Job
+from purchasepath.tables.catalog import FUNNEL, PATHS, REMOVAL_EFFECTS, SESSIONS, TRANSITIONS
+
+TABLES = (FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS)
+
+
+def open_job(spark: SparkSession, scratch: Path, *overrides: str) -> Job:
+    paths = [f"paths.warehouse={scratch / 'warehouse'}", f"paths.runs={scratch / 'runs'}"]
+    return Job("analyze", load_config([], [*paths, *overrides]), spark=spark)
+
+
+def write_sessions(job: Job, sessions: DataFrame) -> None:
+    with job.warehouse.transaction("sessions") as tx:
+        tx.write(SESSIONS, sessions)
+
+
+def session(number: int, types: str) -> dict[str, object]:
+    words = types.split()
+    return {"session_id": str(number), "user_id": str(number), "event_types": words, "prices": [9.5] * len(words),
+            "offsets_us": [1_000_000 * n for n in range(len(words))]}
+
+
+def test_analyze_writes_its_four_tables_and_says_what_it_left_out(spark: SparkSession, tmp_path: Path) -> None:
+    job = open_job(spark, tmp_path)
+    write_sessions(job, SESSIONS.frame(spark, [
+        session(1, "view cart purchase"), session(2, "view cart"), session(3, "view"), session(4, "search view")]))
+
+    summary = analyze.run(job)
+
+    assert summary.rows == {t.name: job.warehouse.read(t).count() for t in TABLES}
+    assert all(summary.rows.values())
+    steps = job.warehouse.read(FUNNEL).where("dimension = 'all'").orderBy("step_number").collect()
+    assert [(r.step, r.sessions) for r in steps] == [("view", 4), ("cart", 2), ("purchase", 1)]
+    assert any("checkout" in line and "left out" in line for line in summary.lines)
+    assert "100% of the purchases go through: cart" in summary.lines
+
+
+def test_a_funnel_step_that_is_no_event_type_fails_before_anything_is_read(spark: SparkSession, tmp_path: Path) -> None:
+    job = open_job(spark, tmp_path, "analyze.funnel=[view, chekout, purchase]")
+    with pytest.raises(ConfigError, match="did you mean `checkout`"):
+        analyze.run(job)
+
+
+def test_without_sessions_analyze_names_the_stage_to_run(spark: SparkSession, tmp_path: Path) -> None:
+    with pytest.raises(TableMissingError, match=r"spark-submit\.sh sessionize"):
+        analyze.run(open_job(spark, tmp_path))
+
+
+def test_no_sessions_at_all_give_empty_tables(spark: SparkSession, tmp_path: Path) -> None:
+    job = open_job(spark, tmp_path)
+    write_sessions(job, SESSIONS.frame(spark))
+    assert set(analyze.run(job).rows.values()) == {0}
