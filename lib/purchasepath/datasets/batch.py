@@ -8,7 +8,7 @@ Legend: B examples, L padded length, P as-of points of the whole batch, F featur
 Padding is 0 and on the right. Everything is whole-array work on Arrow's offsets; no Python per row.
 """
 
-# ruff: noqa: N815 (tensors carry their axes, see the legend)
+
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _padded_events(ragged: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[
     place = np.arange(int(lengths_B.sum())) + np.repeat(np.arange(len(lengths_B)) * padded_length - starts_B, lengths_B)
     tensors = {}
     for name, dtype in EVENT_COLUMNS.items():
-        grid = np.zeros(len(lengths_B) * padded_length, dtype=dtype)
+        grid: np.ndarray = np.zeros(len(lengths_B) * padded_length, dtype=dtype)
         grid[place] = _parallel(ragged, name, "item")
         tensors[f"{name}_BL"] = torch.from_numpy(grid.reshape(len(lengths_B), padded_length))
     return tensors

@@ -124,10 +124,7 @@ class Manifest:
                 "splits": {s: tuple(RowGroup(**g) for g in groups) for s, groups in content["splits"].items()},
                 "boundaries": Boundaries(**content["boundaries"]),
                 "feature_names": tuple(content["feature_names"]),
-                "statistics": Statistics(**{
-                    name: tuple(value) if isinstance(value, list) else value
-                    for name, value in content["statistics"].items()
-                }),
+                "statistics": _statistics(**content["statistics"]),
             })
         except (KeyError, TypeError, AttributeError, ValueError) as fault:
             raise ValueError(f"not a dataset manifest of format {FORMAT}: {fault!r}") from fault
@@ -163,3 +160,9 @@ class Manifest:
 
     def _as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+def _statistics(
+    *, price_mean: float, price_std: float, feature_mean: list[float], feature_std: list[float]
+) -> Statistics:
+    return Statistics(price_mean, price_std, tuple(feature_mean), tuple(feature_std))
