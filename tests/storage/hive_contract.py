@@ -1,0 +1,97 @@
+"""Run by test_hive.py in a process of its own: the warehouse contract against a Hive metastore."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from pathlib import Path
+
+from purchasepath.config import load_config
+from purchasepath.errors import PublishError, TableMissingError
+from purchasepath.storage import open_warehouse
+from purchasepath.storage.hive import HiveWarehouse
+from purchasepath.storage.session import build_session
+from purchasepath.tables.catalog import PATHS, SCORES
+
+root = Path(sys.argv[1])
+config = load_config([], [
+    "warehouse.catalog=hive", f"paths.warehouse={root / 'wh'}", "spark.shuffle_partitions=2",
+    f"spark.conf.spark.sql.warehouse.dir={root / 'spark-warehouse'}", "spark.conf.spark.ui.enabled=false",
+    f"spark.conf.spark.hadoop.javax.jdo.option.ConnectionURL=jdbc:derby:;databaseName={root / 'metastore'};create=true",
+    f"spark.conf.spark.driver.extraJavaOptions=-Dderby.stream.error.file={root / 'derby.log'}",
+])
+spark = build_session("hive", config, master="local[1]")
+warehouse = open_warehouse(spark, config)
+assert isinstance(warehouse, HiveWarehouse)
+DAY_1 = {"as_of_date": date(2024, 1, 1), "model_name": "a b"}
+DAY_2 = {"as_of_date": date(2024, 1, 2), "model_name": "it's"}
+
+
+def score(user: str, day: dict[str, object]) -> dict[str, object]:
+    return {"user_id": user, "purchase_probability": 0.5, **day}
+
+
+def users() -> list[str]:
+    return sorted(r.user_id for r in warehouse.read(SCORES).collect())
+
+
+try:
+    warehouse.read(SCORES)
+    raise AssertionError("read a table that was never written")
+except TableMissingError:
+    pass
+
+with warehouse.transaction("r1") as work:
+    assert work.write(SCORES, SCORES.frame(spark, [score("old1", DAY_1), score("old2", DAY_2)])) == 2
+    assert work.write(PATHS, PATHS.frame(spark, [{"path": "view"}])) == 1
+assert users() == ["old1", "old2"], users()
+comments = {c.name: c.description for c in spark.catalog.listColumns("purchasepath.scores")}
+assert comments["user_id"] == "keyed pseudonym of the visitor", comments
+
+with warehouse.transaction("r2") as work:
+    work.write(SCORES, SCORES.frame(spark, [score("new2", DAY_2)]), partitions=[DAY_2])
+    work.write(PATHS, PATHS.frame(spark, [{"path": "cart"}, {"path": "view"}]))
+assert users() == ["new2", "old1"], users()
+assert warehouse.read(PATHS).count() == 2
+
+with warehouse.transaction("r3") as work:  # a named partition without rows goes away
+    work.write(SCORES, SCORES.frame(spark), partitions=[DAY_1])
+assert users() == ["new2"], users()
+
+try:
+    with warehouse.transaction("r4") as work:
+        work.write(SCORES, SCORES.frame(spark, [score("no", DAY_1)]))
+        raise ZeroDivisionError
+except ZeroDivisionError:
+    pass
+assert users() == ["new2"], users()
+
+try:
+    with warehouse.transaction("r5") as work:
+        work.write(PATHS, PATHS.frame(spark, [{"path": "x"}]).selectExpr(
+            "nullif(path, 'x') AS path", *[n for n in PATHS.names if n != "path"]))
+    raise AssertionError("published nulls")
+except PublishError:
+    pass
+
+
+class Killed(BaseException):
+    """Stands for the driver's death between two switches."""
+
+
+class KilledMidway(HiveWarehouse):
+    def _apply(self, switches: list[dict[str, object]]) -> None:
+        super()._apply(switches[:1])
+        raise Killed
+
+
+try:
+    with KilledMidway(spark, config).transaction("r6") as work:
+        work.write(SCORES, SCORES.frame(spark, [score("k1", DAY_1), score("k2", DAY_2)]))
+except Killed:
+    pass
+with warehouse.transaction("r7"):
+    pass  # the next transaction finishes what was cut off
+assert users() == ["k1", "k2"], users()
+assert sorted(warehouse.register([SCORES, PATHS])) == ["paths", "scores"]
+print("the contract holds")

@@ -1,0 +1,73 @@
+"""Read-only SQL: formats, refusals and messages."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from purchasepath.config import load_config
+from purchasepath.storage import open_warehouse
+from purchasepath.storage.query import QueryError, run_query
+from purchasepath.storage.warehouse import Warehouse
+from purchasepath.tables.catalog import CALIBRATION, PATHS
+
+
+@pytest.fixture(scope="module")
+def warehouse(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    opened = open_warehouse(spark, load_config([], [f"paths.warehouse={tmp_path_factory.mktemp('wh')}"]))
+    with opened.transaction("r1") as work:
+        work.write(PATHS, PATHS.frame(spark, [{"path": "view > cart", "sessions": 12, "revenue": 1.5}, {"path": "a,b"}]))
+        work.write(CALIBRATION, CALIBRATION.frame(spark))
+    yield opened
+    spark.sql("USE default")
+    spark.sql(f"DROP DATABASE IF EXISTS {opened.database} CASCADE")
+
+
+def answer(spark: SparkSession, warehouse: Warehouse, query: str, style: str = "table") -> str:
+    out = io.StringIO()
+    run_query(spark, warehouse, query, style, out)
+    return out.getvalue()
+
+
+def test_table_format_aligns_and_counts(spark: SparkSession, warehouse: Warehouse) -> None:
+    text = answer(spark, warehouse, "select path, sessions from paths where sessions > 0")
+    assert text == "path         sessions\n-----------  --------\nview > cart        12\n(1 row)\n"
+
+
+def test_csv_quotes_and_json_types(spark: SparkSession, warehouse: Warehouse) -> None:
+    assert answer(spark, warehouse, "select path from paths order by path", "csv") == 'path\n"a,b"\nview > cart\n'
+    row = json.loads(answer(spark, warehouse, "select revenue, date'2024-01-02' as day from paths limit 1", "json"))
+    assert set(row) == {"revenue", "day"} and row["day"] == str(date(2024, 1, 2))
+
+
+@pytest.mark.parametrize("query", [
+    "drop table paths", "insert into paths select * from paths", "with x as (select 1) insert into calibration select * from x",
+    "create table x (a int)", "",
+])
+def test_everything_but_reading_is_refused(spark: SparkSession, warehouse: Warehouse, query: str) -> None:
+    with pytest.raises(QueryError):
+        answer(spark, warehouse, query)
+    assert warehouse.read(PATHS).count() == 2
+
+
+def test_an_unknown_table_lists_the_known_ones(spark: SparkSession, warehouse: Warehouse) -> None:
+    with pytest.raises(QueryError, match="tables: calibration, paths"):
+        answer(spark, warehouse, "select * from path")
+
+
+def test_a_syntax_error_is_one_clear_message(spark: SparkSession, warehouse: Warehouse) -> None:
+    with pytest.raises(QueryError) as caught:
+        answer(spark, warehouse, "select from where")
+    assert "JVM" not in str(caught.value)
+
+
+def test_an_empty_warehouse_says_how_to_fill_it(spark: SparkSession, tmp_path: Path) -> None:
+    empty = open_warehouse(spark, load_config([], [f"paths.warehouse={tmp_path}"]))
+    with pytest.raises(QueryError, match=r"spark-submit\.sh pipeline"):
+        answer(spark, empty, "select 1")

@@ -1,0 +1,66 @@
+"""Exit codes, summaries and manifests of jobs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from purchasepath.config import load_config
+from purchasepath.errors import InputError, UserError
+from purchasepath.job import Job, Summary, guarded, main, run_job
+
+
+def fail_with(error: BaseException) -> int:
+    def work() -> None:
+        raise error
+
+    return guarded(work)
+
+
+def test_a_user_error_is_one_message_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fail_with(InputError("file x is empty; give paths.raw a file with events")) == 2
+    assert capsys.readouterr().err == "\nerror: file x is empty; give paths.raw a file with events\n"
+
+
+def test_a_defect_keeps_its_traceback_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fail_with(ZeroDivisionError("boom")) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" in error and "ZeroDivisionError: boom" in error and "defect" in error
+
+
+def test_a_full_disk_is_the_users_to_mend(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fail_with(RuntimeError("x\njava.io.IOException: No space left on device\n\tat y")) == 2
+    assert "the disk is full" in capsys.readouterr().err
+
+
+def test_an_unknown_key_on_the_command_line_exits_2_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    def never(job: Job) -> Summary:
+        raise AssertionError
+
+    with pytest.raises(SystemExit) as caught:
+        main("ingest", never, ["--set", "sessions.gap_minute=3"])
+    assert caught.value.code == 2
+    assert "did you mean `gap_minutes`" in capsys.readouterr().err
+
+
+def test_the_summary_is_printed_and_kept_as_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = Job("ingest", load_config([], [f"paths.runs={tmp_path}"]))
+    run_job(job, lambda _: Summary({"events": 1234567, "user_keys": 8}, ["books balance"], "./spark-submit.sh sessionize"))
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("ingest: done in ")
+    assert printed[1:] == ["  events        1,234,567 rows", "  user_keys             8 rows", "  books balance",
+                           "  next: ./spark-submit.sh sessionize"]
+    manifest = json.loads((tmp_path / f"{job.run_id}.json").read_text())
+    assert manifest["rows"] == {"events": 1234567, "user_keys": 8}
+    assert manifest["config"]["sessions"]["gap_minutes"] == 30
+
+
+def test_a_failed_job_leaves_no_manifest(tmp_path: Path) -> None:
+    def fails(job: Job) -> Summary:
+        raise UserError("no")
+
+    with pytest.raises(UserError):
+        run_job(Job("ingest", load_config([], [f"paths.runs={tmp_path}"])), fails)
+    assert list(tmp_path.iterdir()) == []
