@@ -1,0 +1,197 @@
+"""Everybody's purchase probability and best items: the one UDF of the project.
+
+Spark hands Arrow batches to `mapInArrow`; they are cut anew into batches of bounded rows and bounded padded
+tokens, scored, and returned as Arrow. Each Python worker loads the bundle once, from a local file that all
+workers of a host share through the page cache.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyspark.sql.functions as F
+import torch
+from pyspark import SparkFiles
+from pyspark.sql import DataFrame, SparkSession
+from torch import Tensor
+
+from purchasepath.bundle.bundle import Bundle
+from purchasepath.config import Score
+from purchasepath.datasets.batch import batch_from_arrow
+from purchasepath.errors import BundleMismatchError
+from purchasepath.scoring.batches import rechunk, with_blank_histories
+from purchasepath.scoring.topk import NO_ITEM, pad_lists, top_k
+
+SCORED = (
+    "user_id string NOT NULL, purchase_probability float NOT NULL, num_events int NOT NULL, "
+    "recommendations array<struct<rank: int, item_id: string, score: float>> NOT NULL"
+)
+"""Columns of a scored user; recommendations run from rank 1, best first."""
+
+_RECOMMENDATION = pa.struct([("rank", pa.int32()), ("item_id", pa.string()), ("score", pa.float32())])
+_SCORED_ARROW = pa.schema([
+    ("user_id", pa.string()), ("purchase_probability", pa.float32()), ("num_events", pa.int32()),
+    ("recommendations", pa.list_(_RECOMMENDATION)),
+])
+_MODEL_INPUT = ("item", "type", "gap", "price", "target", "point", "idle", "features", "bought")
+_EXCLUDED_COLUMN = {"none": None, "seen": "seen_items", "purchased": "purchased_items"}
+_MAX_PADDED_TOKENS = 65_536
+"""Most rows x longest history of one batch: bounds the model's memory whatever the histories' lengths."""
+
+
+def score_users(examples: DataFrame, bundle: Bundle, config: Score) -> DataFrame:
+    """One row (columns `SCORED`) per row of `datasets.sequences.scoring_examples`.
+
+    Rows are spread by user and sorted by length, then user: batches hold little padding, and the same rows
+    meet in the same batch in every run, so that a rerun gives the same numbers to the last bit.
+    The result is lazy; materialize it before deriving two tables from it, or everything is scored twice.
+    """
+    spark = examples.sparkSession
+    excluded = _EXCLUDED_COLUMN[config.exclude]
+    columns = ["user_id", "num_events", *_MODEL_INPUT, *([excluded] if excluded else [])]
+    partitions = int(spark.conf.get("spark.sql.shuffle.partitions") or 0)
+    ordered = (
+        examples.select(*columns)
+        .repartition(partitions, "user_id")
+        .sortWithinPartitions(F.size("item"), "user_id")
+    )
+    return ordered.mapInArrow(scoring_function(ship(spark, bundle), config, _cores_per_task(spark)), SCORED)
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """Where a worker finds the bundle: in its directory where that is visible, else unpacked by Spark."""
+
+    directory: str
+    version: str
+    archive: str
+
+    def open(self) -> Bundle:
+        """The bundle, whole and of the version that the driver chose."""
+        places = [Path(self.directory), Path(SparkFiles.get(self.archive))]
+        found = next((place for place in places if place.is_dir()), None)
+        if found is None:
+            raise BundleMismatchError(
+                f"bundle {self.version} was expected on this executor at one of {', '.join(map(str, places))} "
+                f"and is at none; put paths.models on storage that every executor mounts"
+            )
+        bundle = Bundle.load(found)
+        if bundle.version != self.version:
+            raise BundleMismatchError(
+                f"bundle {found} was expected to be version {self.version} and is {bundle.version}; "
+                f"do not train into a directory that is being scored from"
+            )
+        return bundle
+
+
+def ship(spark: SparkSession, bundle: Bundle, *, archive: bool | None = None) -> Shipment:
+    """Makes the bundle reachable for every executor.
+
+    On a cluster it travels as an archive named after its version (`SparkContext.addFile` refuses local
+    directories there); on one machine the directory itself is visible. `archive` overrules that choice.
+    """
+    name = f"bundle-{bundle.version}"
+    if archive if archive is not None else not str(spark.sparkContext.master).startswith("local"):
+        scratch = tempfile.mkdtemp(prefix="purchasepath-")
+        atexit.register(shutil.rmtree, scratch, ignore_errors=True)  # executors may fetch it until the job ends
+        packed = shutil.make_archive(f"{scratch}/{name}", "zip", bundle.directory)
+        spark.sparkContext.addArchive(f"{packed}#{name}")
+    return Shipment(str(bundle.directory.absolute()), bundle.version, name)
+
+
+def scoring_function(
+    shipment: Shipment, config: Score, threads: int
+) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
+    """The function for `mapInArrow`; carries paths and settings to the worker, never weights."""
+
+    def score_partition(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        scorer: Scorer | None = None
+        for batch in rechunk(batches, config.batch_rows, _MAX_PADDED_TOKENS):
+            scorer = scorer or _worker_scorer(shipment, config, threads)  # not at all for an empty partition
+            yield scorer.score(batch)
+
+    return score_partition
+
+
+_kept: dict[tuple[Shipment, Score], Scorer] = {}
+
+
+def _worker_scorer(shipment: Shipment, config: Score, threads: int) -> Scorer:
+    """The scorer of this Python worker, made for its first task and kept for the next ones."""
+    key = (shipment, config)
+    if key not in _kept:
+        _kept.clear()  # a worker serves one model at a time; an old one must not hold memory
+        torch.set_num_threads(threads)
+        _kept[key] = Scorer(shipment.open(), config)
+    return _kept[key]
+
+
+class Scorer:
+    """A bundle ready to score Arrow batches; what the UDF does, callable anywhere."""
+
+    def __init__(self, bundle: Bundle, config: Score) -> None:
+        self.config = config
+        self.model = bundle.build()
+        self.num_items = bundle.manifest.num_items
+        self.num_features = bundle.manifest.num_features
+        self.item_ids = item_ids(bundle)
+        self.excluded = _EXCLUDED_COLUMN[config.exclude]
+
+    @torch.inference_mode()
+    def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Columns `SCORED` for every row, in order. The recommendations follow the row's last event."""
+        batch = batch_from_arrow(with_blank_histories(rows.select(list(_MODEL_INPUT))), self.num_features)
+        hidden_BLD = self.model.encode(batch)
+        hidden_ND = hidden_BLD[batch.row_P, batch.position_P]  # one as-of point per row, so N = B = P
+        probability_N = self.model.purchase_logit(hidden_ND, batch.idle_P, batch.features_PF).sigmoid()
+        scores_NK, items_NK = top_k(
+            lambda start, stop: self.model.item_scores(hidden_ND, start, stop), self.num_items, self.config.top_k,
+            excluded_NE=self._excluded(rows), item_block=self.config.item_block,
+        )
+        return pa.RecordBatch.from_arrays(
+            [
+                rows.column("user_id"), pa.array(probability_N.float().numpy()), rows.column("num_events"),
+                self._recommendations(scores_NK, items_NK),
+            ],
+            schema=_SCORED_ARROW,
+        )
+
+    def _excluded(self, rows: pa.RecordBatch) -> Tensor | None:
+        if self.excluded is None:
+            return None
+        lists = rows.column(self.excluded)
+        return pad_lists(lists.offsets.to_numpy(), lists.values.to_numpy())
+
+    def _recommendations(self, scores_NK: Tensor, items_NK: Tensor) -> pa.ListArray:
+        filled_NK = (items_NK != NO_ITEM).numpy()
+        rank_NK = np.broadcast_to(np.arange(1, filled_NK.shape[1] + 1, dtype=np.int32), filled_NK.shape)
+        shown = pa.StructArray.from_arrays(
+            [
+                pa.array(rank_NK[filled_NK]),
+                self.item_ids.take(pa.array(items_NK.numpy()[filled_NK])),
+                pa.array(scores_NK.numpy()[filled_NK]),
+            ],
+            fields=list(_RECOMMENDATION),
+        )
+        offsets = np.concatenate([[0], filled_NK.sum(axis=1).cumsum()]).astype(np.int32)
+        return pa.ListArray.from_arrays(pa.array(offsets), shown)
+
+
+def item_ids(bundle: Bundle) -> pa.StringArray:
+    """The shop's item id at each vocabulary id; null for the special ids."""
+    vocabulary = pq.read_table(bundle.vocabulary_path, columns=["item_id", "id"])
+    place = np.full(bundle.manifest.num_items, -1, dtype=np.int64)
+    place[vocabulary["id"].to_numpy()] = np.arange(len(vocabulary))
+    return vocabulary["item_id"].combine_chunks().take(pa.array(place, mask=place < 0))
+
+
+def _cores_per_task(spark: SparkSession) -> int:
+    return int(spark.sparkContext.getConf().get("spark.task.cpus", "1") or 1)

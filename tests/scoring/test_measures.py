@@ -1,0 +1,82 @@
+"""Metrics against their definitions over single targets and points, and against scikit-learn."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from purchasepath.scoring.measures import PurchaseCounts, calibration_bins, purchase_metrics, ranking_metrics
+
+POINTS = st.lists(st.tuples(st.integers(0, 1_000_000), st.integers(0, 1)), min_size=2, max_size=60)
+
+
+def counts_of(points: list[tuple[int, int]]) -> PurchaseCounts:
+    return PurchaseCounts.of(Counter(points))
+
+
+@given(st.lists(st.integers(1, 25), min_size=1, max_size=50))
+def test_ranking_metrics_equal_their_definition(ranks: list[int]) -> None:
+    found = ranking_metrics(Counter(ranks), (1, 5, 20))
+    for k in (1, 5, 20):
+        inside = [r for r in ranks if r <= k]
+        assert found["recall", k] == pytest.approx(len(inside) / len(ranks))
+        assert found["ndcg", k] == pytest.approx(sum(1 / math.log2(r + 1) for r in inside) / len(ranks))
+        assert found["mrr", k] == pytest.approx(sum(1 / r for r in inside) / len(ranks))
+
+
+def test_ranking_metrics_worked_out_by_hand() -> None:
+    found = ranking_metrics({1: 1, 3: 1, 21: 2}, (2, 5))
+    assert found == {("recall", 2): 0.25, ("ndcg", 2): 0.25, ("mrr", 2): 0.25,
+                     ("recall", 5): 0.5, ("ndcg", 5): 0.375, ("mrr", 5): pytest.approx((1 + 1 / 3) / 4)}
+
+
+def test_no_target_leaves_ranking_metrics_undefined() -> None:
+    assert set(ranking_metrics({}, (5,)).values()) == {None}
+
+
+@settings(deadline=None)
+@given(POINTS)
+def test_purchase_metrics_equal_scikit_learn_on_single_points(points: list[tuple[int, int]]) -> None:
+    labels, predicted = [label for _, label in points], [step / 1_000_000 for step, _ in points]
+    found = purchase_metrics(counts_of(points), 0.5)
+    called = [p >= 0.5 for p in predicted]
+    if len(set(labels)) == 2:
+        assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(labels, predicted))
+        assert found["pr_auc"] == pytest.approx(sk.average_precision_score(labels, predicted))
+        assert found["recall"] == pytest.approx(sk.recall_score(labels, called))
+        assert found["f1"] == pytest.approx(sk.f1_score(labels, called))
+    if any(called):
+        assert found["precision"] == pytest.approx(sk.precision_score(labels, called))
+    clipped = [min(max(p, 5e-7), 1 - 5e-7) for p in predicted]
+    assert found["log_loss"] == pytest.approx(sk.log_loss(labels, clipped, labels=[0, 1]))
+    assert found["base_rate"] == pytest.approx(sum(labels) / len(labels))
+
+
+def test_calibration_worked_out_by_hand() -> None:
+    # bin 3 holds 0.30 and 0.34 (mean 0.32, half bought); bin 9 holds 1.00 (bought)
+    counts = counts_of([(300_000, 1), (340_000, 0), (1_000_000, 1)])
+    bins = [(b.bin, b.points, round(b.mean_predicted, 9), b.observed) for b in calibration_bins(counts)]
+    assert bins == [(3, 2, 0.32, 0.5), (9, 1, 1.0, 1.0)]
+    assert purchase_metrics(counts, 0.5)["calibration_error"] == pytest.approx(2 / 3 * 0.18)
+
+
+def test_a_certain_and_wrong_prediction_has_a_finite_loss() -> None:
+    assert purchase_metrics(counts_of([(0, 1)]), 0.5)["log_loss"] == pytest.approx(-math.log(5e-7))
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_leaves_the_curves_undefined(label: int) -> None:
+    found = purchase_metrics(counts_of([(200_000, label), (700_000, label)]), 0.5)
+    assert found["roc_auc"] is None
+    assert found["pr_auc"] is None
+    assert found["base_rate"] == label
+    assert found["log_loss"] is not None
+
+
+def test_no_point_leaves_everything_undefined() -> None:
+    assert set(purchase_metrics(counts_of([]), 0.5).values()) == {None}
