@@ -26,7 +26,7 @@ Aggregation = Literal[
     "count_distinct",
     "active_days",  # different days, counted back from the as-of time, with a non-zero input
     "recency",  # days from the last event with a non-zero input to the as-of time
-    "rank_in_category",  # of feature `input` among all items of the same category at the as-of time: 0 lowest, 1 highest
+    "rank_in_category",  # of feature `input` among the items of one category at one as-of time: 0 lowest, 1 highest
     "ratio",  # feature `input` / feature `over`; `missing` where `over` is 0
     "excess",  # feature `input` - feature `over`, at least 0
 ]
@@ -194,7 +194,7 @@ def _check(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
     for f in features:
         unknown = {f.input, f.over or f.input} - seen if f.derived else set()
         if f.name in seen or unknown:
-            raise ValueError(f"{f.entity} feature {f.name}: declared twice, or reads unknown features {sorted(unknown)}")
+            raise ValueError(f"{f.entity} feature {f.name}: declared twice, or reads unknown {sorted(unknown)}")
         if f.window_days is not None and not 0 < f.window_days <= LONGEST_WINDOW_DAYS:
             raise ValueError(f"{f.entity} feature {f.name}: window of {f.window_days} days; "
                              f"expected 1 to {LONGEST_WINDOW_DAYS} (LONGEST_WINDOW_DAYS)")
