@@ -1,0 +1,171 @@
+"""What every model has to beat: popular items, item-to-item transitions, a logistic regression.
+
+All three are computed by Spark from tables and stay tables: nothing here grows with the data on one machine.
+
+A next-item answer is a full ranking of the catalogue, and a rank is `1 + the number of other items scored at
+least as high`, so ties count against a baseline as they do against the model. Ranks beyond the largest cut-off
+are all `max_k + 1`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pyspark.sql.functions as F
+from pyspark.ml.classification import LogisticRegression
+from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.sql import Column, DataFrame, Window
+
+from purchasepath.datasets.manifest import FIRST_ITEM, NO_ITEM
+
+POPULAR_DAYS = 7
+_WHOLE = (Window.unboundedPreceding, Window.unboundedFollowing)
+_SO_FAR = (Window.unboundedPreceding, Window.currentRow)
+
+
+def popularity(sessions: DataFrame, vocabulary: DataFrame, end: datetime, days: float = POPULAR_DAYS) -> DataFrame:
+    """One row per item of the vocabulary: item (its id), popular (times turned to), popular_rank.
+
+    An event turns to an item if it has one that differs from the session's event before. Counted are the
+    `days` before `end`, as far as they had arrived by then.
+    """
+    start = end - timedelta(days=days)
+    recent = sessions.where((F.col("ended_at") >= F.lit(start)) & (F.col("started_at") < F.lit(end)))
+    events = recent.select(
+        "started_at", "item_ids", F.posexplode(F.arrays_zip("item_ids", "offsets_us", "arrival_lags_us"))
+    ).select(
+        F.col("col.item_ids").alias("item_id"),
+        F.get("item_ids", F.col("pos") - 1).alias("item_before"),
+        (F.unix_micros("started_at") + F.col("col.offsets_us")).alias("at_us"),
+        F.col("col.arrival_lags_us").alias("lag_us"),
+    )
+    turned_to = ~F.col("item_id").eqNullSafe(F.col("item_before"))
+    known_in_time = (
+        (F.col("at_us") >= F.unix_micros(F.lit(start)))
+        & (F.col("at_us") < F.unix_micros(F.lit(end)))
+        & (F.col("at_us") + F.col("lag_us") <= F.unix_micros(F.lit(end)))
+    )
+    counts = events.where(turned_to & known_in_time).groupBy("item_id").agg(F.count("*").alias("popular"))
+    catalogue = (
+        vocabulary.select("item_id", F.col("id").alias("item"))
+        .join(counts, on="item_id", how="left")
+        .select("item", F.coalesce("popular", F.lit(0).cast("bigint")).alias("popular"))
+    )
+    # one partition, of one narrow row per item
+    at_least_as_popular = Window.orderBy(F.col("popular").desc()).rangeBetween(*_SO_FAR)
+    return catalogue.withColumn("popular_rank", F.count("*").over(at_least_as_popular))
+
+
+def item_targets(examples: DataFrame) -> DataFrame:
+    """One row per next-item target of EXAMPLES: state (the last item seen), item (the target).
+
+    The state looks through events without an item, such as searches, and is NO_ITEM before the first item.
+    """
+    events = examples.select("example_id", F.posexplode(F.arrays_zip("item", "target")).alias("position", "event"))
+    history = Window.partitionBy("example_id").orderBy("position").rowsBetween(*_SO_FAR)
+    item = F.col("event.item")
+    last_seen = F.last(F.when(item != NO_ITEM, item), ignorenulls=True).over(history)
+    return (
+        events.select(F.coalesce(last_seen, F.lit(NO_ITEM)).alias("state"), F.col("event.target").alias("item"))
+        .where(F.col("item") > 0)
+    )
+
+
+def transitions(train_targets: DataFrame, popular: DataFrame) -> DataFrame:
+    """One row per (state, item) seen on the training span, ranked within its state.
+
+    seen (times), popular, place (1, 2, 3 …: more often seen first, then more popular, then smaller id),
+    seen_rank (ties of both counts against us), successors (different items seen after the state).
+    """
+    counts = train_targets.where(F.col("item") >= FIRST_ITEM).groupBy("state", "item").agg(F.count("*").alias("seen"))
+    state = Window.partitionBy("state")
+    best_first = (F.col("seen").desc(), F.col("popular").desc())
+    return counts.join(popular.select("item", "popular"), on="item", how="inner").select(
+        "state", "item", "seen", "popular",
+        F.row_number().over(state.orderBy(*best_first, "item")).alias("place"),
+        F.count("*").over(state.orderBy(*best_first).rangeBetween(*_SO_FAR)).alias("seen_rank"),
+        F.count("*").over(state.rowsBetween(*_WHOLE)).alias("successors"),
+    )
+
+
+def markov_states(moves: DataFrame, max_k: int) -> DataFrame:
+    """One row per state: successors, best (its first max_k successors, in order), best_popular (parallel)."""
+    first = F.sort_array(F.collect_list(F.struct("place", "item", "popular")))
+    return (
+        moves.where(F.col("place") <= max_k)
+        .groupBy("state")
+        .agg(F.max("successors").alias("successors"), first.alias("first"))
+        .select("state", "successors", F.col("first.item").alias("best"), F.col("first.popular").alias("best_popular"))
+    )
+
+
+def popular_ranks(targets: DataFrame, popular: DataFrame, max_k: int) -> DataFrame:
+    """rank, targets: how often the target had each rank among the popular items."""
+    known = targets.join(popular, on="item", how="left")
+    return _count_ranks(known, F.col("popular_rank"), max_k)
+
+
+def markov_ranks(targets: DataFrame, moves: DataFrame, popular: DataFrame, max_k: int) -> DataFrame:
+    """rank, targets: how often the target had each rank among its state's successors.
+
+    Items never seen after the state follow all that were, by popularity: such an item's rank is the number of
+    successors, plus the number of other items at least as popular as it.
+    """
+    known = (
+        targets.join(moves.select("state", "item", "seen_rank"), on=["state", "item"], how="left")
+        .join(markov_states(moves, max_k), on="state", how="left")
+        .join(popular, on="item", how="left")
+    )
+    successors = F.coalesce("successors", F.lit(0))
+    # complete wherever it matters: with more than max_k successors the rank is beyond max_k anyway
+    counted_twice = F.coalesce(F.size(F.filter("best_popular", lambda p: p >= F.col("popular"))), F.lit(0))
+    counted_twice = F.when(F.col("best_popular").isNull(), 0).otherwise(counted_twice)
+    unseen_rank = successors + F.col("popular_rank") - counted_twice
+    rank = F.when(F.col("seen_rank").isNotNull(), F.col("seen_rank")).when(successors < max_k, unseen_rank)
+    return _count_ranks(known, rank, max_k)
+
+
+def most_popular(popular: DataFrame, k: int) -> list[int]:
+    """The k most popular items; equally popular ones by smaller id."""
+    best = popular.orderBy(F.col("popular").desc(), "item").limit(k)
+    return [row["item"] for row in best.collect()]
+
+
+def markov_answers(targets: DataFrame, moves: DataFrame, popular: DataFrame, max_k: int) -> DataFrame:
+    """state, answer: the first max_k items shown after each state that occurs in `targets`."""
+    fill = F.lit(most_popular(popular, 2 * max_k)).cast("array<int>")
+    best = F.coalesce("best", F.lit([]).cast("array<int>"))
+    return (
+        targets.select("state").distinct()
+        .join(markov_states(moves, max_k), on="state", how="left")
+        .select("state", F.slice(F.concat(best, F.array_except(fill, best)), 1, max_k).alias("answer"))
+    )
+
+
+def purchase_points(examples: DataFrame, num_features: int) -> DataFrame:
+    """One row per as-of point of EXAMPLES: features (idle time first), bought (0 or 1)."""
+    points = examples.select("features", F.posexplode(F.arrays_zip("idle", "bought")).alias("number", "point"))
+    own = F.slice("features", F.col("number") * num_features + 1, num_features)
+    return points.select(
+        F.concat(F.array("point.idle"), own).alias("features"), F.col("point.bought").alias("bought")
+    )
+
+
+def logistic_probabilities(train_points: DataFrame, test_points: DataFrame) -> DataFrame:
+    """probability, bought: a logistic regression fitted on the training points, asked at the test points.
+
+    It sees what the purchase head sees beside the sequence: the standardised features and the idle time.
+    """
+    as_vector = array_to_vector("features").alias("x")
+    fitted = LogisticRegression(
+        featuresCol="x", labelCol="bought", regParam=1e-4, maxIter=100, standardization=True
+    ).fit(train_points.select(as_vector, F.col("bought").cast("double").alias("bought")))
+    answered = fitted.transform(test_points.select(as_vector, "bought"))
+    return answered.select(F.get(vector_to_array("probability"), F.lit(1)).alias("probability"), "bought")
+
+
+def _count_ranks(targets: DataFrame, rank: Column, max_k: int) -> DataFrame:
+    """Ranks beyond max_k, and targets that have none (unknown items), count as max_k + 1."""
+    beyond = F.lit(max_k + 1)
+    bounded = F.least(F.coalesce(rank, beyond), beyond).cast("int")
+    return targets.groupBy(bounded.alias("rank")).agg(F.count("*").alias("targets"))

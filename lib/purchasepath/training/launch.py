@@ -1,0 +1,137 @@
+"""Starts the ranks: in this process for one, with `horovod.spark.run` for several.
+
+`horovod.spark.run` starts one process beside each of N Spark tasks, on a laptop and on a cluster alike. A rank's
+task is a module-level function `task(ranks, request)` with a text for `request`: what crosses the process border
+is a name and a string, never a closure over frames. Ranks exchange results through files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from purchasepath.errors import ConfigError, UserError
+from purchasepath.training.ranks import HorovodRanks, Ranks, SoloRanks
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from purchasepath.config import Training
+
+Task = Callable[[Ranks, str], None]
+
+_STALL_WARNING_SECONDS = 60
+_STALL_SHUTDOWN_SECONDS = 180
+"""A rank that waits this long for another one ends the job: a dead rank must not hang the others."""
+
+
+def run_on_ranks(task: Task, request: str, *, spark: Callable[[], SparkSession], config: Training) -> None:
+    """Returns once `task(ranks, request)` has returned on every rank.
+
+    `spark` is asked for a session only when there is more than one rank.
+    """
+    if config.backend == "solo" and config.ranks > 1:
+        raise ConfigError(["training.backend=solo trains on one rank: add --set training.ranks=1, or use horovod"])
+    if config.ranks == 1:
+        task(SoloRanks(), request)
+        return
+    session = spark()
+    check_slots(session, config.ranks)
+    _run_with_horovod(task, request, session, config)
+
+
+def check_slots(spark: SparkSession, num_ranks: int) -> None:
+    """Raises UserError where a local Spark cannot run `num_ranks` tasks at once; the ranks would wait forever."""
+    master = spark.sparkContext.master
+    if not master.startswith("local"):
+        return  # executors may still be on their way; `training.timeout_minutes` ends the wait
+    cores = re.fullmatch(r"local(?:\[(\d+|\*)(?:,\s*\d+)?\])?", master)
+    if cores is None:
+        return
+    named = cores.group(1) or "1"
+    slots = (os.cpu_count() or 1) if named == "*" else int(named)
+    if slots < num_ranks:
+        raise UserError(
+            f"{master} has {slots} task slot{'s' if slots > 1 else ''} for {num_ranks} ranks and every rank needs "
+            f"its own; use --master local[{num_ranks}], or train with --set training.ranks={slots}"
+        )
+
+
+def _run_with_horovod(task: Task, request: str, spark: SparkSession, config: Training) -> None:
+    import horovod.spark  # a driver that trains on one rank needs no Horovod installed
+
+    local = spark.sparkContext.master.startswith("local")
+    output, errors = RankOutput(sys.stdout), RankOutput(None)
+    try:
+        horovod.spark.run(
+            _rank_main,
+            args=(task, request),
+            num_proc=config.ranks,
+            start_timeout=int(config.timeout_minutes * 60),
+            use_gloo=True,
+            env=_environment(local),
+            stdout=output,
+            stderr=errors,
+            verbose=0,
+            nics={"lo"} if local else None,
+            executable=os.environ.get("PYSPARK_PYTHON", sys.executable),
+        )
+    except Exception as failure:
+        told = "\n".join(f"  {line}" for line in errors.last) or "  (no output)"
+        raise RuntimeError(f"training on {config.ranks} ranks failed: {failure}\nlast lines of the ranks:\n{told}") \
+            from failure
+
+
+def _rank_main(task: Task, request: str) -> None:
+    ranks = HorovodRanks()
+    try:
+        task(ranks, request)
+    finally:
+        ranks.close()
+
+
+def _environment(local: bool) -> dict[str, str]:
+    """Settings of the rank processes, on top of their Spark task's environment."""
+    environment = {
+        "HOROVOD_STALL_CHECK_TIME_SECONDS": str(_STALL_WARNING_SECONDS),
+        "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": str(_STALL_SHUTDOWN_SECONDS),
+        "HOROVOD_LOG_LEVEL": "error",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+    if local:
+        # a laptop may have no other network; executors on other hosts find the package as Spark ships it
+        environment["HOROVOD_GLOO_IFACE"] = "lo"
+        library = str(Path(__file__).resolve().parents[2])
+        known = os.environ.get("PYTHONPATH", "")
+        environment["PYTHONPATH"] = os.pathsep.join(part for part in (library, known) if part)
+    return environment
+
+
+class RankOutput:
+    """A text stream for Horovod's launcher: forwards lines without its `[1]<stdout>:` prefix, keeps the last ones."""
+
+    _PREFIX = re.compile(r"^\[\d+\]<(?:stdout|stderr)>:", re.MULTILINE)
+
+    def __init__(self, forward: TextIO | None, keep: int = 30) -> None:
+        self.forward = forward
+        self.last: deque[str] = deque(maxlen=keep)
+
+    def write(self, text: str) -> int:
+        clean = self._PREFIX.sub("", text)
+        self.last.extend(line for line in clean.splitlines() if line.strip())
+        if self.forward is not None:
+            self.forward.write(clean)
+        return len(text)
+
+    def flush(self) -> None:
+        if self.forward is not None:
+            self.forward.flush()
+
+    def close(self) -> None:
+        self.flush()

@@ -1,0 +1,101 @@
+"""What the training loop needs from its fellow ranks: sum, broadcast, barrier. Horovod behind one door.
+
+Every rank calls the same collectives in the same order; results are the same on all ranks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Ranks(Protocol):
+    """One process among `size`; `local_rank` counts those on the same host."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """`tensor`, replaced in place by its sum over all ranks."""
+        ...
+
+    def broadcast_(self, tensors: Iterable[Tensor]) -> None:
+        """Replaces each tensor in place by rank 0's."""
+        ...
+
+    def barrier(self) -> None:
+        """Returns once every rank has called it."""
+        ...
+
+
+class SoloRanks:
+    """The only rank: every collective is the identity."""
+
+    rank = 0
+    size = 1
+    local_rank = 0
+    local_size = 1
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def broadcast_(self, tensors: Iterable[Tensor]) -> None:
+        return None
+
+    def barrier(self) -> None:
+        return None
+
+
+class HorovodRanks:
+    """Horovod's collectives. Made once per process, after Horovod's launcher has set the environment."""
+
+    def __init__(self) -> None:
+        import horovod.torch as hvd  # only processes that train on several ranks need Horovod installed
+
+        hvd.init()
+        self._hvd = hvd
+        self.rank: int = hvd.rank()
+        self.size: int = hvd.size()
+        self.local_rank: int = hvd.local_rank()
+        self.local_size: int = hvd.local_size()
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        if not self._takes(tensor):
+            return tensor.copy_(self.sum_(tensor.cpu()))
+        return self._hvd.allreduce_(tensor, op=self._hvd.Sum)
+
+    def broadcast_(self, tensors: Iterable[Tensor]) -> None:
+        sent = [(tensor, tensor if self._takes(tensor) else tensor.cpu()) for tensor in tensors]
+        handles = [self._hvd.broadcast_async_(copy, 0) for _, copy in sent]
+        for (tensor, copy), handle in zip(sent, handles, strict=True):
+            self._hvd.synchronize(handle)
+            if copy is not tensor:
+                tensor.copy_(copy)
+
+    def barrier(self) -> None:
+        self._hvd.barrier()
+
+    def _takes(self, tensor: Tensor) -> bool:
+        """A Horovod built without NCCL exchanges tensors of the CPU only."""
+        return not tensor.is_cuda or bool(self._hvd.nccl_built())
+
+    def close(self) -> None:
+        self._hvd.shutdown()
+
+
+def share_json(value: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
+    """Rank 0's JSON value on every rank."""
+    encoded = json.dumps(value).encode()
+    length = torch.tensor([len(encoded)], dtype=torch.int64)
+    ranks.broadcast_([length])
+    content = torch.zeros(int(length), dtype=torch.uint8)
+    if ranks.rank == 0:
+        content.copy_(torch.frombuffer(bytearray(encoded), dtype=torch.uint8))
+    ranks.broadcast_([content])
+    return json.loads(bytes(content.tolist()))
