@@ -1,0 +1,92 @@
+"""The books of an ingest run: rows read = accepted + duplicates + rejected, to the row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyspark.sql.functions as F
+from pyspark.sql import DataFrame, SparkSession
+
+from purchasepath.errors import TooManyRejectedError
+from purchasepath.sources.cleaning import ACCEPTED, DUPLICATE, FILE, RAW, REASONS, REJECTED, VERDICT
+from purchasepath.tables.catalog import INGEST_BOOKS
+
+SHOWN_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Books:
+    """Counts of raw rows."""
+
+    read: int
+    accepted: int
+    duplicates: int
+    rejected: int
+
+    @property
+    def rejected_share(self) -> float:
+        return self.rejected / self.read if self.read else 0.0
+
+    @property
+    def balanced(self) -> bool:
+        return self.read == self.accepted + self.duplicates + self.rejected
+
+    def check(self) -> Books:
+        """These books. Raises RuntimeError, a defect, unless they balance."""
+        if not self.balanced:
+            raise RuntimeError(f"the books do not balance: {self}")
+        return self
+
+    def __str__(self) -> str:
+        return (f"read {self.read:,} = accepted {self.accepted:,} + duplicates {self.duplicates:,} "
+                f"+ rejected {self.rejected:,}")
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """One reason: rows rejected for it, and one of them."""
+
+    reason: str
+    rows: int
+    example: str
+    file: str
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} x {self.reason}"
+
+
+def count_verdicts(judged: DataFrame, read: int) -> Books:
+    """Books of the judged rows against `read`, the rows counted where they were read."""
+    found = {row[VERDICT]: row["count"] for row in judged.groupBy(VERDICT).count().collect()}
+    return Books(read, found.get(ACCEPTED, 0), found.get(DUPLICATE, 0), found.get(REJECTED, 0))
+
+
+def top_rejections(judged: DataFrame, most: int = 5) -> list[Rejection]:
+    """The most frequent reasons; a row with several counts for each. Ties by reason."""
+    rejected = judged.where(F.col(VERDICT) == REJECTED).select(RAW, FILE, F.explode(REASONS).alias("reason"))
+    counted = rejected.groupBy("reason").agg(F.count("*").alias("rows"), F.min(F.struct(RAW, FILE)).alias("one"))
+    found = counted.orderBy(F.desc("rows"), "reason").limit(most).collect()
+    return [Rejection(row["reason"], row["rows"], row["one"][RAW], row["one"][FILE]) for row in found]
+
+
+def check_rejected_share(books: Books, rejections: list[Rejection], most: float) -> None:
+    """Raise TooManyRejectedError, with top reasons and three examples, when the share is above `most`."""
+    if books.rejected_share <= most:
+        return
+    reasons = "".join(f"\n  {rejection}" for rejection in rejections)
+    examples = "".join(f"\n  {r.reason} ({r.file.removeprefix('file://')}):\n    {r.example[:SHOWN_CHARACTERS]}"
+                       for r in rejections[:3])
+    raise TooManyRejectedError(
+        f"{books.rejected:,} of {books.read:,} raw rows were rejected ({books.rejected_share:.1%}); at most "
+        f"{most:.1%} are allowed. Nothing was written\nreasons:{reasons}\nexamples:{examples}\n"
+        f"adapt the source mapping, or allow more with --set ingest.max_rejected_share=<share>"
+    )
+
+
+def books_row(spark: SparkSession, books: Books, *, run_id: str, source: str, files: int) -> DataFrame:
+    """One row of INGEST_BOOKS."""
+    return INGEST_BOOKS.frame(spark, [{
+        "run_id": run_id, "source": source, "files": files, "read": books.read, "accepted": books.accepted,
+        "duplicates": books.duplicates, "rejected": books.rejected, "finished_at": datetime.now(UTC),
+    }])

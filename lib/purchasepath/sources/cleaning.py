@@ -1,0 +1,93 @@
+"""Cleaning: every raw row gets one verdict, accepted, duplicate or rejected, and nothing is lost on the way.
+
+- rejected: cannot be parsed, or breaks a rule; all its reasons are kept. Judged first.
+- duplicate: an accepted row has its event id already. Of rows with one id the one that arrived first stays,
+  then the one whose text sorts first. Where a source has no ids, the id is a hash of the row's text, so exact
+  duplicates share it.
+- accepted: the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import reduce
+
+import pyspark.sql.functions as F
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+
+from purchasepath.sources.fields import content_hash, field_rules, text_columns, typed_columns
+from purchasepath.sources.layout import Layout
+from purchasepath.sources.mapping import FIELDS, OWN_PREFIX, Input, Source
+from purchasepath.sources.pseudonyms import add_pseudonyms
+from purchasepath.sources.raw import BROKEN, FILE, RAW, read_raw
+from purchasepath.tables.catalog import EVENTS
+from purchasepath.tables.quality import broken_rules, first_broken
+
+ACCEPTED, DUPLICATE, REJECTED = "accepted", "duplicate", "rejected"
+REASONS, VERDICT = f"{OWN_PREFIX}reasons", f"{OWN_PREFIX}verdict"
+IDS = ("user_id", "login_id")
+_TEXT, _HASH = f"{OWN_PREFIX}text_", f"{OWN_PREFIX}hash"
+
+
+def read_rows(spark: SparkSession, source: Source, layouts: Mapping[str, Sequence[Layout]], now: datetime) -> DataFrame:
+    """One row per raw row of all inputs: EVENTS fields (raw ids), RAW, FILE, REASONS and a hash of the content."""
+    inputs = [clean_input(read_raw(spark, layouts[spec.name]), spec, source, now)
+              for spec in source.inputs if layouts.get(spec.name)]
+    return reduce(DataFrame.unionByName, inputs)
+
+
+def clean_input(raw: DataFrame, spec: Input, source: Source, now: datetime) -> DataFrame:
+    """Raw rows of one input as typed EVENTS fields, with the reasons against each row."""
+    texts = text_columns(spec)
+    rows = raw.select(RAW, FILE, BROKEN, content_hash(spec).alias(_HASH),
+                      *[text.alias(_TEXT + name) for name, text in texts.items()])
+    text = {name: F.col(_TEXT + name) for name in texts}
+    rows = rows.withColumns(typed_columns(spec, text))
+    typed = {name: F.col(name) for name in FIELDS}
+    against = first_broken(F.col(BROKEN), broken_rules(field_rules(text, typed, source.limits, now)))
+    return rows.withColumn(REASONS, against).withColumns(_filled(typed)).select(*FIELDS, RAW, FILE, REASONS, _HASH)
+
+
+def judge(rows: DataFrame, key: bytes) -> DataFrame:
+    """`rows` with a VERDICT each, pseudonyms for ids, and the text kept only where it was rejected.
+
+    Columns: EVENTS, raw_user_id, raw_login_id, RAW, FILE, REASONS, VERDICT.
+    """
+    rejected = F.size(REASONS) > 0
+    # rejected rows are no rivals: each stands in a group of equal texts, so no group is the group of all nulls
+    rows = rows.withColumn(_HASH, F.when(rejected, F.concat(F.lit("!"), _HASH)).otherwise(F.col("event_id")))
+    copies = Window.partitionBy(_HASH).orderBy("arrived_at", RAW)
+    verdict = F.when(rejected, REJECTED).when(F.row_number().over(copies) > 1, DUPLICATE).otherwise(ACCEPTED)
+    judged = rows.withColumn(VERDICT, verdict).withColumn("event_date", F.to_date("event_ts"))
+    kept_text = {name: F.when(F.col(VERDICT) == REJECTED, F.col(name)) for name in (RAW, FILE)}
+    return add_pseudonyms(judged.withColumns(kept_text).drop(_HASH), key, IDS)
+
+
+def keep_accepted(judged: DataFrame) -> DataFrame:
+    """EVENTS."""
+    return judged.where(F.col(VERDICT) == ACCEPTED).select(*EVENTS.names)
+
+
+def keep_rejected(judged: DataFrame, source: str) -> DataFrame:
+    """REJECTED_EVENTS."""
+    file = F.regexp_replace(F.col(FILE), "^file:(//)?", "")
+    return judged.where(F.col(VERDICT) == REJECTED).select(
+        F.col(RAW).alias("raw"), file.alias("file"), F.col(REASONS).alias("reasons"), F.lit(source).alias("source"))
+
+
+def summarize_ids(judged: DataFrame) -> DataFrame:
+    """USER_KEYS: one row per visitor or account id of an accepted event."""
+    accepted = judged.where(F.col(VERDICT) == ACCEPTED)
+    pairs = F.array(*[F.struct(F.col(name).alias("user_id"), F.col(f"raw_{name}").alias("raw_id")) for name in IDS])
+    return accepted.select(F.inline(pairs)).where(F.col("user_id").isNotNull()).distinct()
+
+
+def _filled(typed: Mapping[str, Column]) -> dict[str, Column]:
+    """Missing values as the catalog declares; an event without an id gets its content's hash."""
+    defaults = {c.name: F.coalesce(typed[c.name], F.lit(c.default)) for c in EVENTS.columns if c.default is not None}
+    return defaults | {
+        "event_id": F.coalesce(typed["event_id"], F.col(_HASH)),
+        # a log entry from before the event itself is a clock's error, not an early arrival
+        "arrived_at": F.greatest(typed["arrived_at"], typed["event_ts"]),
+    }
