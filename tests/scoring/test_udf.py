@@ -19,7 +19,8 @@ from purchasepath.config import Score
 from purchasepath.datasets.batch import batch_from_arrow
 from purchasepath.errors import BundleMismatchError
 from purchasepath.scoring.batches import rechunk, with_blank_histories
-from purchasepath.scoring.udf import Scorer, score_users, ship
+from purchasepath.scoring.shipment import ship
+from purchasepath.scoring.udf import Scorer, score_users
 
 SCHEMA = pa.schema([
     ("user_id", pa.string()), ("num_events", pa.int32()), *EXAMPLE_SCHEMA,
@@ -63,7 +64,7 @@ def frame(spark: Any) -> Any:
 def test_udf_equals_a_direct_call(frame: Any, bundle: Bundle) -> None:
     config = Score(top_k=3, batch_rows=7, item_block=4)
     found = by_user([row.asDict(recursive=True) for row in score_users(frame, bundle, config).collect()])
-    expected = by_user(Scorer(bundle, config).score(arrow(USERS)).to_pylist())
+    expected = by_user(Scorer(bundle, bundle.build(), config).score(arrow(USERS)).to_pylist())
     assert found.keys() == expected.keys()
     for name, row in expected.items():
         assert found[name]["num_events"] == row["num_events"]
@@ -93,13 +94,14 @@ def test_scores_are_those_of_the_model_itself(bundle: Bundle) -> None:
         batch = batch_from_arrow(rows)
         hidden_ND = model.encode(batch)[batch.row_P, batch.position_P]
         scores_NI = model.item_scores(hidden_ND)
-    for scores_I, row in zip(scores_NI, Scorer(bundle, Score(top_k=1)).score(rows).to_pylist(), strict=True):
+    scored = Scorer(bundle, model, Score(top_k=1)).score(rows).to_pylist()
+    for scores_I, row in zip(scores_NI, scored, strict=True):
         assert row["recommendations"][0]["item_id"] == "ABCDE"[int(scores_I.argmax()) - 3]
 
 
 @pytest.mark.parametrize(("exclude", "column"), [("seen", "seen_items"), ("purchased", "purchased_items")])
 def test_excluded_items_are_not_recommended(bundle: Bundle, exclude: str, column: str) -> None:
-    scored = Scorer(bundle, Score(top_k=5, exclude=exclude)).score(arrow(USERS)).to_pylist()
+    scored = Scorer(bundle, bundle.build(), Score(top_k=5, exclude=exclude)).score(arrow(USERS)).to_pylist()
     for given_row, row in zip(USERS, scored, strict=True):
         shown = [r["item_id"] for r in row["recommendations"]]
         assert set(shown) == set("ABCDE") - {"ABCDE"[i - 3] for i in given_row[column]}
@@ -107,7 +109,7 @@ def test_excluded_items_are_not_recommended(bundle: Bundle, exclude: str, column
 
 
 def test_a_slice_scores_as_its_rows_do(bundle: Bundle) -> None:
-    scorer = Scorer(bundle, Score(top_k=2, exclude="seen"))
+    scorer = Scorer(bundle, bundle.build(), Score(top_k=2, exclude="seen"))
     whole = scorer.score(arrow(USERS))
     part = scorer.score(arrow(USERS).slice(9, 4))
     assert [r["recommendations"][0]["item_id"] for r in part.to_pylist() if r["recommendations"]] == \
@@ -119,7 +121,7 @@ def test_an_empty_history_is_scored_as_one_event_that_says_nothing(bundle: Bundl
              "idle": [0.0]}
     empty = {**blank, "item": [], "type": [], "gap": [], "price": [], "target": [], "point": [-1]}
     no_point = {**empty, "point": [], "idle": [], "bought": []}
-    scorer = Scorer(bundle, Score(top_k=2))
+    scorer = Scorer(bundle, bundle.build(), Score(top_k=2))
     rows = scorer.score(arrow([empty, USERS[3], blank, no_point])).to_pylist()
     assert rows[0] == rows[2] == rows[3]
     alone = scorer.score(arrow([USERS[3]])).to_pylist()[0]
@@ -171,5 +173,5 @@ def test_a_bundle_retrained_in_place_is_refused(spark: Any, tmp_path: Path) -> N
 
 def test_more_items_than_letters(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path, manifest=tiny_manifest(num_items=60))
-    row = Scorer(bundle, Score(top_k=100)).score(arrow(USERS[:1])).to_pylist()[0]
+    row = Scorer(bundle, bundle.build(), Score(top_k=100)).score(arrow(USERS[:1])).to_pylist()[0]
     assert len(row["recommendations"]) == 57

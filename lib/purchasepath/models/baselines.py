@@ -17,6 +17,9 @@ from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import Column, DataFrame, Window
 
 from purchasepath.datasets.manifest import FIRST_ITEM, NO_ITEM
+from purchasepath.datasets.sequences import events_of, known_in
+from purchasepath.datasets.split import Span
+from purchasepath.features.as_of import to_us
 
 POPULAR_DAYS = 7
 _WHOLE = (Window.unboundedPreceding, Window.unboundedFollowing)
@@ -26,34 +29,24 @@ _SO_FAR = (Window.unboundedPreceding, Window.currentRow)
 def popularity(sessions: DataFrame, vocabulary: DataFrame, end: datetime, days: float = POPULAR_DAYS) -> DataFrame:
     """One row per item of the vocabulary: item (its id), popular (times turned to), popular_rank.
 
-    An event turns to an item if it has one that differs from the session's event before. Counted are the
-    `days` before `end`, as far as they had arrived by then.
+    A visitor turns to an item with an event on it that follows one on another item or on none. Counted are
+    people's events of the `days` before `end`, as far as they had arrived by then.
     """
     start = end - timedelta(days=days)
     recent = sessions.where((F.col("ended_at") >= F.lit(start)) & (F.col("started_at") < F.lit(end)))
-    events = recent.select(
-        "started_at", "item_ids", F.posexplode(F.arrays_zip("item_ids", "offsets_us", "arrival_lags_us"))
-    ).select(
-        F.col("col.item_ids").alias("item_id"),
-        F.get("item_ids", F.col("pos") - 1).alias("item_before"),
-        (F.unix_micros("started_at") + F.col("col.offsets_us")).alias("at_us"),
-        F.col("col.arrival_lags_us").alias("lag_us"),
+    events = known_in(events_of(recent), Span("popular", to_us(start), to_us(end)))
+    before = F.lag("item_id").over(Window.partitionBy("user_id").orderBy("at_us", "event_id"))
+    turned_to = events.withColumn("turned", F.col("item_id").isNotNull() & ~F.col("item_id").eqNullSafe(before))
+    counts = (
+        turned_to.where(F.col("turned") & (F.col("at_us") >= to_us(start)))
+        .groupBy("item_id").agg(F.count(F.lit(1)).alias("popular"))
     )
-    turned_to = ~F.col("item_id").eqNullSafe(F.col("item_before"))
-    known_in_time = (
-        (F.col("at_us") >= F.unix_micros(F.lit(start)))
-        & (F.col("at_us") < F.unix_micros(F.lit(end)))
-        & (F.col("at_us") + F.col("lag_us") <= F.unix_micros(F.lit(end)))
-    )
-    counts = events.where(turned_to & known_in_time).groupBy("item_id").agg(F.count("*").alias("popular"))
-    catalogue = (
-        vocabulary.select("item_id", F.col("id").alias("item"))
-        .join(counts, on="item_id", how="left")
-        .select("item", F.coalesce("popular", F.lit(0).cast("bigint")).alias("popular"))
+    catalogue = vocabulary.select("item_id", F.col("id").alias("item")).join(counts, on="item_id", how="left").select(
+        "item", F.coalesce("popular", F.lit(0).cast("bigint")).alias("popular")
     )
     # one partition, of one narrow row per item
     at_least_as_popular = Window.orderBy(F.col("popular").desc()).rangeBetween(*_SO_FAR)
-    return catalogue.withColumn("popular_rank", F.count("*").over(at_least_as_popular))
+    return catalogue.withColumn("popular_rank", F.count(F.lit(1)).over(at_least_as_popular))
 
 
 def item_targets(examples: DataFrame) -> DataFrame:
@@ -77,14 +70,15 @@ def transitions(train_targets: DataFrame, popular: DataFrame) -> DataFrame:
     seen (times), popular, place (1, 2, 3 …: more often seen first, then more popular, then smaller id),
     seen_rank (ties of both counts against us), successors (different items seen after the state).
     """
-    counts = train_targets.where(F.col("item") >= FIRST_ITEM).groupBy("state", "item").agg(F.count("*").alias("seen"))
+    known = train_targets.where(F.col("item") >= FIRST_ITEM)
+    counts = known.groupBy("state", "item").agg(F.count(F.lit(1)).alias("seen"))
     state = Window.partitionBy("state")
     best_first = (F.col("seen").desc(), F.col("popular").desc())
     return counts.join(popular.select("item", "popular"), on="item", how="inner").select(
         "state", "item", "seen", "popular",
         F.row_number().over(state.orderBy(*best_first, "item")).alias("place"),
-        F.count("*").over(state.orderBy(*best_first).rangeBetween(*_SO_FAR)).alias("seen_rank"),
-        F.count("*").over(state.rowsBetween(*_WHOLE)).alias("successors"),
+        F.count(F.lit(1)).over(state.orderBy(*best_first).rangeBetween(*_SO_FAR)).alias("seen_rank"),
+        F.count(F.lit(1)).over(state.rowsBetween(*_WHOLE)).alias("successors"),
     )
 
 
@@ -99,30 +93,33 @@ def markov_states(moves: DataFrame, max_k: int) -> DataFrame:
     )
 
 
-def popular_ranks(targets: DataFrame, popular: DataFrame, max_k: int) -> DataFrame:
-    """rank, targets: how often the target had each rank among the popular items."""
+def add_popular_rank(targets: DataFrame, popular: DataFrame, max_k: int) -> DataFrame:
+    """`targets` and each one's rank among the popular items."""
     known = targets.join(popular, on="item", how="left")
-    return _count_ranks(known, F.col("popular_rank"), max_k)
+    return known.select(*targets.columns, _bounded(F.col("popular_rank"), max_k))
 
 
-def markov_ranks(targets: DataFrame, moves: DataFrame, popular: DataFrame, max_k: int) -> DataFrame:
-    """rank, targets: how often the target had each rank among its state's successors.
+def add_markov_rank(
+    targets: DataFrame, moves: DataFrame, states: DataFrame, popular: DataFrame, max_k: int
+) -> DataFrame:
+    """`targets` and each one's rank among its state's successors, given `transitions` and `markov_states`.
 
     Items never seen after the state follow all that were, by popularity: such an item's rank is the number of
     successors, plus the number of other items at least as popular as it.
     """
     known = (
         targets.join(moves.select("state", "item", "seen_rank"), on=["state", "item"], how="left")
-        .join(markov_states(moves, max_k), on="state", how="left")
+        .join(states, on="state", how="left")
         .join(popular, on="item", how="left")
     )
     successors = F.coalesce("successors", F.lit(0))
-    # complete wherever it matters: with more than max_k successors the rank is beyond max_k anyway
-    counted_twice = F.coalesce(F.size(F.filter("best_popular", lambda p: p >= F.col("popular"))), F.lit(0))
-    counted_twice = F.when(F.col("best_popular").isNull(), 0).otherwise(counted_twice)
+    # best_popular is complete wherever it matters: with max_k successors the rank is beyond max_k anyway
+    counted_twice = F.when(F.col("best_popular").isNull(), 0).otherwise(
+        F.size(F.filter("best_popular", lambda p: p >= F.col("popular")))
+    )
     unseen_rank = successors + F.col("popular_rank") - counted_twice
     rank = F.when(F.col("seen_rank").isNotNull(), F.col("seen_rank")).when(successors < max_k, unseen_rank)
-    return _count_ranks(known, rank, max_k)
+    return known.select(*targets.columns, _bounded(rank, max_k))
 
 
 def most_popular(popular: DataFrame, k: int) -> list[int]:
@@ -131,13 +128,13 @@ def most_popular(popular: DataFrame, k: int) -> list[int]:
     return [row["item"] for row in best.collect()]
 
 
-def markov_answers(targets: DataFrame, moves: DataFrame, popular: DataFrame, max_k: int) -> DataFrame:
+def markov_answers(targets: DataFrame, states: DataFrame, popular: DataFrame, max_k: int) -> DataFrame:
     """state, answer: the first max_k items shown after each state that occurs in `targets`."""
     fill = F.lit(most_popular(popular, 2 * max_k)).cast("array<int>")
     best = F.coalesce("best", F.lit([]).cast("array<int>"))
     return (
         targets.select("state").distinct()
-        .join(markov_states(moves, max_k), on="state", how="left")
+        .join(states, on="state", how="left")
         .select("state", F.slice(F.concat(best, F.array_except(fill, best)), 1, max_k).alias("answer"))
     )
 
@@ -164,8 +161,7 @@ def logistic_probabilities(train_points: DataFrame, test_points: DataFrame) -> D
     return answered.select(F.get(vector_to_array("probability"), F.lit(1)).alias("probability"), "bought")
 
 
-def _count_ranks(targets: DataFrame, rank: Column, max_k: int) -> DataFrame:
-    """Ranks beyond max_k, and targets that have none (unknown items), count as max_k + 1."""
+def _bounded(rank: Column, max_k: int) -> Column:
+    """Ranks beyond max_k, and targets that have none (unknown items), are max_k + 1."""
     beyond = F.lit(max_k + 1)
-    bounded = F.least(F.coalesce(rank, beyond), beyond).cast("int")
-    return targets.groupBy(bounded.alias("rank")).agg(F.count("*").alias("targets"))
+    return F.least(F.coalesce(rank, beyond), beyond).cast("int").alias("rank")

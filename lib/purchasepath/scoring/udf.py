@@ -7,27 +7,22 @@ workers of a host share through the page cache.
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyspark.sql.functions as F
 import torch
-from pyspark import SparkFiles
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from torch import Tensor
 
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.config import Score
 from purchasepath.datasets.batch import batch_from_arrow
-from purchasepath.errors import BundleMismatchError
-from purchasepath.scoring.batches import rechunk, with_blank_histories
+from purchasepath.models.build import PurchasePathModel
+from purchasepath.scoring.batches import MAX_PADDED_TOKENS, rechunk, with_blank_histories
+from purchasepath.scoring.shipment import Shipment, cores_per_task, on_worker, ship
 from purchasepath.scoring.topk import NO_ITEM, pad_lists, top_k
 
 SCORED = (
@@ -43,8 +38,6 @@ _SCORED_ARROW = pa.schema([
 ])
 _MODEL_INPUT = ("item", "type", "gap", "price", "target", "point", "idle", "features", "bought")
 _EXCLUDED_COLUMN = {"none": None, "seen": "seen_items", "purchased": "purchased_items"}
-_MAX_PADDED_TOKENS = 65_536
-"""Most rows x longest history of one batch: bounds the model's memory whatever the histories' lengths."""
 
 
 def score_users(examples: DataFrame, bundle: Bundle, config: Score) -> DataFrame:
@@ -63,48 +56,7 @@ def score_users(examples: DataFrame, bundle: Bundle, config: Score) -> DataFrame
         .repartition(partitions, "user_id")
         .sortWithinPartitions(F.size("item"), "user_id")
     )
-    return ordered.mapInArrow(scoring_function(ship(spark, bundle), config, _cores_per_task(spark)), SCORED)
-
-
-@dataclass(frozen=True)
-class Shipment:
-    """Where a worker finds the bundle: in its directory where that is visible, else unpacked by Spark."""
-
-    directory: str
-    version: str
-    archive: str
-
-    def open(self) -> Bundle:
-        """The bundle, whole and of the version that the driver chose."""
-        places = [Path(self.directory), Path(SparkFiles.get(self.archive))]
-        found = next((place for place in places if place.is_dir()), None)
-        if found is None:
-            raise BundleMismatchError(
-                f"bundle {self.version} was expected on this executor at one of {', '.join(map(str, places))} "
-                f"and is at none; put paths.models on storage that every executor mounts"
-            )
-        bundle = Bundle.load(found)
-        if bundle.version != self.version:
-            raise BundleMismatchError(
-                f"bundle {found} was expected to be version {self.version} and is {bundle.version}; "
-                f"do not train into a directory that is being scored from"
-            )
-        return bundle
-
-
-def ship(spark: SparkSession, bundle: Bundle, *, archive: bool | None = None) -> Shipment:
-    """Makes the bundle reachable for every executor.
-
-    On a cluster it travels as an archive named after its version (`SparkContext.addFile` refuses local
-    directories there); on one machine the directory itself is visible. `archive` overrules that choice.
-    """
-    name = f"bundle-{bundle.version}"
-    if archive if archive is not None else not str(spark.sparkContext.master).startswith("local"):
-        scratch = tempfile.mkdtemp(prefix="purchasepath-")
-        atexit.register(shutil.rmtree, scratch, ignore_errors=True)  # executors may fetch it until the job ends
-        packed = shutil.make_archive(f"{scratch}/{name}", "zip", bundle.directory)
-        spark.sparkContext.addArchive(f"{packed}#{name}")
-    return Shipment(str(bundle.directory.absolute()), bundle.version, name)
+    return ordered.mapInArrow(scoring_function(ship(spark, bundle), config, cores_per_task(spark)), SCORED)
 
 
 def scoring_function(
@@ -114,32 +66,19 @@ def scoring_function(
 
     def score_partition(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         scorer: Scorer | None = None
-        for batch in rechunk(batches, config.batch_rows, _MAX_PADDED_TOKENS):
-            scorer = scorer or _worker_scorer(shipment, config, threads)  # not at all for an empty partition
+        for batch in rechunk(batches, config.batch_rows, MAX_PADDED_TOKENS):
+            scorer = scorer or Scorer(*on_worker(shipment, threads), config)  # not at all for an empty partition
             yield scorer.score(batch)
 
     return score_partition
 
 
-_kept: dict[tuple[Shipment, Score], Scorer] = {}
-
-
-def _worker_scorer(shipment: Shipment, config: Score, threads: int) -> Scorer:
-    """The scorer of this Python worker, made for its first task and kept for the next ones."""
-    key = (shipment, config)
-    if key not in _kept:
-        _kept.clear()  # a worker serves one model at a time; an old one must not hold memory
-        torch.set_num_threads(threads)
-        _kept[key] = Scorer(shipment.open(), config)
-    return _kept[key]
-
-
 class Scorer:
     """A bundle ready to score Arrow batches; what the UDF does, callable anywhere."""
 
-    def __init__(self, bundle: Bundle, config: Score) -> None:
+    def __init__(self, bundle: Bundle, model: PurchasePathModel, config: Score) -> None:
         self.config = config
-        self.model = bundle.build()
+        self.model = model
         self.num_items = bundle.manifest.num_items
         self.num_features = bundle.manifest.num_features
         self.item_ids = item_ids(bundle)
@@ -191,7 +130,3 @@ def item_ids(bundle: Bundle) -> pa.StringArray:
     place = np.full(bundle.manifest.num_items, -1, dtype=np.int64)
     place[vocabulary["id"].to_numpy()] = np.arange(len(vocabulary))
     return vocabulary["item_id"].combine_chunks().take(pa.array(place, mask=place < 0))
-
-
-def _cores_per_task(spark: SparkSession) -> int:
-    return int(spark.sparkContext.getConf().get("spark.task.cpus", "1") or 1)

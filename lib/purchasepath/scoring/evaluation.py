@@ -1,0 +1,192 @@
+"""The bundle and its baselines on the test split, reduced to counts where the answers are made.
+
+The model answers in `mapInArrow`; what leaves a task is how often each rank and each (probability, label)
+occurred, and which items were shown. The baselines' answers are frames and are counted by Spark.
+`measures.py` turns the counts into metrics.
+
+Legend: N targets, I items (special ids included), K items shown, C cut-offs, P as-of points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyspark.sql.functions as F
+import torch
+from pyspark.sql import DataFrame
+from torch import Tensor
+
+from purchasepath.bundle.bundle import Bundle
+from purchasepath.datasets.batch import Batch, batch_from_arrow
+from purchasepath.datasets.manifest import FIRST_ITEM
+from purchasepath.models.baselines import (
+    add_markov_rank,
+    add_popular_rank,
+    item_targets,
+    logistic_probabilities,
+    markov_answers,
+    markov_states,
+    most_popular,
+    purchase_points,
+    transitions,
+)
+from purchasepath.models.build import PurchasePathModel
+from purchasepath.scoring.batches import MAX_PADDED_TOKENS, rechunk
+from purchasepath.scoring.measures import PROBABILITY_STEPS, PurchaseCounts
+from purchasepath.scoring.shipment import Shipment, cores_per_task, on_worker, ship
+from purchasepath.scoring.topk import top_k
+from purchasepath.training.metrics import target_rank
+
+_COUNTED = "kind string NOT NULL, k int NOT NULL, key bigint NOT NULL, label int NOT NULL, n bigint NOT NULL"
+_COUNTED_ARROW = pa.schema([
+    ("kind", pa.string()), ("k", pa.int32()), ("key", pa.int64()), ("label", pa.int32()), ("n", pa.int64()),
+])
+_BATCH_ROWS = 512
+_MAX_SCORES = 2**24
+"""Most item scores held at once (64 MiB)."""
+
+
+@dataclass
+class Answers:
+    """What one model answered on the test split, as counts."""
+
+    ranks: dict[int, int] = field(default_factory=dict)
+    """rank -> next-item targets; the largest cut-off + 1 stands for everything beyond"""
+    shown: dict[int, int] = field(default_factory=dict)
+    """k -> different items among the first k shown at any target"""
+    purchases: PurchaseCounts | None = None
+
+
+def model_answers(test: DataFrame, bundle: Bundle, ks: Sequence[int]) -> Answers:
+    """The bundle's answers at every target and every as-of point of EXAMPLES rows."""
+    spark = test.sparkSession
+    partitions = int(spark.conf.get("spark.sql.shuffle.partitions") or 0)
+    ordered = test.repartition(partitions, "example_id").sortWithinPartitions(F.size("item"), "example_id")
+    counting = _counting_function(ship(spark, bundle), tuple(ks), cores_per_task(spark))
+    counted = ordered.mapInArrow(counting, _COUNTED)
+    # an item shown by several tasks is one item: sum first, then count
+    items = F.col("kind") == "shown"
+    summed = counted.groupBy("kind", "k", "key", "label").agg(F.sum("n").alias("n"))
+    found = summed.groupBy("kind", "k", F.when(~items, F.col("key")).alias("key"), "label").agg(
+        F.when(items, F.count(F.lit(1))).otherwise(F.sum("n")).alias("n")
+    ).collect()  # at most max(ks) + 1 ranks, len(ks) coverages and 2 x PROBABILITY_STEPS counts
+    return Answers(
+        {r["key"]: r["n"] for r in found if r["kind"] == "rank"},
+        dict.fromkeys(ks, 0) | {r["k"]: r["n"] for r in found if r["kind"] == "shown"},
+        PurchaseCounts.of({(r["key"], r["label"]): r["n"] for r in found if r["kind"] == "purchase"}),
+    )
+
+
+def baseline_answers(
+    train: DataFrame, test: DataFrame, popular: DataFrame, *, num_features: int, ks: Sequence[int],
+    keep: Callable[[DataFrame, str], DataFrame],
+) -> dict[str, Answers]:
+    """Answers of popular_7d, markov_1 and logistic_regression at the same targets and points.
+
+    `popular` is `baselines.popularity` before the test span. `keep` stores a frame that is used several times.
+    """
+    max_k = max(ks)
+    popular = keep(popular, "popular")
+    targets = keep(item_targets(test), "targets")
+    moves = keep(transitions(item_targets(train), popular), "moves")
+    states = keep(markov_states(moves, max_k), "states")
+    shown = keep(markov_answers(targets, states, popular, max_k), "answers")
+    any_target = targets.limit(1).count()
+    probabilities = logistic_probabilities(purchase_points(train, num_features), purchase_points(test, num_features))
+    return {
+        "popular_7d": Answers(
+            _rank_counts(add_popular_rank(targets, popular, max_k)),
+            {k: any_target * len(most_popular(popular, k)) for k in ks},
+        ),
+        "markov_1": Answers(
+            _rank_counts(add_markov_rank(targets, moves, states, popular, max_k)),
+            {k: shown.select(F.explode(F.slice("answer", 1, k))).distinct().count() for k in ks},
+        ),
+        "logistic_regression": Answers(purchases=_purchase_counts(probabilities)),
+    }
+
+
+def _rank_counts(ranked: DataFrame) -> dict[int, int]:
+    return {r["rank"]: r["count"] for r in ranked.groupBy("rank").count().collect()}  # at most max(ks) + 1 rows
+
+
+def _purchase_counts(answered: DataFrame) -> PurchaseCounts:
+    step = F.floor(F.col("probability") * PROBABILITY_STEPS + 0.5).alias("step")
+    rows = answered.groupBy(step, "bought").count().collect()  # at most 2 x PROBABILITY_STEPS rows
+    return PurchaseCounts.of({(r["step"], r["bought"]): r["count"] for r in rows})
+
+
+def _counting_function(
+    shipment: Shipment, ks: tuple[int, ...], threads: int
+) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
+    def count_partition(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        counter: Counter | None = None
+        for rows in rechunk(batches, _BATCH_ROWS, MAX_PADDED_TOKENS):
+            counter = counter or Counter(*on_worker(shipment, threads), ks)
+            counter.add(rows)
+        if counter is not None:
+            yield counter.counts()
+
+    return count_partition
+
+
+class Counter:
+    """Counts of a model's answers over any number of batches."""
+
+    def __init__(self, bundle: Bundle, model: PurchasePathModel, ks: Sequence[int]) -> None:
+        self.model = model
+        self.num_items, self.num_features = bundle.manifest.num_items, bundle.manifest.num_features
+        self.ks = tuple(ks)
+        self.max_k = max(ks)
+        self.rank_counts = np.zeros(self.max_k + 2, dtype=np.int64)
+        self.shown_CI = np.zeros((len(self.ks), self.num_items), dtype=bool)
+        self.purchase_counts: dict[tuple[int, int], int] = {}
+
+    @torch.inference_mode()
+    def add(self, rows: pa.RecordBatch) -> None:
+        batch = batch_from_arrow(rows, self.num_features)
+        hidden_BLD = self.model.encode(batch)
+        has_target_BL = batch.target_BL > 0
+        block = max(1, _MAX_SCORES // self.num_items)
+        hidden_ND, target_N = hidden_BLD[has_target_BL], batch.target_BL[has_target_BL]
+        for hidden, target in zip(hidden_ND.split(block), target_N.split(block), strict=True):
+            self._add_items(hidden, target)
+        if batch.points:
+            self._add_purchases(batch, self.model.purchase_logits(batch, hidden_BLD).sigmoid())
+
+    def _add_items(self, hidden_ND: Tensor, target_N: Tensor) -> None:
+        scores_NI = self.model.item_scores(hidden_ND).float()
+        rank_N = target_rank(scores_NI, target_N).clamp_(max=self.max_k + 1)
+        rank_N[target_N < FIRST_ITEM] = self.max_k + 1  # an unknown item cannot be recommended
+        self.rank_counts += np.bincount(rank_N.numpy(), minlength=self.max_k + 2)
+        items_NK = top_k(lambda start, stop: scores_NI[:, start:stop], self.num_items, self.max_k)[1].numpy()
+        for row, k in enumerate(self.ks):
+            shown = items_NK[:, :k]
+            self.shown_CI[row, shown[shown >= 0]] = True
+
+    def _add_purchases(self, batch: Batch, probability_P: Tensor) -> None:
+        if not torch.isfinite(probability_P).all():
+            raise ValueError("the model gives purchase probabilities that are not numbers")
+        step_P = torch.floor(probability_P.double() * PROBABILITY_STEPS + 0.5).long()
+        pairs, counts = np.unique(torch.stack([step_P, batch.bought_P.long()]).numpy(), axis=1, return_counts=True)
+        for step, label, n in zip(*pairs.tolist(), counts.tolist(), strict=True):
+            self.purchase_counts[step, label] = self.purchase_counts.get((step, label), 0) + n
+
+    def counts(self) -> pa.RecordBatch:
+        """Columns `_COUNTED`.
+
+            kind      k  key          label  n
+            rank      0  rank         0      targets
+            shown     k  item         0      1
+            purchase  0  probability  label  points
+        """
+        rows = [("rank", 0, int(rank), 0, int(self.rank_counts[rank])) for rank in self.rank_counts.nonzero()[0]]
+        rows += [("shown", self.ks[row], int(item), 0, 1) for row, item in zip(*self.shown_CI.nonzero(), strict=True)]
+        rows += [("purchase", 0, step, label, n) for (step, label), n in self.purchase_counts.items()]
+        columns = list(zip(*rows, strict=True)) or [[]] * len(_COUNTED_ARROW)
+        return pa.RecordBatch.from_arrays(
+            [pa.array(c, f.type) for c, f in zip(columns, _COUNTED_ARROW, strict=True)], schema=_COUNTED_ARROW
+        )
