@@ -1,0 +1,170 @@
+"""Panels about the model and the data it learnt from: metrics, calibration, curves, scores, data quality."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from purchasepath.analysis import figures, queries, wording
+from purchasepath.analysis.figures import Row, ours_first
+from purchasepath.analysis.panels import Content, Grid, Panel
+from purchasepath.analysis.wording import count, percent
+
+OURS = "purchasepath"
+LOWER_IS_BETTER = ("log_loss", "calibration_error")
+
+
+def next_item(rows: Sequence[Row]) -> Content:
+    return _metrics(rows, "next_item", ("recall", "ndcg", "mrr"), "recall")
+
+
+def purchase(rows: Sequence[Row]) -> Content:
+    return _metrics(rows, "purchase", ("roc_auc", "pr_auc"), "roc_auc")
+
+
+def _metrics(rows: Sequence[Row], task: str, drawn: tuple[str, ...], judged: str) -> Content:
+    """All metrics of a task as a table, the `drawn` ones as bars, and who is ahead on the `judged` one."""
+    rows = [row for row in rows if row["task"] == task]
+    if not rows:
+        return Content("Nothing was measured for this task.")
+    models = ours_first({row["model"] for row in rows})
+    cut_offs = sorted({row["k"] for row in rows if row["k"] is not None})
+    middle = 10 if 10 in cut_offs else cut_offs[len(cut_offs) // 2] if cut_offs else None
+    keys = list(dict.fromkeys((row["metric"], row["k"]) for row in sorted(rows, key=_metric_order)))
+    values = {(row["model"], _key(row["metric"], row["k"])): row["value"] for row in rows}
+    names = [_key(metric, k) for metric, k in keys]
+    shown = [_key(metric, k) for metric, k in keys if metric in drawn and k in (middle, None)]
+    grid = Grid(("metric", *(wording.name(model) for model in models)), tuple(
+        (_label(key), *(wording.metric(values.get((model, key))) for model in models)) for key in names))
+    judged_key = next((key for key in shown if key.split("@")[0] == judged), "")
+    return Content(_comparison(task, judged_key, models, values), figures.model_bars(models, shown, values), grid,
+                   hint=_protocol(rows))
+
+
+def _metric_order(row: Row) -> tuple[int, str, int]:
+    order = ("recall", "ndcg", "mrr", "coverage", "roc_auc", "pr_auc", "base_rate", "precision", "f1")
+    # recall is a ranking metric where it has a cut-off, and belongs beside precision where it has none
+    rank = order.index(row["metric"]) if row["metric"] in order else len(order)
+    return (rank if row["k"] is not None or row["metric"] != "recall" else order.index("precision"),
+            row["metric"], row["k"] or 0)
+
+
+def _key(metric: str, k: int | None) -> str:
+    return metric if k is None else f"{metric}@{k}"
+
+
+def _label(key: str) -> str:
+    metric, at, k = key.partition("@")
+    lower = " (lower is better)" if metric in LOWER_IS_BETTER else ""
+    return wording.name(metric) + at + k + lower
+
+
+def _comparison(task: str, key: str, models: Sequence[str], values: dict[tuple[str, str], float | None]) -> str:
+    measured = {model: value for model in models if (value := values.get((model, key))) is not None}
+    baselines = {model: value for model, value in measured.items() if model != OURS}
+    ours = measured.get(OURS)
+    what = "the next item" if task == "next_item" else "who will buy"
+    if ours is None or not baselines:
+        return f"There is nothing to compare for {what}: a value is missing."
+    best = max(baselines, key=lambda model: baselines[model])
+    verb = "beats" if ours > baselines[best] else "does not beat"
+    return (f"On {what} the model {verb} the best baseline: {_label(key)} of {ours:.3f} against {baselines[best]:.3f} "
+            f"for {wording.name(best)}.")
+
+
+def _protocol(rows: Sequence[Row]) -> str:
+    protocols = list(dict.fromkeys(row["protocol"] for row in rows if row["protocol"]))
+    support = max(row["support"] for row in rows)
+    return f"Measured on {count(support)} cases. " + " ".join(f"{p[:1].upper()}{p[1:].rstrip('.')}." for p in protocols)
+
+
+def calibration(rows: Sequence[Row]) -> Content:
+    model = ours_first({row["model"] for row in rows})[0]
+    part = [row for row in rows if row["model"] == model]
+    points = sum(row["points"] for row in part)
+    off = sum(row["points"] * abs(row["mean_predicted"] - row["observed"]) for row in part) / points
+    return Content(
+        f"On average a probability predicted by {wording.name(model)} differs by {off * 100:.1f} percentage points "
+        f"from the share that really bought.", figures.calibration(rows),
+        hint="Each point is a group of similar predictions; on the dotted line they would come exactly true.")
+
+
+def training_curves(rows: Sequence[Row]) -> Content:
+    losses = [row for row in rows if "loss" in row["metric"] and row["value"] is not None]
+    epochs = max(row["epoch"] for row in rows)
+    valid = [row for row in losses if row["metric"] == "valid_loss"]
+    if not valid:
+        return Content(f"The model was trained for {epochs} epochs.", figures.training_curves(losses or rows))
+    best = min(valid, key=lambda row: (row["value"], row["epoch"]))
+    return Content(f"Of {epochs} epochs, epoch {best['epoch']} had the lowest validation loss ({best['value']:.4f}).",
+                   figures.training_curves(losses))
+
+
+def scores(rows: Sequence[Row]) -> Content:
+    visitors = sum(row["visitors"] for row in rows)
+    expected = sum(row["expected_buyers"] for row in rows)
+    top = sum(row["expected_buyers_in_top_tenth"] for row in rows) / expected if expected else 0.0
+    horizon = rows[0]["horizon_hours"]
+    span = f"{horizon / 24:g} days" if horizon >= 48 else f"{horizon:g} hours"
+    as_of = max(row["as_of"] for row in rows)
+    return Content(
+        f"Of {count(visitors)} visitors scored as of {wording.day(as_of)}, the model expects about {count(expected)} "
+        f"to buy within {span}; the tenth with the highest scores holds {percent(top)} of these expected buyers.",
+        figures.score_distribution(rows))
+
+
+def top_items(rows: Sequence[Row]) -> Content:
+    first = rows[0]
+    return Content(
+        f"Item {first['item_id']} is recommended to most people: it is in the recommendations of "
+        f"{percent(first['share_of_visitors'])} of the visitors, in first place for {count(first['first_places'])}.",
+        figures.top_items(rows))
+
+
+def books(rows: Sequence[Row]) -> Content:
+    row = rows[0]
+    if not row["read"]:
+        return Content("The last ingest read no rows.")
+    balanced = row["read"] == row["accepted"] + row["duplicates"] + row["rejected"]
+    tiles = tuple((part, count(row[part])) for part in ("read", "accepted", "duplicates", "rejected"))
+    return Content(
+        f"Of {count(row['read'])} raw rows in {count(row['files'])} files (source {row['source']}), "
+        f"{percent(row['accepted'] / row['read'])} were accepted, {percent(row['duplicates'] / row['read'])} were "
+        f"duplicates and {percent(row['rejected'] / row['read'])} were rejected; "
+        + ("the books balance to the row." if balanced else "the books do NOT balance."),
+        figures.books(row), tiles=tiles)
+
+
+def rejections(rows: Sequence[Row]) -> Content:
+    grid = Grid(("reason", "rows"), tuple((row["reason"], count(row["rows"])) for row in rows))
+    first = rows[0]
+    return Content(f"The most common reason for rejecting a row is: {first['reason']} ({count(first['rows'])} rows). "
+                   f"A row may have several reasons.", grid=grid)
+
+
+def bots(rows: Sequence[Row]) -> Content:
+    sessions = sum(row["sessions"] for row in rows)
+    flagged = next((row for row in rows if row["is_bot"]), None)
+    if flagged is None:
+        return Content(f"None of {count(sessions)} sessions was flagged as a bot's.")
+    tiles = tuple((f"bot {part}", count(flagged[part])) for part in ("sessions", "visitors", "events"))
+    return Content(
+        f"{count(flagged['sessions'])} of {count(sessions)} sessions ({percent(flagged['sessions'] / sessions)}) were "
+        f"flagged as a bot's by their rate or size; they stay in the table and are left out of the figures above.",
+        tiles=tiles)
+
+
+MODEL = (
+    Panel("next-item", "Which item comes next", queries.METRICS, next_item),
+    Panel("purchase", "Who will buy", queries.METRICS, purchase),
+    Panel("calibration", "Can the probabilities be trusted", queries.CALIBRATION, calibration),
+    Panel("training", "How the training went", queries.TRAINING_CURVES, training_curves),
+)
+SCORES = (
+    Panel("scores", "Who is likely to buy", queries.SCORES, scores),
+    Panel("top-items", "What is recommended most", queries.TOP_ITEMS, top_items),
+)
+QUALITY = (
+    Panel("books", "The books of the last ingest", queries.BOOKS, books),
+    Panel("rejections", "Why rows were rejected", queries.REJECTIONS, rejections),
+    Panel("bots", "Bots", queries.BOTS, bots),
+)

@@ -1,0 +1,169 @@
+"""Panels about the shop's visitors: how many, how far they come, which paths they walk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from purchasepath.analysis import figures, queries, wording
+from purchasepath.analysis.figures import Row
+from purchasepath.analysis.panels import Content, Grid, Panel
+from purchasepath.analysis.wording import count, percent
+
+FEW = 30
+"""Shares of fewer sessions than this are not called best or worst."""
+
+LAST_STEP = 4
+
+
+def headline(rows: Sequence[Row]) -> Content:
+    row = rows[0]
+    if not row["sessions"]:
+        return Content("There are no sessions of people in the warehouse.")
+    conversion = row["buying_sessions"] / row["sessions"]
+    tiles = (
+        ("visitors", count(row["visitors"])), ("sessions", count(row["sessions"])),
+        ("conversion", percent(conversion)), ("revenue", wording.amount(row["revenue"])),
+        ("revenue per session", wording.amount(row["revenue"] / row["sessions"])), ("events", count(row["events"])),
+    )
+    return Content(
+        f"From {wording.day(row['first_event'])} to {wording.day(row['last_event'])}, {count(row['visitors'])} "
+        f"visitors came in {count(row['sessions'])} sessions, and {count(row['buying_sessions'])} of these sessions "
+        f"({percent(conversion)}) bought something.", tiles=tiles)
+
+
+def days(rows: Sequence[Row]) -> Content:
+    sessions = sum(row["sessions"] for row in rows)
+    buying = sum(row["buying_sessions"] for row in rows)
+    busiest = max(rows, key=lambda row: row["sessions"])
+    return Content(
+        f"On an average day {count(sessions / len(rows))} sessions began and {percent(buying / sessions)} of them "
+        f"bought; the busiest day was {wording.day(busiest['day'])} with {count(busiest['sessions'])} sessions.",
+        figures.days(rows))
+
+
+def funnel(rows: Sequence[Row]) -> Content:
+    first, last = rows[0], rows[-1]
+    if not first["sessions"]:
+        return Content(f"No session has a {first['step']}.", figures.funnel(rows))
+    worst = max(rows[1:], key=lambda row: row["drop_off"])
+    before = rows[worst["step_number"] - 2]
+    return Content(
+        f"Of {count(first['sessions'])} sessions with a {first['step']}, {count(last['sessions'])} "
+        f"({percent(last['share_of_first'])}) got as far as {last['step']}; the largest loss is between "
+        f"{before['step']} and {worst['step']}, where {percent(worst['drop_off'])} drop off.",
+        figures.funnel(rows),
+        hint="A session reaches a step if it has all steps before it, in this order; other events may lie between.")
+
+
+def funnel_part(rows: Sequence[Row], of_what: str) -> Content:
+    if {row["value"] for row in rows} == {"unknown"}:
+        return Content(f"The events do not say the {of_what}, so there is nothing to compare.")
+    firsts = {row["value"]: row for row in rows if row["step_number"] == 1}
+    lasts = {row["value"]: row for row in rows if row["step_number"] == max(r["step_number"] for r in rows)}
+    enough = [v for v in firsts if firsts[v]["sessions"] >= FEW]
+    figure = figures.funnel_parts(sorted(rows, key=_by_number))
+    if len(enough) < 2:
+        return Content(f"Too few sessions per {of_what} to call one better than another.", figure)
+    best = max(enough, key=lambda v: lasts[v]["share_of_first"])
+    worst = min(enough, key=lambda v: lasts[v]["share_of_first"])
+    goal = lasts[best]["step"]
+    return Content(
+        f"{of_what.capitalize()} {best} gets to {goal} most often ({percent(lasts[best]['share_of_first'])} of its "
+        f"sessions with a {firsts[best]['step']}), {worst} least often ({percent(lasts[worst]['share_of_first'])}).",
+        figure)
+
+
+def _by_number(row: Row) -> tuple[float, str]:
+    """Price bands by their lower end, everything else by name, unknown last."""
+    if row["value"] == "unknown":
+        return (float("inf"), "")
+    try:
+        return (float(row["value"].split("-")[0]), "")
+    except ValueError:
+        return (0.0, row["value"])
+
+
+def first_steps(rows: Sequence[Row]) -> Content:
+    sessions = sum(row["sessions"] for row in rows if row["step"] == 0)
+    early = [row for row in rows if row["step"] < LAST_STEP]
+    bought = sum(row["sessions"] for row in early if row["to_state"] == "purchase")
+    left = sum(row["sessions"] for row in early if row["to_state"] == "leave")
+    entry = max((row for row in rows if row["step"] == 0), key=lambda row: row["sessions"])
+    return Content(
+        f"{percent(entry['sessions'] / sessions)} of the sessions begin with a {entry['to_state']}; within their first "
+        f"{LAST_STEP} steps {percent(bought / sessions)} buy and {percent(left / sessions)} leave.",
+        figures.first_steps(rows, LAST_STEP),
+        hint="Width is the number of sessions. Repeats of the same event in a row count as one step; "
+             "`later` goes on beyond the last step shown.")
+
+
+def transition_matrix(rows: Sequence[Row]) -> Content:
+    inner = [row for row in rows if row["from_state"] != "start" and row["transitions"] >= FEW] or rows
+    leave = max((r for r in inner if r["to_state"] == "leave"), key=lambda r: r["probability"], default=None)
+    buy = max((r for r in inner if r["to_state"] == "purchase"), key=lambda r: r["probability"], default=None)
+    parts = []
+    if leave:
+        parts.append(f"people leave most readily after a {leave['from_state']} ({percent(leave['probability'])} of the "
+                     f"times it is their last event)")
+    if buy:
+        parts.append(f"they buy most readily after a {buy['from_state']} ({percent(buy['probability'])})")
+    reading = " and ".join(parts) or "no session has left or bought yet"
+    return Content(reading[0].upper() + reading[1:] + ".", figures.transition_matrix(rows),
+                   hint="Each row says, in percent, what comes next after its event, up to a session's first purchase. "
+                        "Touch a cell for the count and the median time between the two (approximate).")
+
+
+def removal_effects(rows: Sequence[Row]) -> Content:
+    # a view is on almost every path; what decides is on most paths that buy and on few that do not
+    decisive = max(rows, key=lambda row: row["removal_effect"] - row["reach_probability"])
+    if decisive["removal_effect"] <= 0:
+        reading = "No session has bought anything, so no step is worth more than another."
+    elif decisive["removal_effect"] <= decisive["reach_probability"]:
+        reading = "No step is passed more often on the way to a purchase than by sessions in general."
+    else:
+        reading = (f"The step that decides is {decisive['state']}: {percent(decisive['reach_probability'])} of the "
+                   f"sessions get there, but {percent(decisive['removal_effect'])} of the purchases would be lost "
+                   f"if they left at that point.")
+    return Content(reading, figures.removal_effects(rows),
+                   hint="Removal effects of a first-order Markov chain of the events, solved exactly: what share of "
+                        "purchases is lost if every session that gets to a step leaves there.")
+
+
+def buying_paths(rows: Sequence[Row]) -> Content:
+    first = rows[0]
+    grid = Grid(("path", "purchases", "revenue", "median time"), tuple(
+        (row["path"], count(row["purchases"]), wording.amount(row["revenue"]),
+         wording.duration(row["median_duration_s"])) for row in rows), path_column=0)
+    return Content(f"The most walked way to a purchase is {_arrows(first['path'])}, by {count(first['purchases'])} "
+                   f"sessions, which typically took {wording.duration(first['median_duration_s'])}.", grid=grid)
+
+
+def common_paths(rows: Sequence[Row]) -> Content:
+    grid = Grid(("path", "sessions", "share", "of them bought", "median time"), tuple(
+        (row["path"], count(row["sessions"]), percent(row["share"]), count(row["purchases"]),
+         wording.duration(row["median_duration_s"])) for row in rows), path_column=0)
+    together = sum(row["share"] for row in rows)
+    return Content(f"The {len(rows)} most common paths are those of {percent(together)} of all sessions; "
+                   f"{_arrows(rows[0]['path'])} alone is {percent(rows[0]['share'])}.", grid=grid)
+
+
+def _arrows(path: str) -> str:
+    return path.replace(" > ", " → ")
+
+
+HEADLINE = Panel("headline", "At a glance", queries.HEADLINE, headline)
+VISITS = (Panel("days", "Sessions and conversion per day", queries.DAYS, days),)
+FUNNEL = (
+    Panel("funnel", "All sessions", queries.FUNNEL, funnel),
+    Panel("funnel-channel", "By channel", queries.FUNNEL_BY_CHANNEL, lambda rows: funnel_part(rows, "channel")),
+    Panel("funnel-price", "By price of the items viewed", queries.FUNNEL_BY_PRICE_BAND,
+          lambda rows: funnel_part(rows, "price band")),
+    Panel("funnel-device", "By device", queries.FUNNEL_BY_DEVICE, lambda rows: funnel_part(rows, "device")),
+)
+PATHS = (
+    Panel("first-steps", "The first steps of a session", queries.FIRST_STEPS, first_steps),
+    Panel("transitions", "What comes next", queries.TRANSITIONS, transition_matrix),
+    Panel("removal-effects", "The step that decides", queries.REMOVAL_EFFECTS, removal_effects),
+    Panel("buying-paths", "Most common ways to a purchase", queries.BUYING_PATHS, buying_paths),
+    Panel("common-paths", "Most common paths of all sessions", queries.COMMON_PATHS, common_paths),
+)

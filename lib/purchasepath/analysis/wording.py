@@ -1,0 +1,64 @@
+"""Numbers as people read them: 18,206 · 3.4 % · 2 min."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+NAMES = {
+    "purchasepath": "Purchasepath", "popular_7d": "Popular, last 7 days", "markov_1": "First-order Markov",
+    "logistic_regression": "Logistic regression", "roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "ndcg": "NDCG",
+    "mrr": "MRR", "f1": "F1", "log_loss": "Log loss", "calibration_error": "Calibration error",
+    "base_rate": "Base rate", "recall": "Recall", "precision": "Precision", "coverage": "Coverage",
+    "train_loss": "Training loss", "valid_loss": "Validation loss",
+}
+
+
+def name(word: str) -> str:
+    """The name people use for a model or metric of ours; any other word as it is."""
+    return NAMES.get(word, word)
+
+
+def count(number: float) -> str:
+    """18206 -> 18,206"""
+    return f"{number:,.0f}"
+
+
+def percent(share: float) -> str:
+    """0.0342 -> 3.4 %; small shares keep two significant digits."""
+    size = abs(share) * 100
+    digits = 0 if size >= 99.95 or size == 0 else 1 if size >= 1 else 2
+    return f"{share * 100:.{digits}f} %"
+
+
+def amount(value: float) -> str:
+    """1234567.8 -> 1.23 million; below that with thousands separators."""
+    for size, word in ((1e9, "billion"), (1e6, "million")):
+        if abs(value) >= size:
+            return f"{value / size:,.2f} {word}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}"
+
+
+def duration(seconds: float | None) -> str:
+    """95 -> 1.6 min; nothing for None."""
+    if seconds is None:
+        return ""
+    for size, unit in ((172_800, "d"), (5_400, "h"), (90, "min")):
+        if seconds >= size:
+            return f"{seconds / {'d': 86_400, 'h': 3_600, 'min': 60}[unit]:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def day(moment: datetime | str) -> str:
+    """2024-03-05 -> 5 March 2024"""
+    at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return f"{at.day} {at:%B %Y}"
+
+
+def metric(value: float | None) -> str:
+    """Four decimals; a dash where the metric is not defined."""
+    return "–" if value is None else f"{value:.4f}"
+
+
+def listing(words: list[str]) -> str:
+    """[a, b, c] -> a, b and c"""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
