@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from purchasepath.errors import UserError
+from purchasepath.tables.features import USER_FEATURES_DECLARED
 
 FILE_NAME = "manifest.json"
 FORMAT = 1
@@ -160,6 +161,14 @@ class Manifest:
 
     def _as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+def feature_schema_sha() -> str:
+    """sha256 of the user features as this code declares them: names, order, inputs, windows, values for missing."""
+    declared = [
+        [f.name, f.input, f.aggregation, f.window_days, f.missing, f.over] for f in USER_FEATURES_DECLARED
+    ]
+    return hashlib.sha256(json.dumps(declared).encode()).hexdigest()
 
 
 def _statistics(

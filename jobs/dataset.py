@@ -1,0 +1,20 @@
+"""SESSIONS and USER_FEATURES to EXAMPLES, VOCABULARY and the manifest: what training reads."""
+
+from __future__ import annotations
+
+from purchasepath.datasets.build import build_dataset
+from purchasepath.job import Job, Summary, main
+from purchasepath.tables.catalog import SESSIONS
+from purchasepath.tables.features import USER_FEATURES
+
+
+def run(job: Job) -> Summary:
+    """Write the dataset and switch to it."""
+    report = build_dataset(
+        job.warehouse.read(SESSIONS), job.warehouse.read(USER_FEATURES), job.config, version=job.run_id
+    )
+    return Summary(rows=report.rows, lines=report.lines, next="./spark-submit.sh train")
+
+
+if __name__ == "__main__":
+    main("dataset", run)

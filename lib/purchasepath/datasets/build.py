@@ -1,0 +1,155 @@
+"""The whole dataset from SESSIONS and USER_FEATURES: split, vocabulary, statistics, examples, manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyspark.sql.functions as F
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+
+from purchasepath.config import Config
+from purchasepath.datasets.manifest import FIRST_ITEM, SPLITS, Manifest, feature_schema_sha
+from purchasepath.datasets.sequences import build_examples, events_of, known_in, points_in
+from purchasepath.datasets.split import TimeSplit, split_by_time
+from purchasepath.datasets.statistics import fit_statistics
+from purchasepath.datasets.vocabulary import EmptyVocabularyError, fit_vocabulary, summarize_vocabulary
+from purchasepath.datasets.writer import now, publish, read_row_groups, write_examples, write_vocabulary
+from purchasepath.errors import InputError, UserError
+from purchasepath.tables.catalog import EVENT_TYPES
+from purchasepath.tables.features import USER_FEATURE_NAMES
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class EmptySplitError(UserError):
+    """A split without a single example."""
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """What stands in one split."""
+
+    examples: int = 0
+    events: int = 0
+    targets: int = 0
+    points: int = 0
+    bought: int = 0
+    offered: int = 0
+    """points before those were left out whose user had an event that arrived late"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, for the job's summary."""
+
+    manifest: Manifest
+    counts: dict[str, SplitCounts]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        return {f"examples ({split})": counts.examples for split, counts in self.counts.items()}
+
+    @property
+    def lines(self) -> list[str]:
+        lines = []
+        for split, n in self.counts.items():
+            groups = len(self.manifest.splits[split])
+            share = n.bought / n.points if n.points else 0.0
+            lines.append(
+                f"{split}: {groups} row groups, {n.events:,} events, {n.targets:,} item targets, "
+                f"{n.points:,} purchase points of which {share:.1%} bought"
+            )
+        offered, used = (sum(getattr(n, name) for n in self.counts.values()) for name in ("offered", "points"))
+        lines.append(f"{offered - used:,} of {offered:,} points left out because an event before them arrived later")
+        train = self.counts["train"]
+        cells = train.examples * self.manifest.max_length
+        lines.append(f"train sequences fill {train.events / cells:.0%} of max_length={self.manifest.max_length}")
+        lines.append(f"vocabulary: {self.manifest.num_items - FIRST_ITEM:,} items; version {self.manifest.version}")
+        return lines
+
+
+def build_dataset(sessions: DataFrame, user_features: DataFrame, config: Config, *, version: str) -> Report:
+    """Write the dataset `version` into `config.paths.dataset` and switch to it."""
+    settings, directory = config.dataset, Path(config.paths.dataset)
+    split = _split(sessions, config)
+    events = events_of(sessions)
+    points = points_in(user_features, events, split)
+    train_events = known_in(events, split.spans[0])
+    file = write_vocabulary(
+        fit_vocabulary(train_events, min_item_count=settings.min_item_count, max_items=settings.max_items),
+        directory, version,
+    )
+    num_items, vocabulary_sha = summarize_vocabulary(file)
+    if num_items == FIRST_ITEM:
+        raise EmptyVocabularyError(settings.min_item_count)
+    statistics = fit_statistics(train_events, points.where(F.col("split") == "train"), USER_FEATURE_NAMES)
+    vocabulary = sessions.sparkSession.read.parquet(str(file))
+    examples = build_examples(
+        events, points, vocabulary, split=split, statistics=statistics, feature_names=USER_FEATURE_NAMES,
+        max_length=settings.max_length,
+    ).persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        counts = count_examples(examples, points)
+        _check_not_empty(counts)
+        write_examples(examples, {s: n.examples for s, n in counts.items()}, directory, version,
+                       rows_per_group=settings.rows_per_group, seed=settings.seed)
+    finally:
+        examples.unpersist()
+    groups = read_row_groups(directory, version, rows_per_group=settings.rows_per_group)
+    manifest = Manifest(
+        version=version, created_at=now(), source=config.ingest.source, splits=groups, boundaries=split.boundaries,
+        max_length=settings.max_length, num_items=num_items, num_types=len(EVENT_TYPES) + 1,
+        feature_names=USER_FEATURE_NAMES, statistics=statistics, vocabulary_sha=vocabulary_sha,
+        feature_schema_sha=feature_schema_sha(),
+    )
+    _check_complete(manifest, counts)
+    publish(manifest, directory)
+    return Report(manifest, counts)
+
+
+def count_examples(examples: DataFrame, points: DataFrame) -> dict[str, SplitCounts]:
+    """Counts per split."""
+    has_target = F.filter("target", lambda target: target > 0)
+    rows = examples.groupBy("split").agg(
+        F.count(F.lit(1)).alias("examples"), F.sum(F.size("item")).alias("events"),
+        F.sum(F.size(has_target)).alias("targets"), F.sum(F.size("point")).alias("points"),
+        F.sum(F.aggregate("bought", F.lit(0), lambda total, bought: total + bought)).alias("bought"),
+    ).collect()  # one row per split
+    offered = {row["split"]: row["count"] for row in points.groupBy("split").count().collect()}
+    found = {row["split"]: row.asDict() for row in rows}
+    counts = {}
+    for split in SPLITS:
+        values = found.get(split, {"split": split})
+        values.pop("split")
+        counts[split] = SplitCounts(**values, offered=offered.get(split, 0))
+    return counts
+
+
+def _split(sessions: DataFrame, config: Config) -> TimeSplit:
+    span = sessions.agg(
+        F.min(F.unix_micros("started_at")).alias("first"), F.max(F.unix_micros("ended_at")).alias("last")
+    ).first()
+    if span is None or span["first"] is None:
+        raise InputError("sessions has no rows; run ./spark-submit.sh ingest and sessionize on data with events first")
+    first, last = (_EPOCH + timedelta(microseconds=span[name]) for name in ("first", "last"))
+    return split_by_time(first, last, config.dataset, config.features.every_hours)
+
+
+def _check_not_empty(counts: dict[str, SplitCounts]) -> None:
+    empty = [split for split in SPLITS if not counts[split].examples]
+    if empty:
+        raise EmptySplitError(
+            f"no example falls into: {', '.join(empty)}; are there events of people (not bots) there, and were "
+            "features computed on the same sessions? Run ./spark-submit.sh features again, or change "
+            "dataset.valid_hours and dataset.test_hours"
+        )
+
+
+def _check_complete(manifest: Manifest, counts: dict[str, SplitCounts]) -> None:
+    for split in SPLITS:
+        written, expected = manifest.rows(split), counts[split].examples
+        if written != expected:
+            raise RuntimeError(f"{expected} examples of {split} were to be written, {written} are in the files")

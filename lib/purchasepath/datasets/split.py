@@ -1,0 +1,98 @@
+"""The global split in time: train < valid < test, ending where the data ends.
+
+    first event ............ train_end ...... valid_end ...... test_end
+    |          train        |     valid      |      test      |
+
+A next-item target belongs to the split in which its event lies. An as-of time p belongs to the split that holds
+the whole span [p, p + horizon) in which a purchase counts, so no label looks into the next split.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from purchasepath.config import Dataset
+from purchasepath.datasets.manifest import SPLITS, Boundaries
+from purchasepath.errors import UserError
+from purchasepath.features.as_of import as_of_times, to_us
+
+
+class DataTooShortError(UserError):
+    """The data does not last long enough for the configured split."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """One split: targets in [start_us, end_us), made from what was known by end_us. Microseconds, UTC."""
+
+    name: str
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True)
+class TimeSplit:
+    """The three spans and the horizon."""
+
+    train_end: datetime
+    valid_end: datetime
+    test_end: datetime
+    horizon_hours: float
+
+    @property
+    def horizon_us(self) -> int:
+        return round(self.horizon_hours * 3_600_000_000)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        ends = [to_us(end) for end in (self.train_end, self.valid_end, self.test_end)]
+        # everything before train_end is training, however old
+        return tuple(Span(*span) for span in zip(SPLITS, [-(2**62), *ends[:2]], ends, strict=True))
+
+    @property
+    def boundaries(self) -> Boundaries:
+        """The same as the manifest keeps it."""
+        return Boundaries(
+            self.train_end.isoformat(), self.valid_end.isoformat(), self.test_end.isoformat(), self.horizon_hours
+        )
+
+    def span_of(self, as_of: datetime) -> str | None:
+        """Split of an as-of time; None where its horizon reaches over a boundary."""
+        at_us = to_us(as_of)
+        for span in self.spans:
+            if span.start_us <= at_us and at_us + self.horizon_us <= span.end_us:
+                return span.name
+        return None
+
+
+def split_by_time(first: datetime, last: datetime, config: Dataset, every_hours: float) -> TimeSplit:
+    """The split of data whose first and last events are at `first` and `last`.
+
+    Raises DataTooShortError where a split would be left without an as-of time, and so without a purchase label.
+    """
+    times = as_of_times(first, last, every_hours)
+    test_end = times[-1]
+    valid_end = test_end - timedelta(hours=config.test_hours)
+    train_end = valid_end - timedelta(hours=config.valid_hours)
+    split = TimeSplit(train_end, valid_end, test_end, config.horizon_hours)
+    covered = {split.span_of(as_of) for as_of in times}
+    empty = [name for name in SPLITS if name not in covered]
+    if empty:
+        raise DataTooShortError(_too_short(first, last, split, config, every_hours, empty))
+    return split
+
+
+def _too_short(
+    first: datetime, last: datetime, split: TimeSplit, config: Dataset, every_hours: float, empty: list[str]
+) -> str:
+    return (
+        f"the data lasts {(last - first) / timedelta(hours=1):.1f} hours ({first:%Y-%m-%d %H:%M} to "
+        f"{last:%Y-%m-%d %H:%M}) and leaves no as-of time with a whole horizon in: {', '.join(empty)}\n"
+        f"  train ends {split.train_end:%Y-%m-%d %H:%M}, valid {split.valid_end:%Y-%m-%d %H:%M}, "
+        f"test {split.test_end:%Y-%m-%d %H:%M}\n"
+        f"  now: dataset.valid_hours={config.valid_hours:g}, dataset.test_hours={config.test_hours:g}, "
+        f"dataset.horizon_hours={config.horizon_hours:g}, features.every_hours={every_hours:g}\n"
+        "  expected: horizon_hours <= valid_hours and test_hours, every_hours small enough that an as-of time falls "
+        "into each, and more data than the three together; set them smaller"
+    )

@@ -1,0 +1,63 @@
+"""Item ids: fitted on the training span, a function of the data alone.
+
+    id 0  padding     1  the event has no item     2  an item that is not known     3 …  items by falling count
+
+The training span's events are those that happened before train_end and had arrived by then, without visitors
+that were flagged as bots in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pyspark.sql.functions as F
+from pyspark.sql import Column, DataFrame, Window
+
+from purchasepath.datasets.manifest import FIRST_ITEM, NO_ITEM, UNKNOWN_ITEM
+from purchasepath.errors import UserError
+from purchasepath.tables.catalog import VOCABULARY
+
+
+class EmptyVocabularyError(UserError):
+    """No item is frequent enough on the training span."""
+
+    def __init__(self, min_item_count: int) -> None:
+        super().__init__(
+            f"no item has dataset.min_item_count={min_item_count} events on the training span; "
+            "set it lower, or give more data"
+        )
+
+
+def fit_vocabulary(events: DataFrame, *, min_item_count: int, max_items: int) -> DataFrame:
+    """VOCABULARY of the given training events (column item_id): the `max_items` most frequent items.
+
+    Ties go by item_id. Numbering takes one partition, of at most `max_items` narrow rows.
+    """
+    counts = events.where(F.col("item_id").isNotNull()).groupBy("item_id").agg(F.count(F.lit(1)).alias("count"))
+    order = (F.desc("count"), F.asc("item_id"))
+    kept = counts.where(F.col("count") >= min_item_count).orderBy(*order).limit(max_items)
+    number = F.row_number().over(Window.orderBy(*order))
+    return VOCABULARY.select(kept.withColumn("id", (number + (FIRST_ITEM - 1)).cast("int")))
+
+
+def add_item(events: DataFrame, vocabulary: DataFrame) -> DataFrame:
+    """`events` with column `item`, the vocabulary id of item_id."""
+    known = vocabulary.select("item_id", F.col("id").alias("item"))  # item_id is unique
+    return events.join(known, on="item_id", how="left").withColumn("item", item_or_special(F.col("item")))
+
+
+def item_or_special(known: Column) -> Column:
+    """The id found in the vocabulary, or the special id of an event without an item or with an unknown one."""
+    return F.when(F.col("item_id").isNull(), NO_ITEM).otherwise(F.coalesce(known, F.lit(UNKNOWN_ITEM)))
+
+
+def summarize_vocabulary(file: Path) -> tuple[int, str]:
+    """(number of ids including the special ones, sha256 of items in the order of their ids)."""
+    digest, items = hashlib.sha256(), 0
+    for batch in pq.ParquetFile(file).iter_batches(columns=["item_id"]):
+        items += batch.num_rows
+        for item in batch.column(0).to_pylist():
+            digest.update(f"{len(item)}:{item},".encode())
+    return FIRST_ITEM + items, digest.hexdigest()
