@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from purchasepath.errors import TableMismatchError
 
@@ -73,7 +73,7 @@ class Table:
     def spark_schema(self) -> StructType:
         from pyspark.sql.types import StructType  # executors that only score need no more of Spark than this
 
-        return StructType.fromDDL(self.ddl())
+        return cast(StructType, StructType.fromDDL(self.ddl()))
 
     def arrow_schema(self) -> pa.Schema:
         from pyspark.sql.pandas.types import to_arrow_schema

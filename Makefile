@@ -1,0 +1,45 @@
+# What a contributor runs. Every target makes the environment first where it is missing or out of date.
+
+SHELL := bash
+PYTHON := .venv/bin/python
+export JAVA_HOME := $(shell source environment/ensure.sh && find_java_home)
+
+.PHONY: help setup ready check test test-slow bench docs clean
+
+help:
+	@echo "make setup       the environment, looked through again from the first step (also after HOROVOD_* changed)"
+	@echo "make check       linters, types, shell scripts, generated pages"
+	@echo "make test        the fast tests (a few minutes)"
+	@echo "make test-slow   the others: real data, longer training, whole commands"
+	@echo "make bench       every benchmark; results in benchmarks/results"
+	@echo "make docs        docs/tables.md and docs/configuration.md from their declarations"
+	@echo "make clean       removes .venv, caches and var/ with every output in it"
+
+setup:
+	@rm -f .venv/complete-*
+	@bash environment/ensure.sh dev
+
+ready:
+	@bash environment/ensure.sh dev
+
+check: ready
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy setup.py environment lib jobs
+	.venv/bin/shellcheck -x -P SCRIPTDIR spark-submit.sh environment/*.sh .ci/run
+	$(PYTHON) -m purchasepath.tables.docs --check
+
+test: ready
+	$(PYTHON) -m pytest -m "not slow"
+
+test-slow: ready
+	$(PYTHON) -m pytest -m slow
+
+bench: ready
+	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(PYTHON) "$$benchmark" || exit $$?; done
+
+docs: ready
+	$(PYTHON) -m purchasepath.tables.docs
+
+clean:
+	rm -rf .venv var build dist spark-warehouse .mypy_cache .ruff_cache .hypothesis lib/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
