@@ -153,12 +153,12 @@ def logistic_probabilities(train_points: DataFrame, test_points: DataFrame) -> D
 
     It sees what the purchase head sees beside the sequence: the standardised features and the idle time.
     """
-    as_vector = array_to_vector("features").alias("x")
+    as_vector = array_to_vector(F.col("features")).alias("x")
     fitted = LogisticRegression(
         featuresCol="x", labelCol="bought", regParam=1e-4, maxIter=100, standardization=True
     ).fit(train_points.select(as_vector, F.col("bought").cast("double").alias("bought")))
     answered = fitted.transform(test_points.select(as_vector, "bought"))
-    return answered.select(F.get(vector_to_array("probability"), F.lit(1)).alias("probability"), "bought")
+    return answered.select(F.get(vector_to_array(F.col("probability")), F.lit(1)).alias("probability"), "bought")
 
 
 def _bounded(rank: Column, max_k: int) -> Column:

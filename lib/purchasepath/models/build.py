@@ -61,8 +61,7 @@ def build_model(
         config, num_items=num_items, num_types=num_types, num_features=num_features, max_length=max_length
     )
     model.apply(_initialise)
-    nn.init.zeros_(model.purchase.linear.weight)
-    nn.init.zeros_(model.purchase.mlp[-1].weight)
+    model.purchase.start_at_zero()
     return model
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from purchasepath.models.layers import GatedBlock
+from purchasepath.models.layers import LOG_SECONDS_SCALE, GatedBlock
 
 if TYPE_CHECKING:
     from purchasepath.config import Model
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 _NUMBER_FEATURES = 2
 _NUMBER_INNER = 16
-_LOG_SECONDS_SCALE = 8.0
-"""log(1 + seconds) of an hour is about 8; divides gaps down to the size of the other inputs."""
 
 
 class EventEmbedding(nn.Module):
@@ -42,7 +40,7 @@ class EventEmbedding(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         length = batch.item_BL.shape[1]
-        numbers_BL2 = torch.stack((batch.gap_BL / _LOG_SECONDS_SCALE, batch.price_BL), dim=-1)
+        numbers_BL2 = torch.stack((batch.gap_BL / LOG_SECONDS_SCALE, batch.price_BL), dim=-1)
         x_BLD = self.item(batch.item_BL) + self.event_type(batch.type_BL) + self.numbers(numbers_BL2)
         return self.dropout(self.norm(x_BLD + self.position.weight[:length]))
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from purchasepath.models.layers import LOG_SECONDS_SCALE
+
 NUM_SPECIAL_ITEMS = 3
 """Ids 0 (padding), 1 (no item) and 2 (unknown item) are inputs only; they are never recommended."""
 
@@ -23,12 +25,10 @@ class NextItemHead(nn.Module):
     def forward(self, hidden_ND: Tensor, item_ID: Tensor, start: int = 0) -> Tensor:
         """Scores of the items `start … start + len(item_ID) - 1`; special ids score -inf."""
         bias_I = self.bias[start : start + item_ID.shape[0]]
-        scores_NI = functional.linear(hidden_ND, item_ID, bias_I)
-        num_special = max(0, min(NUM_SPECIAL_ITEMS - start, item_ID.shape[0]))
-        if num_special:
-            special_I = torch.arange(item_ID.shape[0], device=scores_NI.device) < num_special
-            scores_NI = scores_NI.masked_fill(special_I, float("-inf"))
-        return scores_NI
+        num_special = min(NUM_SPECIAL_ITEMS - start, item_ID.shape[0])
+        if num_special > 0:  # -inf in the bias costs nothing; masking the scores would copy them
+            bias_I = torch.cat((bias_I.new_full((num_special,), float("-inf")), bias_I[num_special:]))
+        return functional.linear(hidden_ND, item_ID, bias_I)
 
 
 class PurchaseHead(nn.Module):
@@ -41,10 +41,15 @@ class PurchaseHead(nn.Module):
     def __init__(self, width: int, num_features: int, dropout: float) -> None:
         super().__init__()
         self.linear = nn.Linear(1 + num_features, 1)
-        self.mlp = nn.Sequential(
-            nn.Linear(width + 1 + num_features, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, 1)
-        )
+        self.inner = nn.Linear(width + 1 + num_features, width)
+        self.dropout = nn.Dropout(dropout)
+        self.outer = nn.Linear(width, 1)
+
+    def start_at_zero(self) -> None:
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.outer.weight)
 
     def forward(self, hidden_PD: Tensor, idle_P: Tensor, features_PF: Tensor) -> Tensor:
-        known_PF = torch.cat((idle_P.unsqueeze(1) / 8.0, features_PF), dim=1)
-        return (self.linear(known_PF) + self.mlp(torch.cat((hidden_PD, known_PF), dim=1))).squeeze(1)
+        known_PF = torch.cat((idle_P.unsqueeze(1) / LOG_SECONDS_SCALE, features_PF), dim=1)
+        inner_PK = self.dropout(functional.silu(self.inner(torch.cat((hidden_PD, known_PF), dim=1))))
+        return (self.linear(known_PF) + self.outer(inner_PK)).squeeze(1)

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+LOG_SECONDS_SCALE = 8.0
+"""log(1 + seconds) of an hour is about 8; divides times down to the size of the other inputs."""
+
 
 class CausalAttention(nn.Module):
     """Each position mixes the values of itself and of earlier positions.

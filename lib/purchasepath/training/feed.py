@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from purchasepath.datasets.reader import ExampleReader
+from purchasepath.datasets.shards import num_steps
+
 if TYPE_CHECKING:
+    from purchasepath.config import Training
     from purchasepath.datasets.batch import Batch
+    from purchasepath.datasets.manifest import Manifest
+    from purchasepath.training.ranks import Ranks
 
 
 class Feed(Protocol):
@@ -20,3 +28,33 @@ class Feed(Protocol):
     def batches(self, split: str, epoch: int, start_step: int = 0) -> AbstractContextManager[Iterable[Batch]]:
         """The batches of steps `start_step … steps - 1`; training batches come in an order of their own each epoch."""
         ...
+
+
+@dataclass(frozen=True)
+class DatasetFeed:
+    """The feed from a dataset on disk."""
+
+    directory: Path
+    manifest: Manifest
+    ranks: Ranks
+    config: Training
+
+    def steps(self, split: str) -> int:
+        return num_steps(self.manifest.rows(split), self.config.batch_size)
+
+    def batches(self, split: str, epoch: int, start_step: int = 0) -> AbstractContextManager[Iterable[Batch]]:
+        if not self.manifest.rows(split):
+            return nullcontext(())
+        return ExampleReader(
+            self.manifest,
+            self.directory,
+            split,
+            rank=self.ranks.rank,
+            num_ranks=self.ranks.size,
+            lanes=self.config.lanes,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            epoch=epoch,
+            start_step=start_step,
+            shuffle=split == "train",
+        )

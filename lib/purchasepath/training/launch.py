@@ -47,7 +47,7 @@ def run_on_ranks(task: Task, request: str, *, spark: Callable[[], SparkSession],
 
 def check_slots(spark: SparkSession, num_ranks: int) -> None:
     """Raises UserError where a local Spark cannot run `num_ranks` tasks at once; the ranks would wait forever."""
-    master = spark.sparkContext.master
+    master = spark.sparkContext.master or ""
     if not master.startswith("local"):
         return  # executors may still be on their way; `training.timeout_minutes` ends the wait
     cores = re.fullmatch(r"local(?:\[(\d+|\*)(?:,\s*\d+)?\])?", master)
@@ -65,7 +65,7 @@ def check_slots(spark: SparkSession, num_ranks: int) -> None:
 def _run_with_horovod(task: Task, request: str, spark: SparkSession, config: Training) -> None:
     import horovod.spark  # a driver that trains on one rank needs no Horovod installed
 
-    local = spark.sparkContext.master.startswith("local")
+    local = (spark.sparkContext.master or "").startswith("local")
     output, errors = RankOutput(sys.stdout), RankOutput(None)
     try:
         horovod.spark.run(

@@ -1,0 +1,61 @@
+"""EXAMPLES -> a bundle (also in MLflow) and TRAINING_CURVES."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from purchasepath.bundle.bundle import Bundle, point_latest
+from purchasepath.datasets.manifest import Manifest
+from purchasepath.job import Job, Summary, main
+from purchasepath.tables.catalog import TRAINING_CURVES
+from purchasepath.training.launch import run_on_ranks
+from purchasepath.training.task import Request, Result, build_for, clear_workspace, read_result, train_on_rank
+from purchasepath.training.tracking import Tracker, track
+
+
+def run(job: Job) -> Summary:
+    manifest = Manifest.load(job.config.paths.dataset)
+    tags = {"data": manifest.source, "dataset_version": manifest.version, "run_id": job.run_id}
+    with track(job.config, name=job.run_id, tags=tags) as tracker:
+        tracker.log_params({**job.config.model.model_dump(), **job.config.training.model_dump(), **tags})
+        tracker.log_json("config.json", job.config.model_dump(mode="json"))
+        request = Request.of(job.config, manifest)
+        clear_workspace(Path(request.workspace), checkpoints=False)
+        run_on_ranks(train_on_rank, request.to_json(), spark=lambda: job.spark, config=job.config.training)
+        result = read_result(Path(request.workspace))
+        bundle = make_bundle(job, manifest, result)
+        reference = report(tracker, result, bundle, tags)
+        rows = result.curve_rows(bundle.version)
+        with job.warehouse.transaction(job.run_id) as tx:
+            written = tx.write(TRAINING_CURVES, TRAINING_CURVES.frame(job.spark, rows))
+    point_latest(bundle)
+    clear_workspace(Path(request.workspace), checkpoints=True)
+    best = result.best
+    lines = [
+        f"trained on {manifest.source} data, {job.config.training.ranks} ranks; best epoch {result.best_epoch} "
+        f"of {len(result.curves)}: validation loss {best['valid_loss']:.4f}, recall@10 {best['valid_recall_10']:.4f}",
+        f"bundle {bundle.directory} ({reference})",
+        f"MLflow run {tracker.run_id} in {job.config.tracking.uri}",
+    ]
+    return Summary(rows={"training_curves": written}, lines=lines, next="./spark-submit.sh evaluate")
+
+
+def make_bundle(job: Job, manifest: Manifest, result: Result) -> Bundle:
+    model = build_for(manifest, job.config.model)
+    model.load_state_dict(result.weights)
+    return Bundle.save(
+        Path(job.config.paths.models), name=job.config.tracking.registered_model, model=model,
+        model_config=job.config.model, manifest=manifest,
+        vocabulary_path=manifest.vocabulary_path(job.config.paths.dataset), metrics=result.best,
+        training={"run_id": job.run_id, **job.config.training.model_dump(mode="json")},
+    )
+
+
+def report(tracker: Tracker, result: Result, bundle: Bundle, tags: dict[str, str]) -> str:
+    tracker.log_curves(result.curves)
+    tracker.log_metrics({f"best_{name}": value for name, value in result.best.items()})
+    return tracker.log_bundle(bundle.directory, bundle.name, {**tags, "bundle_version": bundle.version})
+
+
+if __name__ == "__main__":
+    main("train", run)

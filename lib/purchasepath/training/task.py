@@ -1,0 +1,154 @@
+"""What one rank does from start to end: read the request, train, and (rank 0) leave weights and curves as files.
+
+The request and the result cross the process border as JSON and safetensors; paths in them are absolute.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from purchasepath.config import Config, Model, Training
+from purchasepath.datasets.manifest import Manifest
+from purchasepath.datasets.shards import check_ranks
+from purchasepath.errors import UserError
+from purchasepath.models.build import PurchasePathModel, build_model
+from purchasepath.storage.files import sha256_json, write_file, write_json
+from purchasepath.training.checkpoint import Checkpoints
+from purchasepath.training.feed import DatasetFeed
+from purchasepath.training.loop import Trainer
+from purchasepath.training.ranks import Ranks
+
+_NOT_OF_THE_RESULT = {"ranks", "backend", "resume", "timeout_minutes", "checkpoint_steps"}
+"""Training knobs that do not change what is learned; a run may be resumed with other values of these."""
+_WEIGHTS = "weights.safetensors"
+_RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to train, on what, and where to leave the result."""
+
+    dataset: str
+    dataset_version: str
+    workspace: str
+    model: dict[str, Any]
+    training: dict[str, Any]
+
+    @staticmethod
+    def of(config: Config, manifest: Manifest) -> Request:
+        """The request of the configuration, for the dataset as it stands; raises where the ranks cannot share it."""
+        check_ranks(
+            num_groups=len(manifest.splits["train"]), num_ranks=config.training.ranks, lanes=config.training.lanes
+        )
+        return Request(
+            dataset=str(Path(config.paths.dataset).resolve()),
+            dataset_version=manifest.version,
+            workspace=str(Path(config.paths.models).resolve() / ".training"),
+            model=config.model.model_dump(mode="json"),
+            training=config.training.model_dump(mode="json"),
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Request:
+        return Request(**json.loads(text))
+
+    def fingerprint(self, manifest: Manifest) -> str:
+        """Equal for runs that learn the same thing: same model, same data, same training."""
+        training = {key: value for key, value in self.training.items() if key not in _NOT_OF_THE_RESULT}
+        return sha256_json({"model": self.model, "training": training, "dataset": manifest.fingerprint})
+
+
+@dataclass(frozen=True)
+class Result:
+    """Best weights by name, and each epoch's numbers (see `training/loop.py`)."""
+
+    weights: dict[str, Tensor]
+    curves: list[dict[str, float]]
+    best_epoch: int
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The best epoch's numbers."""
+        return next(curve for curve in self.curves if curve["epoch"] == self.best_epoch)
+
+    def curve_rows(self, model_version: str) -> list[dict[str, Any]]:
+        """Rows of TRAINING_CURVES; what was not defined (no validation targets, say) has none."""
+        return [
+            {"epoch": int(curve["epoch"]), "metric": name, "value": value, "model_version": model_version}
+            for curve in self.curves
+            for name, value in sorted(curve.items())
+            if name != "epoch" and math.isfinite(value)
+        ]
+
+
+def train_on_rank(ranks: Ranks, request: str) -> None:
+    """Trains this rank's copy of the model; rank 0 leaves the result in the workspace."""
+    wanted = Request.from_json(request)
+    config = Training.model_validate(wanted.training)
+    manifest = load_manifest(Path(wanted.dataset), wanted.dataset_version)
+    if ranks.size > 1:  # in-process, torch keeps the threads it has
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks.local_size))
+    torch.manual_seed(config.seed)
+    model = build_for(manifest, Model.model_validate(wanted.model))
+    workspace = Path(wanted.workspace)
+    trainer = Trainer(
+        model,
+        DatasetFeed(Path(wanted.dataset), manifest, ranks, config),
+        ranks,
+        config,
+        checkpoints=Checkpoints(workspace, wanted.fingerprint(manifest)),
+        report=lambda line: print(f"train: {line}", flush=True),
+    )
+    state = trainer.fit()
+    if ranks.rank == 0:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        write_file(workspace / _WEIGHTS, lambda temporary: save_file(weights, temporary))
+        write_json(workspace / _RESULT, {"curves": state.curves, "best_epoch": state.best_epoch})
+
+
+def read_result(workspace: Path) -> Result:
+    """What rank 0 left behind."""
+    content = json.loads((workspace / _RESULT).read_text(encoding="utf-8"))
+    return Result(load_file(workspace / _WEIGHTS), content["curves"], content["best_epoch"])
+
+
+def clear_workspace(workspace: Path, *, checkpoints: bool) -> None:
+    """Removes an earlier run's result and, where asked, its checkpoints."""
+    for name in (_WEIGHTS, _RESULT):
+        (workspace / name).unlink(missing_ok=True)
+    if checkpoints:
+        Checkpoints(workspace, "").clear()
+
+
+def build_for(manifest: Manifest, config: Model) -> PurchasePathModel:
+    """A fresh model of the size that the dataset asks for."""
+    return build_model(
+        config,
+        num_items=manifest.num_items,
+        num_types=manifest.num_types,
+        num_features=manifest.num_features,
+        max_length=manifest.max_length,
+    )
+
+
+def load_manifest(directory: Path, version: str) -> Manifest:
+    """The dataset's manifest, if it is still the version that training began with."""
+    manifest = Manifest.load(directory)
+    if manifest.version != version:
+        raise UserError(
+            f"the dataset in {directory} was replaced while training started (expected version {version}, "
+            f"found {manifest.version}); start the training again: ./spark-submit.sh train"
+        )
+    return manifest
