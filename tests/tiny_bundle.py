@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.config import Model
-from purchasepath.datasets.manifest import FIRST_ITEM, Boundaries, Manifest, Statistics
+from purchasepath.datasets.manifest import FIRST_ITEM, Boundaries, Manifest, Statistics, feature_schema_sha
+from purchasepath.datasets.vocabulary import summarize_vocabulary
 from purchasepath.models.build import build_model
 
 NUM_TYPES = 9
@@ -35,7 +37,7 @@ def tiny_manifest(num_items: int = 8, feature_names: tuple[str, ...] = ("f", "g"
                                  "2024-01-29T00:00:00+00:00", 168.0),
         "max_length": 16, "num_items": num_items, "num_types": NUM_TYPES, "feature_names": feature_names,
         "statistics": Statistics(0.0, 1.0, (0.0,) * size, (1.0,) * size),
-        "vocabulary_sha": "v" * 64, "feature_schema_sha": "f" * 64,
+        "vocabulary_sha": "v" * 64, "feature_schema_sha": feature_schema_sha(),
     }
     return Manifest(**{**plain, **changes})
 
@@ -50,8 +52,13 @@ def write_vocabulary(path: Path, num_items: int) -> Path:
     return path
 
 
-def tiny_bundle(directory: Path, *, seed: int = 0, manifest: Manifest | None = None, model: Model = MODEL) -> Bundle:
-    """An untrained bundle whose every weight is random, so that any two histories score differently."""
+def tiny_bundle(
+    directory: Path, *, seed: int = 0, manifest: Manifest | None = None, model: Model = MODEL, fits: bool = True
+) -> Bundle:
+    """An untrained bundle whose every weight is random, so that any two histories score differently.
+
+    `fits=False` leaves a vocabulary digest that is not the vocabulary's.
+    """
     manifest = manifest or tiny_manifest()
     torch.manual_seed(seed)
     network = build_model(model, num_items=manifest.num_items, num_types=manifest.num_types,
@@ -59,6 +66,8 @@ def tiny_bundle(directory: Path, *, seed: int = 0, manifest: Manifest | None = N
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.5)
     vocabulary = write_vocabulary(directory / "vocabulary.parquet", manifest.num_items)
+    if fits:
+        manifest = replace(manifest, vocabulary_sha=summarize_vocabulary(vocabulary)[1])
     return Bundle.save(directory, name="tiny", model=network, model_config=model, manifest=manifest,
                        vocabulary_path=vocabulary, metrics={})
 

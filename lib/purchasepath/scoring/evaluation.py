@@ -11,17 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyspark.sql.functions as F
 import torch
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from torch import Tensor
 
 from purchasepath.bundle.bundle import Bundle
+from purchasepath.config import Config
 from purchasepath.datasets.batch import Batch, batch_from_arrow
-from purchasepath.datasets.manifest import FIRST_ITEM
+from purchasepath.datasets.manifest import FIRST_ITEM, Manifest
 from purchasepath.models.baselines import (
     add_markov_rank,
     add_popular_rank,
@@ -30,6 +34,7 @@ from purchasepath.models.baselines import (
     markov_answers,
     markov_states,
     most_popular,
+    popularity,
     purchase_points,
     transitions,
 )
@@ -38,6 +43,7 @@ from purchasepath.scoring.batches import MAX_PADDED_TOKENS, rechunk
 from purchasepath.scoring.measures import PROBABILITY_STEPS, PurchaseCounts
 from purchasepath.scoring.shipment import Shipment, cores_per_task, on_worker, ship
 from purchasepath.scoring.topk import top_k
+from purchasepath.tables.catalog import EXAMPLES
 from purchasepath.training.metrics import target_rank
 
 _COUNTED = "kind string NOT NULL, k int NOT NULL, key bigint NOT NULL, label int NOT NULL, n bigint NOT NULL"
@@ -58,6 +64,28 @@ class Answers:
     shown: dict[int, int] = field(default_factory=dict)
     """k -> different items among the first k shown at any target"""
     purchases: PurchaseCounts | None = None
+
+
+Keep = Callable[[DataFrame, str], DataFrame]
+"""Stores a frame that is used several times, under a name, and reads it back."""
+
+
+def evaluate(
+    sessions: DataFrame, bundle: Bundle, manifest: Manifest, config: Config, *, keep: Keep
+) -> dict[str, Answers]:
+    """Everybody's answers, ours first."""
+    spark, ks = sessions.sparkSession, config.evaluate.ks
+    train, test = (read_examples(spark, config.paths.dataset, manifest, split) for split in ("train", "test"))
+    vocabulary = spark.read.parquet(str(manifest.vocabulary_path(config.paths.dataset)))
+    popular = popularity(sessions, vocabulary, datetime.fromisoformat(manifest.boundaries.valid_end))
+    baselines = baseline_answers(train, test, popular, num_features=manifest.num_features, ks=ks, keep=keep)
+    return {"purchasepath": model_answers(test, bundle, ks), **baselines}
+
+
+def read_examples(spark: SparkSession, directory: str, manifest: Manifest, split: str) -> DataFrame:
+    """EXAMPLES of one split: the files that the manifest names."""
+    files = sorted({str(Path(directory) / group.file) for group in manifest.splits[split]})
+    return spark.read.parquet(*files) if files else EXAMPLES.frame(spark)
 
 
 def model_answers(test: DataFrame, bundle: Bundle, ks: Sequence[int]) -> Answers:
@@ -82,11 +110,11 @@ def model_answers(test: DataFrame, bundle: Bundle, ks: Sequence[int]) -> Answers
 
 def baseline_answers(
     train: DataFrame, test: DataFrame, popular: DataFrame, *, num_features: int, ks: Sequence[int],
-    keep: Callable[[DataFrame, str], DataFrame],
+    keep: Keep,
 ) -> dict[str, Answers]:
     """Answers of popular_7d, markov_1 and logistic_regression at the same targets and points.
 
-    `popular` is `baselines.popularity` before the test span. `keep` stores a frame that is used several times.
+    `popular` is `baselines.popularity` before the test span.
     """
     max_k = max(ks)
     popular = keep(popular, "popular")
@@ -95,7 +123,11 @@ def baseline_answers(
     states = keep(markov_states(moves, max_k), "states")
     shown = keep(markov_answers(targets, states, popular, max_k), "answers")
     any_target = targets.limit(1).count()
-    probabilities = logistic_probabilities(purchase_points(train, num_features), purchase_points(test, num_features))
+    train_points = purchase_points(train, num_features)
+    test_points = purchase_points(test, num_features)
+    purchases = PurchaseCounts.of({})  # no answers without anything to fit on
+    if not train_points.isEmpty():
+        purchases = _purchase_counts(logistic_probabilities(train_points, test_points))
     return {
         "popular_7d": Answers(
             _rank_counts(add_popular_rank(targets, popular, max_k)),
@@ -105,7 +137,7 @@ def baseline_answers(
             _rank_counts(add_markov_rank(targets, moves, states, popular, max_k)),
             {k: shown.select(F.explode(F.slice("answer", 1, k))).distinct().count() for k in ks},
         ),
-        "logistic_regression": Answers(purchases=_purchase_counts(probabilities)),
+        "logistic_regression": Answers(purchases=purchases),
     }
 
 
@@ -186,7 +218,7 @@ class Counter:
         rows = [("rank", 0, int(rank), 0, int(self.rank_counts[rank])) for rank in self.rank_counts.nonzero()[0]]
         rows += [("shown", self.ks[row], int(item), 0, 1) for row, item in zip(*self.shown_CI.nonzero(), strict=True)]
         rows += [("purchase", 0, step, label, n) for (step, label), n in self.purchase_counts.items()]
-        columns = list(zip(*rows, strict=True)) or [[]] * len(_COUNTED_ARROW)
+        columns: list[Any] = list(zip(*rows, strict=True)) or [[]] * len(_COUNTED_ARROW)
         return pa.RecordBatch.from_arrays(
             [pa.array(c, f.type) for c, f in zip(columns, _COUNTED_ARROW, strict=True)], schema=_COUNTED_ARROW
         )

@@ -8,6 +8,7 @@ workers of a host share through the page cache.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,8 @@ from torch import Tensor
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.config import Score
 from purchasepath.datasets.batch import batch_from_arrow
+from purchasepath.datasets.sequences import events_of
+from purchasepath.features.as_of import to_us
 from purchasepath.models.build import PurchasePathModel
 from purchasepath.scoring.batches import MAX_PADDED_TOKENS, rechunk, with_blank_histories
 from purchasepath.scoring.shipment import Shipment, cores_per_task, on_worker, ship
@@ -57,6 +60,12 @@ def score_users(examples: DataFrame, bundle: Bundle, config: Score) -> DataFrame
         .sortWithinPartitions(F.size("item"), "user_id")
     )
     return ordered.mapInArrow(scoring_function(ship(spark, bundle), config, cores_per_task(spark)), SCORED)
+
+
+def count_users(sessions: DataFrame, as_of: datetime) -> int:
+    """How many users have an event that is known at `as_of`: what `score_users` must have rows for."""
+    known = events_of(sessions).where(F.col("known_us") <= to_us(as_of))
+    return known.select("user_id").distinct().count()
 
 
 def scoring_function(

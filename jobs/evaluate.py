@@ -1,0 +1,53 @@
+"""The bundle and its baselines on the test split -> METRICS and CALIBRATION."""
+
+from __future__ import annotations
+
+from purchasepath.bundle.bundle import Bundle
+from purchasepath.datasets.manifest import Manifest
+from purchasepath.errors import UserError
+from purchasepath.job import Job, Summary, main
+from purchasepath.scoring.evaluation import evaluate
+from purchasepath.scoring.fit import fitting_bundle, require_same_dataset
+from purchasepath.scoring.metric_rows import calibration_rows, metric_rows, tracked_metrics
+from purchasepath.scoring.standings import format_standings
+from purchasepath.tables.catalog import CALIBRATION, METRICS, SESSIONS
+from purchasepath.training.tracking import add_metrics
+
+
+def run(job: Job) -> Summary:
+    """Answer, count, measure; both tables or none."""
+    bundle = fitting_bundle(job.config)
+    manifest = Manifest.load(job.config.paths.dataset)
+    require_same_dataset(bundle, manifest)
+    sessions = job.warehouse.read(SESSIONS)
+    with job.warehouse.transaction(job.run_id) as tx:
+        answers = evaluate(sessions, bundle, manifest, job.config, keep=tx.materialize)
+        rows = metric_rows(answers, bundle, manifest, job.config.evaluate, job.run_id)
+        metrics = METRICS.frame(job.spark, rows)
+        written = {
+            "metrics": tx.write(METRICS, metrics.coalesce(1)),
+            "calibration": tx.write(CALIBRATION, CALIBRATION.frame(job.spark, calibration_rows(answers)).coalesce(1)),
+        }
+    ours = answers["purchasepath"]
+    points = ours.purchases.points if ours.purchases else 0
+    lines = [
+        f"bundle {bundle.name} {bundle.version} on {sum(ours.ranks.values()):,} next items and {points:,} purchase "
+        f"points of the test span; data: {manifest.source}",
+        *_track(job, bundle, tracked_metrics(rows)),
+        *format_standings(metrics).splitlines(),
+    ]
+    return Summary(rows=written, lines=lines, next="./spark-submit.sh score")
+
+
+def _track(job: Job, bundle: Bundle, values: dict[str, float]) -> list[str]:
+    """Adds the metrics to the bundle's own training run; the tables stand whether or not that works."""
+    trained_by = bundle.description.get("training", {}).get("run_id")
+    try:
+        run_id = add_metrics(job.config.tracking, trained_by, values) if trained_by else None
+    except UserError as failure:
+        return [f"not logged to MLflow: {failure}"]
+    return [f"logged to MLflow run {run_id}"] if run_id else []
+
+
+if __name__ == "__main__":
+    main("evaluate", run)
