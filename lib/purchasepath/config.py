@@ -141,6 +141,9 @@ class Score(Section):
     exclude: Literal["none", "purchased", "seen"] = Field("none", description="items never recommended to a user")
     batch_rows: int = Field(1024, ge=1, description="users scored at once")
     item_block: int = Field(65_536, ge=1, description="items scored at once")
+    max_drift: float = Field(1.0, ge=0, description="population stability index of the purchase probabilities against "
+                             "the last published ones, above which nothing is published (0.25 is a clear shift); "
+                             "0 turns the check off")
 
 
 class Analyze(Section):

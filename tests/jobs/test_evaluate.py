@@ -1,0 +1,121 @@
+"""The evaluate job on examples small enough to rank by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+from jobs.evaluate import run
+from tests.tiny_bundle import EXAMPLE_SCHEMA, example
+from tests.tiny_shop import TEST, TinyShop, tiny_shop
+
+from purchasepath.datasets.batch import batch_from_arrow
+from purchasepath.datasets.manifest import Boundaries, Manifest
+from purchasepath.errors import BundleMismatchError
+from purchasepath.tables.catalog import CALIBRATION, METRICS
+
+KS = "evaluate.ks=[1,3]"
+
+
+def metrics(job: Any) -> dict[tuple[str, str, str, int | None], Any]:
+    return {(r["model"], r["task"], r["metric"], r["k"]): r for r in job.warehouse.read(METRICS).collect()}
+
+
+@pytest.fixture(scope="module")
+def shop(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> TinyShop:
+    return tiny_shop(spark, tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(shop: TinyShop) -> dict[tuple[str, str, str, int | None], Any]:
+    job = shop.job("evaluate", KS)
+    summary = run(job)
+    assert summary.rows["metrics"] == len(metrics(job))
+    assert summary.rows["calibration"] == job.warehouse.read(CALIBRATION).count()
+    assert any("purchase roc_auc" in line for line in summary.lines)
+    return metrics(job)
+
+
+def model_by_hand(shop: TinyShop) -> tuple[list[int], list[set[int]], list[tuple[float, int]]]:
+    """Rank of every target, the first 1 and 3 items shown anywhere, and (probability, bought) of every point."""
+    model = shop.bundle.build()
+    ranks, shown, points = [], [set(), set()], []
+    for row in TEST:
+        batch = batch_from_arrow(pa.Table.from_pylist([row], EXAMPLE_SCHEMA), 2)
+        with torch.inference_mode():
+            hidden_LD = model.encode(batch)[0]
+            points += zip(model.purchase_logits(batch, hidden_LD[None]).sigmoid().tolist(), row["bought"], strict=True)
+            for position, target in enumerate(row["target"]):
+                if target:
+                    scores = model.item_scores(hidden_LD[position : position + 1])[0].tolist()
+                    order = sorted(range(3, 8), key=lambda item: -scores[item])
+                    ranks.append(order.index(target) + 1 if target > 2 else 99)
+                    shown[0].update(order[:1])
+                    shown[1].update(order[:3])
+    return ranks, shown, points
+
+
+def test_the_model_is_measured_on_every_target_and_point(shop: TinyShop, evaluated: dict[Any, Any]) -> None:
+    ranks, shown, points = model_by_hand(shop)
+    for number, k in enumerate((1, 3)):
+        inside = [r for r in ranks if r <= k]
+        expected = {"recall": len(inside) / 4, "ndcg": sum(1 / math.log2(1 + r) for r in inside) / 4,
+                    "mrr": sum(1 / r for r in inside) / 4, "coverage": len(shown[number]) / 5}
+        for metric, value in expected.items():
+            assert evaluated["purchasepath", "next_item", metric, k]["value"] == pytest.approx(value), (metric, k)
+    loss = -sum(math.log(p if bought else 1 - p) for p, bought in points) / 2
+    assert evaluated["purchasepath", "purchase", "log_loss", None]["value"] == pytest.approx(loss, abs=1e-5)
+    assert evaluated["purchasepath", "purchase", "base_rate", None]["value"] == 0.5
+    assert evaluated["purchasepath", "next_item", "recall", 1]["support"] == 4
+    assert evaluated["purchasepath", "purchase", "f1", None]["support"] == 2
+
+
+def test_baselines_answer_the_same_targets(evaluated: dict[Any, Any]) -> None:
+    # the week before the test span: A twice (once after a search), B and C once, D and E never
+    # targets 4, 7, unknown, 3 have the popular ranks 3, 5, none, 1
+    popular = {k: evaluated["popular_7d", "next_item", "recall", k]["value"] for k in (1, 3)}
+    assert popular == {1: 0.25, 3: 0.5}
+    assert evaluated["popular_7d", "next_item", "coverage", 3]["value"] == 0.6
+    # transitions 3->4 twice, 4->3 twice, 4->5 once. From 3 to 4: rank 1. From 3 to 7 (E, the search is looked
+    # through): 5. From 5 to unknown: none. From 6, never left, to 3: the most popular, rank 1
+    markov = {k: evaluated["markov_1", "next_item", "recall", k]["value"] for k in (1, 3)}
+    assert markov == {1: 0.5, 3: 0.5}
+    assert evaluated["logistic_regression", "purchase", "roc_auc", None]["value"] == 1.0
+    assert ("logistic_regression", "next_item", "recall", 1) not in evaluated
+    assert ("markov_1", "purchase", "roc_auc", None) not in evaluated
+
+
+def test_every_number_says_how_it_was_measured(evaluated: dict[Any, Any]) -> None:
+    for row in evaluated.values():
+        assert "data: simulated (synthetic)" in row["protocol"]
+    assert "7 days before the test span" in evaluated["popular_7d", "next_item", "mrr", 3]["protocol"]
+
+
+def test_one_class_and_no_target_leave_nulls(spark: Any, tmp_path: Path) -> None:
+    shop = tiny_shop(spark, tmp_path, test=[example([3, 4], points={1: 0})])
+    job = shop.job("evaluate", KS)
+    run(job)
+    found = metrics(job)
+    for model in ("purchasepath", "logistic_regression"):
+        assert found[model, "purchase", "roc_auc", None]["value"] is None
+        assert found[model, "purchase", "base_rate", None]["value"] == 0.0
+    for model in ("purchasepath", "popular_7d", "markov_1"):
+        assert found[model, "next_item", "coverage", 1]["value"] is None
+        assert found[model, "next_item", "ndcg", 3]["value"] is None
+
+
+def test_a_bundle_that_may_have_seen_the_test_span_is_refused(shop: TinyShop) -> None:
+    directory = shop.config.paths.dataset
+    manifest = Manifest.load(directory)
+    earlier = Boundaries("2024-01-08T00:00:00+00:00", "2024-01-15T00:00:00+00:00", "2024-01-22T00:00:00+00:00", 168.0)
+    replace(manifest, boundaries=earlier).save(directory)
+    try:
+        with pytest.raises(BundleMismatchError, match="split in time"):
+            run(shop.job("evaluate"))
+    finally:
+        manifest.save(directory)

@@ -1,0 +1,65 @@
+"""The score job on a shop of three visitors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jobs.score import run
+from tests.tiny_bundle import tiny_bundle, tiny_manifest
+from tests.tiny_shop import AS_OF, FEATURES, TinyShop, tiny_shop
+
+from purchasepath.errors import BundleMismatchError, PublishError
+from purchasepath.tables.catalog import RECOMMENDATIONS, SCORES
+
+
+@pytest.fixture(scope="module")
+def shop(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> TinyShop:
+    return tiny_shop(spark, tmp_path_factory.mktemp("shop"))
+
+
+def rows(job: Any, table: Any) -> list[dict[str, Any]]:
+    found = [row.asDict() for row in job.warehouse.read(table).collect()]
+    for row in found:
+        del row["run_id"]  # the one column that tells two runs apart
+    return sorted(found, key=lambda r: (r["user_id"], r.get("rank", 0)))
+
+
+def test_everybody_known_is_scored_and_a_rerun_gives_the_same_rows(shop: TinyShop) -> None:
+    job = shop.job("score", "score.top_k=3", "score.exclude=purchased")
+    summary = run(job)
+    assert summary.rows == {"scores": 2, "recommendations": 6}  # eve's event had not arrived
+    scores, items = rows(job, SCORES), rows(job, RECOMMENDATIONS)
+    assert [(r["user_id"], r["num_events"], r["model_version"]) for r in scores] == [
+        ("ada", 4, shop.bundle.version), ("ben", 3, shop.bundle.version)]
+    assert {(r["as_of_date"], r["model_name"], r["horizon_hours"]) for r in scores} == {(AS_OF.date(), "tiny", 168.0)}
+    assert [r["rank"] for r in items] == [1, 2, 3] * 2
+    assert "A" not in {r["item_id"] for r in items if r["user_id"] == "ada"}  # she bought it
+
+    again = shop.job("score", "score.top_k=3", "score.exclude=purchased")
+    second = run(again)
+    assert (rows(again, SCORES), rows(again, RECOMMENDATIONS)) == (scores, items)
+    assert any("stability index 0.000, another first item for 0.0% of 2 users" in line for line in second.lines)
+
+
+def test_a_bundle_with_other_features_or_another_vocabulary_is_refused(shop: TinyShop, tmp_path: Path) -> None:
+    other_features = tiny_bundle(tmp_path / "a", manifest=tiny_manifest(
+        feature_names=FEATURES, feature_schema_sha="0" * 64))
+    other_vocabulary = tiny_bundle(tmp_path / "b", manifest=tiny_manifest(feature_names=FEATURES), fits=False)
+    other_events = tiny_bundle(tmp_path / "c", manifest=tiny_manifest(feature_names=FEATURES, num_types=4))
+    for bundle, told in ((other_features, "feature schema"), (other_vocabulary, "vocabulary"),
+                         (other_events, "3 event types")):
+        with pytest.raises(BundleMismatchError, match=told):
+            run(shop.job("score", f"score.bundle={bundle.directory}"))
+
+
+def test_a_failed_publication_keeps_the_published_scores(shop: TinyShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = shop.job("score")
+    if not before.warehouse.exists(SCORES):
+        run(before)
+    kept = rows(before, SCORES)
+    monkeypatch.setattr("jobs.score.count_users", lambda sessions, as_of: 99)
+    with pytest.raises(PublishError, match="99 users were to be scored; 2 rows of 2 users came out"):
+        run(shop.job("score"))
+    assert rows(shop.job("score"), SCORES) == kept
