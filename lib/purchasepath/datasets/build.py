@@ -76,7 +76,7 @@ def build_dataset(sessions: DataFrame, user_features: DataFrame, config: Config,
     settings, directory = config.dataset, Path(config.paths.dataset)
     split = _split(sessions, config)
     events = events_of(sessions)
-    points = points_in(user_features, events, split)
+    points = points_in(user_features, sessions, split)
     train_events = known_in(events, split.spans[0])
     file = write_vocabulary(
         fit_vocabulary(train_events, min_item_count=settings.min_item_count, max_items=settings.max_items),

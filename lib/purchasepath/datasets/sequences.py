@@ -1,6 +1,6 @@
 """Examples from sessions: a user's events in order, what to predict at each, and the as-of points among them.
 
-Training and scoring go through the same columns: `events_of`, `encode`, `add_place`, `standard_features`.
+Training and scoring go through the same functions: `events_of`, `encode`, `add_place`, `standard_features`.
 
 A user's known events stand in (event_ts, event_id) order, and are cut into stretches that are counted from the end,
 each of at most `max_length` events, the first quarter of which it shares with the stretch before as context:
@@ -13,8 +13,8 @@ Every event is owned once, so every target counts once. In valid and test the ow
 before the split, and context reaches as far back as fits.
 
 A point is an as-of time: its hidden state is the one after the last event before it. Events come in order of time,
-not of arrival, so a point is used only if every event before it had arrived by then; `count_points` tells how many
-are left out. Visitors flagged as bots before a split's end are left out of that split; they are scored like others.
+not of arrival, so a point is used only if every event before it had arrived by then; the job counts the others.
+Visitors flagged as bots before a split's end are left out of that split; they are scored like others.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from purchasepath.tables.catalog import EVENT_TYPES
 from purchasepath.tables.features import USER_FEATURES_DECLARED
 
 SECOND_US = 1_000_000
+_ORDER = ("at_us", "is_event", "event_id")
+"""Order within a user. An event at the very as-of time is not before it, so the point comes first."""
 
 
 def events_of(sessions: DataFrame) -> DataFrame:
@@ -46,12 +48,11 @@ def events_of(sessions: DataFrame) -> DataFrame:
     zipped = F.arrays_zip("event_ids", "event_types", "item_ids", "prices", "offsets_us", "arrival_lags_us")
     exploded = sessions.select("user_id", started_us.alias("started_us"), F.explode(zipped).alias("event"))
     at_us = F.col("started_us") + F.col("event.offsets_us")
-    bots = sessions.where("is_bot").groupBy("user_id").agg(F.min(started_us).alias("bot_us"))
     return exploded.select(
         "user_id", at_us.alias("at_us"), known_from_us(at_us, at_us + F.col("event.arrival_lags_us")).alias("known_us"),
         F.col("event.event_ids").alias("event_id"), F.col("event.event_types").alias("event_type"),
         F.col("event.item_ids").alias("item_id"), F.col("event.prices").alias("price"),
-    ).join(bots, on="user_id", how="left")  # bots: user_id is unique
+    ).join(_bots(sessions), on="user_id", how="left")  # bots: user_id is unique
 
 
 def known_in(events: DataFrame, span: Span) -> DataFrame:
@@ -59,28 +60,27 @@ def known_in(events: DataFrame, span: Span) -> DataFrame:
     return events.where((F.col("known_us") <= span.end_us) & _person_until(F.lit(span.end_us)))
 
 
-def points_in(features: DataFrame, events: DataFrame, split: TimeSplit) -> DataFrame:
-    """USER_FEATURES rows of people that serve as points: with split, at_us and `bought`.
+def points_in(features: DataFrame, sessions: DataFrame, split: TimeSplit) -> DataFrame:
+    """USER_FEATURES rows of people that serve as points: with split, start_us, at_us and `bought`.
 
     `bought` is 1 if the user has a purchase in [as_of, as_of + horizon): every purchase on record, as it is truth
     and not input. Rows whose horizon crosses a boundary of the split are left out.
     """
-    at_us = F.unix_micros("as_of")
-    purchases = events.where(F.col("event_type") == "purchase").groupBy("user_id").agg(
-        F.collect_set("at_us").alias("purchases"))
-    bots = events.where(F.col("bot_us").isNotNull()).groupBy("user_id").agg(F.min("bot_us").alias("bot_us"))
+    purchases = events_of(sessions.where(F.col("num_purchases") > 0)).where(
+        F.col("event_type") == "purchase").groupBy("user_id").agg(F.collect_set("at_us").alias("purchases"))
     covering = F.filter(_spans(split), lambda span: (span["start_us"] <= F.col("at_us"))
                         & (F.col("at_us") + split.horizon_us <= span["end_us"]) & _person_until(span["end_us"]))
     in_horizon = F.exists("purchases", lambda purchase: (purchase >= F.col("at_us"))
                           & (purchase < F.col("at_us") + split.horizon_us))
     return (
-        features.withColumn("at_us", at_us)
-        .join(bots, on="user_id", how="left")  # both right sides: user_id is unique
-        .withColumn("split", F.get(F.transform(covering, lambda span: span["name"]), 0))
-        .where(F.col("split").isNotNull())
+        features.withColumn("at_us", F.unix_micros("as_of"))
+        .join(_bots(sessions), on="user_id", how="left")  # user_id is unique here and among the purchases
+        .withColumn("span", F.get(covering, 0))
+        .where(F.col("span").isNotNull())
         .join(purchases, on="user_id", how="left")
         .withColumn("bought", F.coalesce(in_horizon, F.lit(False)).cast("int"))
-        .drop("purchases", "bot_us")
+        .withColumns({"split": F.col("span.name"), "start_us": F.col("span.start_us")})
+        .drop("purchases", "bot_us", "span")
     )
 
 
@@ -90,17 +90,18 @@ def build_examples(
 ) -> DataFrame:
     """Rows of EXAMPLES, with user_id, from `events_of` and `points_in`; stretches that teach nothing are left out."""
     views = _views(encode(events, vocabulary, statistics), split)
-    placed = add_target(add_place(views), min_target=FIRST_ITEM)
-    stretches = _collect_events(_explode_stretches(placed, max_length), max_length)
-    placed_points = _collect_points(
-        _place_points(views, points.withColumn("features", standard_features(feature_names, statistics))), max_length)
+    points = points.withColumn("features", standard_features(feature_names, statistics))
+    placed = add_place(_timeline(views, points))
     key = ["split", "user_id", "stretch"]
-    examples = stretches.join(placed_points, on=key, how="left").select(  # key is unique on both sides
+    stretches = _explode_stretches(add_target(placed), max_length).groupBy(*key).agg(
+        _in_order(F.when(F.col("is_event") == 1, _event())).alias("events"),
+        _in_order(F.when(F.col("is_event") == 0, _point(max_length))).alias("points"),
+    )
+    examples = stretches.select(
         "user_id", F.xxhash64(*key).alias("example_id"),
         *[F.col(f"events.{name}").alias(name) for name in ("item", "type", "gap", "price", "target")],
-        *[_or_empty(F.col(f"points.{name}"), type_).alias(name)
-          for name, type_ in (("point", "int"), ("idle", "float"), ("bought", "int"))],
-        _or_empty(F.flatten("points.features"), "float").alias("features"), "split",
+        *[F.col(f"points.{name}").alias(name) for name in ("point", "idle", "bought")],
+        F.flatten("points.features").alias("features"), "split",
     )
     return examples.where(F.exists("target", lambda target: target > 0) | (F.size("point") > 0))
 
@@ -117,8 +118,9 @@ def scoring_examples(
     take their declared `missing` values.
     """
     as_of_us, length = to_us(as_of), max_length or manifest.max_length
-    known = events_of(sessions).where(F.col("known_us") <= as_of_us).withColumn("split", F.lit("score"))
-    placed = add_place(encode(known, vocabulary, manifest.statistics)).withColumn("target", F.lit(0))
+    known = encode(events_of(sessions).where(F.col("known_us") <= as_of_us), vocabulary, manifest.statistics)
+    line = known.withColumns({"split": F.lit("score"), "start_us": F.lit(as_of_us), "is_event": F.lit(1)})
+    placed = add_place(line).withColumn("target", F.lit(0))
     real = F.col("item") >= FIRST_ITEM
     users = placed.groupBy("user_id").agg(
         _in_order(F.when(F.col("reverse") < length, _event())).alias("events"),
@@ -131,11 +133,10 @@ def scoring_examples(
         user_features.where(F.unix_micros("as_of") == as_of_us).select("user_id", *manifest.feature_names),
         on="user_id", how="left",
     ).fillna({f.name: f.missing for f in USER_FEATURES_DECLARED if f.name in manifest.feature_names})
-    num_events = F.size("events")
+    num_events, idle_s = F.size("events"), (F.lit(as_of_us) - F.col("last_us")) / SECOND_US
     return filled.select(
         "user_id", *[F.col(f"events.{name}").alias(name) for name in ("item", "type", "gap", "price", "target")],
-        F.array(num_events - 1).alias("point"),
-        F.array(log_seconds(F.lit(as_of_us) - F.col("last_us"))).alias("idle"),
+        F.array(num_events - 1).alias("point"), F.array(F.log1p(idle_s).cast("float")).alias("idle"),
         standard_features(manifest.feature_names, manifest.statistics).alias("features"),
         F.array(F.lit(0)).alias("bought"), "seen_items", "purchased_items", num_events.alias("num_events"),
     )
@@ -151,58 +152,51 @@ def encode(events: DataFrame, vocabulary: DataFrame, statistics: Statistics) -> 
     )
 
 
-def add_place(views: DataFrame) -> DataFrame:
-    """Adds each event's place among the user's events of the view: position, reverse (0 is the last) and gap."""
+def add_place(timeline: DataFrame) -> DataFrame:
+    """Adds where each event and each point stands among the user's events of the split.
+
+    position: of the event itself, or of the last event before the point; reverse: the same from the end, 0 is last;
+    since: log(1 + seconds since the event before), 0 for the first; all_known_us: when everything up to here was known;
+    total: events; owned: events that stretches have to own.
+    """
     user = Window.partitionBy("split", "user_id")
-    history = user.orderBy("at_us", "event_id")
+    so_far = user.orderBy(*_ORDER).rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    earlier = user.orderBy(*_ORDER).rowsBetween(Window.unboundedPreceding, -1)
     everything = user.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
-    since_last = F.col("at_us") - F.lag("at_us").over(history)
+    is_event = F.col("is_event")
+    event_us = F.when(is_event == 1, F.col("at_us"))
+    before_split = F.sum(F.when(F.col("at_us") < F.col("start_us"), is_event).otherwise(0)).over(everything)
+    seconds = (F.col("at_us") - F.max(event_us).over(earlier)) / SECOND_US
     return (
-        views.withColumn("position", F.row_number().over(history) - 1)
-        .withColumn("gap", F.coalesce(log_seconds(since_last), F.lit(0.0).cast("float")))
-        .withColumn("total", F.count(F.lit(1)).over(everything))
-        .withColumn("reverse", (F.col("total") - 1 - F.col("position")).cast("int"))
+        timeline.withColumns({
+            "position": (F.sum("is_event").over(so_far) - 1).cast("int"),
+            "total": F.sum("is_event").over(everything).cast("int"),
+            "before_split": before_split.cast("int"),
+            "since": F.coalesce(F.log1p(seconds), F.lit(0.0)).cast("float"),
+            "all_known_us": F.max("known_us").over(so_far),
+        })
+        .withColumn("reverse", F.col("total") - 1 - F.col("position"))
+        .withColumn("owned", F.col("total") - F.greatest(F.col("before_split") - 1, F.lit(0)))
     )
 
 
-def add_target(placed: DataFrame, *, min_target: int) -> DataFrame:
+def add_target(placed: DataFrame) -> DataFrame:
     """Adds `target`: the next event's item if it has one, it is another one and the event lies in the split; else 0.
 
     Touching the same item again (view, cart, purchase) is not something to recommend. An unknown item is no
     training target; in valid and test it stays, as id 2, and counts as missed.
     """
-    history = Window.partitionBy("split", "user_id").orderBy("at_us", "event_id")
-    next_name, next_item = F.lead("item_id").over(history), F.lead("item").over(history)
-    another = next_name.isNotNull() & ~next_name.eqNullSafe(F.col("item_id"))
-    inside = F.lead("at_us").over(history) >= F.col("start_us")
-    countable = (next_item >= min_target) | (F.col("split") != "train")
-    return placed.withColumn("target", F.when(another & inside & countable, next_item).otherwise(0))
-
-
-def log_seconds(microseconds: Column) -> Column:
-    return F.log1p(microseconds / SECOND_US).cast("float")
-
-
-def _views(events: DataFrame, split: TimeSplit) -> DataFrame:
-    """One row per event and split at whose end it was known, with the split's start and the owned events' number."""
-    known = F.filter(_spans(split), lambda span: (F.col("known_us") <= span["end_us"]) & _person_until(span["end_us"]))
-    views = events.withColumn("span", F.explode(known)).select(
-        "*", F.col("span.name").alias("split"), F.col("span.start_us").alias("start_us")).drop("span", "bot_us")
-    everything = Window.partitionBy("split", "user_id").rowsBetween(
-        Window.unboundedPreceding, Window.unboundedFollowing)
-    before = F.sum((F.col("at_us") < F.col("start_us")).cast("int")).over(everything)
-    total = F.count(F.lit(1)).over(everything)
-    return views.withColumn("owned", (total - F.greatest(before - 1, F.lit(0))).cast("int"))
-
-
-def _explode_stretches(placed: DataFrame, max_length: int) -> DataFrame:
-    """One row per event and stretch that sees it; the target stays only where the stretch owns the event."""
-    stride = _stride(max_length)
-    reverse, own = F.col("reverse"), owning_stretch(F.col("reverse"), F.col("owned"), max_length)
-    first = F.when(reverse < max_length, 0).otherwise(_div(reverse - max_length, stride) + 1)
-    seeing = F.when(first <= own, F.sequence(first, own)).otherwise(F.array().cast("array<int>"))
-    exploded = placed.withColumn("own", own).withColumn("stretch", F.explode(seeing))
-    return exploded.withColumn("target", F.when(F.col("stretch") == F.col("own"), F.col("target")).otherwise(0))
+    # the next event, over points in between; only SQL has `ignore nulls` for lead
+    following = F.expr(
+        "lead(if(is_event = 1, struct(item_id, item, at_us), null)) ignore nulls "
+        f"over (partition by split, user_id order by {', '.join(_ORDER)})"
+    )
+    upcoming = placed.withColumn("upcoming", following)
+    name, item = F.col("upcoming.item_id"), F.col("upcoming.item")
+    another = name.isNotNull() & ~name.eqNullSafe(F.col("item_id"))
+    inside = F.col("upcoming.at_us") >= F.col("start_us")
+    countable = (item >= FIRST_ITEM) | (F.col("split") != "train")
+    return upcoming.withColumn("target", F.when(another & inside & countable, item).otherwise(0)).drop("upcoming")
 
 
 def owning_stretch(reverse: Column, owned: Column, max_length: int) -> Column:
@@ -212,52 +206,52 @@ def owning_stretch(reverse: Column, owned: Column, max_length: int) -> Column:
     return F.least(_div(reverse, stride), oldest)
 
 
-def _collect_events(exploded: DataFrame, max_length: int) -> DataFrame:
-    return exploded.groupBy("split", "user_id", "stretch").agg(_in_order(_event()).alias("events"))
+def _views(events: DataFrame, split: TimeSplit) -> DataFrame:
+    """One row per event and split at whose end it was known: events with split and start_us."""
+    known = F.filter(_spans(split), lambda span: (F.col("known_us") <= span["end_us"]) & _person_until(span["end_us"]))
+    return events.withColumn("span", F.explode(known)).withColumns(
+        {"split": F.col("span.name"), "start_us": F.col("span.start_us")})
+
+
+def _timeline(views: DataFrame, points: DataFrame) -> DataFrame:
+    """Events and points of a user on one line of time."""
+    shared = ["split", "start_us", "user_id", "at_us"]
+    events = views.select(
+        *shared, F.lit(1).alias("is_event"), "event_id", "known_us", "item_id", "item", "type", "price")
+    return events.unionByName(
+        points.select(*shared, F.lit(0).alias("is_event"), "bought", "features"), allowMissingColumns=True)
+
+
+def _explode_stretches(placed: DataFrame, max_length: int) -> DataFrame:
+    """One row per event and stretch that sees it, and one per usable point, in the stretch that owns its event.
+
+    An event's target stays only where the stretch owns it.
+    """
+    reverse, own = F.col("reverse"), owning_stretch(F.col("reverse"), F.col("owned"), max_length)
+    first = F.when(reverse < max_length, 0).otherwise(_div(reverse - max_length, _stride(max_length)) + 1)
+    usable = (F.col("position") >= 0) & (F.col("all_known_us") <= F.col("at_us"))
+    nowhere = F.array().cast("array<int>")
+    seen_by = (
+        F.when(F.col("is_event") == 0, F.when(usable, F.array(own)).otherwise(nowhere))
+        .when(first <= own, F.sequence(first, own)).otherwise(nowhere)
+    )
+    exploded = placed.withColumn("own", own).withColumn("stretch", F.explode(seen_by))
+    return exploded.withColumn("target", F.when(F.col("stretch") == F.col("own"), F.col("target")).otherwise(0))
 
 
 def _event() -> Column:
-    return F.struct("position", "item", "type", "gap", "price", "target")
+    return F.struct("position", "item", "type", F.col("since").alias("gap"), "price", "target")
+
+
+def _point(max_length: int) -> Column:
+    begins = F.greatest(F.col("total") - F.col("stretch") * _stride(max_length) - max_length, F.lit(0))
+    return F.struct(
+        "at_us", (F.col("position") - begins).alias("point"), F.col("since").alias("idle"), "bought", "features")
 
 
 def _in_order(structs: Column) -> Column:
-    # the first field (position or time) is unique within the group, so the order is total
+    # nulls are not collected; the first field (position or time) is unique within the group, so the order is total
     return F.sort_array(F.collect_list(structs))
-
-
-def _place_points(views: DataFrame, points: DataFrame) -> DataFrame:
-    """Points that may be used, each with the place of the last event before it."""
-    timeline = views.select(
-        "split", "user_id", "at_us", "known_us", "owned", F.lit(1).alias("is_event"),
-        F.lit(0).alias("bought"), F.array().cast("array<float>").alias("features"),
-    ).unionByName(points.select(
-        "split", "user_id", "at_us", F.lit(None).cast("bigint").alias("known_us"),
-        F.lit(None).cast("int").alias("owned"), F.lit(0).alias("is_event"), "bought", "features",
-    ))
-    user = Window.partitionBy("split", "user_id")
-    # an event at the very as-of time is not before it, so the point comes first; ties among events do not matter
-    so_far = user.orderBy("at_us", "is_event").rowsBetween(Window.unboundedPreceding, Window.currentRow)
-    everything = user.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
-    event_us = F.when(F.col("is_event") == 1, F.col("at_us"))
-    placed = timeline.select(
-        "*", F.sum("is_event").over(so_far).alias("before"), F.sum("is_event").over(everything).alias("total"),
-        F.max("owned").over(everything).alias("user_owned"), F.max("known_us").over(so_far).alias("all_known_us"),
-        F.max(event_us).over(so_far).alias("last_us"),
-    )
-    usable = (F.col("is_event") == 0) & (F.col("before") > 0) & (F.col("all_known_us") <= F.col("at_us"))
-    return placed.where(usable).select(
-        "split", "user_id", "at_us", "bought", "features", (F.col("before") - 1).cast("int").alias("position"),
-        F.col("total").cast("int").alias("total"), F.col("user_owned").alias("owned"),
-        log_seconds(F.col("at_us") - F.col("last_us")).alias("idle"),
-    )
-
-
-def _collect_points(placed: DataFrame, max_length: int) -> DataFrame:
-    stretch = owning_stretch(F.col("total") - 1 - F.col("position"), F.col("owned"), max_length)
-    begins = F.greatest(F.col("total") - F.col("stretch") * _stride(max_length) - max_length, F.lit(0))
-    point = F.struct("at_us", (F.col("position") - begins).cast("int").alias("point"), "idle", "bought", "features")
-    return placed.withColumn("stretch", stretch).groupBy("split", "user_id", "stretch").agg(
-        _in_order(point).alias("points"))
 
 
 def _stride(max_length: int) -> int:
@@ -280,5 +274,6 @@ def _person_until(end_us: Column) -> Column:
     return F.col("bot_us").isNull() | (F.col("bot_us") >= end_us)
 
 
-def _or_empty(values: Column, type_: str) -> Column:
-    return F.coalesce(values, F.array().cast(f"array<{type_}>"))
+def _bots(sessions: DataFrame) -> DataFrame:
+    started_us = F.unix_micros("started_at")
+    return sessions.where("is_bot").groupBy("user_id").agg(F.min(started_us).alias("bot_us"))

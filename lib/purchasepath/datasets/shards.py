@@ -57,11 +57,11 @@ class Block:
     first_row: int
     segments: tuple[Segment, ...]
 
-    @property
+    @cached_property
     def rows(self) -> int:
         return sum(segment.rows for segment in self.segments)
 
-    @property
+    @cached_property
     def end_row(self) -> int:
         return self.first_row + self.rows
 

@@ -29,7 +29,8 @@ def fit_statistics(events: DataFrame, features: DataFrame, feature_names: Sequen
 
 
 def log_price(price: Column) -> Column:
-    return F.log1p(F.greatest(price, F.lit(0.0)))
+    """log(1 + price); null where the price is unknown (`greatest` would turn that into 0)."""
+    return F.log1p(F.when(price < 0, 0.0).otherwise(price))
 
 
 def standard_price(price: Column, statistics: Statistics) -> Column:

@@ -1,4 +1,4 @@
-"""A tiny shop told in events, as SESSIONS and USER_FEATURES, for the tests of this package."""
+"""A tiny shop told in events, as SESSIONS and USER_FEATURES."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def sessions_of(
         rows.append({
             "session_id": f"{user}-{members[0].id}", "user_id": user, "started_at": begin,
             "ended_at": at(members[-1].hour), "is_bot": user in bots, "num_events": len(members),
+            "num_purchases": sum(e.type == "purchase" for e in members),
             "event_ids": [e.id for e in members], "event_types": [e.type for e in members],
             "item_ids": [e.item for e in members], "prices": [e.price for e in members],
             "offsets_us": [(at(e.hour) - begin) // timedelta(microseconds=1) for e in members],

@@ -1,0 +1,90 @@
+"""Batches from Arrow, against a loop over rows in plain Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from purchasepath.datasets.batch import COLUMNS, Batch, batch_from_arrow, join_rows
+
+FEATURES = 2
+INTEGERS = {"item", "type", "target", "point", "bought"}
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> list[dict[str, list[float]]]:
+    made = []
+    for _ in range(draw(st.integers(0, 6))):
+        events, points = draw(st.integers(0, 5)), draw(st.integers(0, 3))
+        lengths = {"point": points, "idle": points, "bought": points, "features": points * FEATURES}
+        made.append({name: draw(st.lists(st.integers(0, 99), min_size=lengths.get(name, events),
+                                         max_size=lengths.get(name, events))) for name in COLUMNS})
+    return made
+
+
+def table(made: list[dict[str, Any]]) -> pa.Table:
+    return pa.table({
+        name: pa.array([row[name] for row in made], pa.list_(pa.int32() if name in INTEGERS else pa.float32()))
+        for name in COLUMNS
+    })
+
+
+def oracle(made: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """The batch as nested lists, one row and one point at a time."""
+    length = max([1, *(len(row["item"]) for row in made)])
+    batch: dict[str, list[Any]] = {
+        f"{name}_BL": [[*row[name], *[0] * (length - len(row[name]))] for row in made]
+        for name in ("item", "type", "gap", "price", "target")
+    }
+    points = [(b, p) for b, row in enumerate(made) for p in range(len(row["point"]))]
+    batch["row_P"] = [b for b, _ in points]
+    for name, column in (("position_P", "point"), ("idle_P", "idle"), ("bought_P", "bought")):
+        batch[name] = [made[b][column][p] for b, p in points]
+    batch["features_PF"] = [made[b]["features"][p * FEATURES:(p + 1) * FEATURES] for b, p in points]
+    return batch
+
+
+def as_lists(batch: Batch) -> dict[str, list[Any]]:
+    return {name: getattr(batch, name).tolist() for name in batch.__dataclass_fields__}
+
+
+@given(made=rows(), begin=st.integers(0, 3), cut=st.integers(0, 6))
+@settings(max_examples=150, deadline=None)
+def test_slices_and_chunks_give_what_a_loop_over_rows_gives(
+    made: list[dict[str, Any]], begin: int, cut: int
+) -> None:
+    whole = table(made)
+    sliced, kept = whole.slice(begin), made[begin:]
+    chunked = pa.concat_tables([sliced.slice(0, cut), sliced.slice(cut)])
+
+    assert as_lists(batch_from_arrow(sliced, FEATURES)) == oracle(kept)
+    assert as_lists(batch_from_arrow(chunked, FEATURES)) == oracle(kept)
+    assert as_lists(batch_from_arrow(join_rows([sliced.slice(0, cut), sliced.slice(cut)]), FEATURES)) == oracle(kept)
+    for record_batch in sliced.to_batches():
+        assert as_lists(batch_from_arrow(record_batch, FEATURES)) == oracle(kept)
+
+
+def test_a_batch_without_rows_keeps_types_and_width() -> None:
+    batch = batch_from_arrow(table([]), FEATURES)
+    assert (batch.rows, batch.points, batch.item_BL.shape, batch.features_PF.shape) == (0, 0, (0, 1), (0, 2))
+    assert batch.item_BL.dtype == batch.position_P.dtype == torch.int64
+    assert batch.gap_BL.dtype == batch.bought_P.dtype == torch.float32
+
+
+def test_lists_of_different_lengths_in_one_row_are_refused() -> None:
+    row = {name: [1] for name in COLUMNS} | {"features": [1, 1]}
+    with pytest.raises(ValueError, match="column gap and of column item differ in length"):
+        batch_from_arrow(table([row | {"gap": [1, 2]}]), FEATURES)
+    with pytest.raises(ValueError, match="3 feature values for 1 points of 2 features"):
+        batch_from_arrow(table([row | {"features": [1, 1, 1]}]), FEATURES)
+
+
+def test_nulls_are_refused() -> None:
+    row = {name: [1] for name in COLUMNS} | {"features": [1, 1]}
+    with pytest.raises(ValueError, match="column item has null"):
+        batch_from_arrow(table([row | {"item": [None]}]), FEATURES)
