@@ -128,4 +128,14 @@ fi
 [[ -z $py_files ]] || spark+=(--py-files "$py_files")
 [[ -z $archives ]] || spark+=(--archives "$archives")
 
-exec "$SPARK_HOME/bin/spark-submit" --master "$master" "${spark[@]}" "$root/jobs/$stage.py" ${job[@]+"${job[@]}"}
+# Copies standard error but for the line with which every JVM that loads Spark's vector module greets.
+without_greeting() {
+  local first
+  trap "" INT TERM # what the job says when it is interrupted still has to get out
+  IFS= read -r first || true
+  [[ $first == "WARNING: Using incubator modules"* ]] || printf '%s\n' "$first"
+  exec cat
+}
+
+exec "$SPARK_HOME/bin/spark-submit" --master "$master" "${spark[@]}" "$root/jobs/$stage.py" ${job[@]+"${job[@]}"} \
+  2> >(without_greeting >&2)

@@ -74,10 +74,15 @@ check_prerequisites() {
   return 2
 }
 
+# What .venv/complete-* says when everything is as these files want it.
+wanted_stamp() {
+  (cd "$purchasepath_root" && cat setup.py environment/set_up.py environment/horovod_wheel.py | cksum)
+}
+
 # Makes the environment complete for the profile, or explains and returns non-zero.
 ensure_environment() {
   local profile=$1 root=$purchasepath_root wanted python
-  wanted=$(cat "$root/setup.py" "$root/environment/set_up.py" "$root/environment/horovod_wheel.py" | cksum)
+  wanted=$(wanted_stamp)
   if [[ $(cat "$root/.venv/complete-$profile" 2>/dev/null) == "$wanted" ]]; then return 0; fi
   python=$(find_python)
   check_prerequisites "$python" || return 2

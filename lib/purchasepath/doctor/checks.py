@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 PROBES = tuple(Path(__file__).parent / "probes" / f"{name}.py" for name in (
     "spark_job", "two_ranks", "mlflow_run", "petastorm_read", "gpu", "plotly_figure"))  # the longest first
@@ -91,11 +92,16 @@ def packages(root: Path) -> Iterable[Finding]:
 
 def pinned(root: Path) -> list[str]:
     """The requirements in setup.py that a pipeline needs, each once."""
-    tree = ast.parse((root / "setup.py").read_text(encoding="utf-8"))
-    literals = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body
-                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
+    literals = setup_literals(root)
     extras = [pin for name, pins in literals["EXTRAS"].items() if name != "dev" for pin in pins]
     return list(dict.fromkeys([*literals["BASE"], *extras, literals["HOROVOD"]]))
+
+
+def setup_literals(root: Path) -> dict[str, Any]:
+    """BASE, EXTRAS and HOROVOD of setup.py, which is read and not run."""
+    tree = ast.parse((root / "setup.py").read_text(encoding="utf-8"))
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
 
 
 def satisfies(found: str, expected: str) -> bool:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from purchasepath.errors import TableMismatchError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.types import StructType
+    from pyspark.sql.types import DataType, StructType
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,12 @@ class Table:
         return ", ".join(line(c) for c in self.columns)
 
     def spark_schema(self) -> StructType:
-        from pyspark.sql.types import StructType  # executors that only score need no more of Spark than this
+        from pyspark.sql.types import (  # loaded when asked: the doctor and the pages need no Spark
+            StructField,
+            StructType,
+        )
 
-        return cast(StructType, StructType.fromDDL(self.ddl()))
+        return StructType([StructField(c.name, _spark_type(c.type), c.nullable) for c in self.columns])
 
     def arrow_schema(self) -> pa.Schema:
         from pyspark.sql.pandas.types import to_arrow_schema
@@ -109,6 +112,19 @@ class Table:
                 raise KeyError(f"{self.name} has no columns {sorted(unknown)}")
             filled.append(tuple(row[c.name] if c.name in row else _plain_value(c) for c in self.columns))
         return spark.createDataFrame(filled, self.spark_schema())
+
+
+def _spark_type(declared: str) -> DataType:
+    """The Spark type of a declared one; without a JVM, unlike StructType.fromDDL, so that executors may ask too."""
+    from pyspark.sql import types as T
+
+    if declared.startswith("array<"):
+        return T.ArrayType(_spark_type(declared.removeprefix("array<").removesuffix(">")), containsNull=True)
+    plain: dict[str, DataType] = {
+        "string": T.StringType(), "int": T.IntegerType(), "bigint": T.LongType(), "double": T.DoubleType(),
+        "float": T.FloatType(), "boolean": T.BooleanType(), "timestamp": T.TimestampType(), "date": T.DateType(),
+    }
+    return plain[declared]
 
 
 def _plain_value(column: Column) -> Any:

@@ -1,0 +1,161 @@
+"""The command line: what goes to spark-submit, what to the job, what is answered at once.
+
+A checkout of its own with a fake spark-submit that prints what it was given.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKE_SUBMIT = """#!/usr/bin/env bash
+printf 'arg:%s\\n' "$@"
+for name in SPARK_HOME SPARK_CONF_DIR SPARK_LOCAL_IP PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON; do
+  echo "$name=${!name:-}"
+done
+echo 'WARNING: Using incubator modules: jdk.incubator.vector' >&2
+echo 'a line of the job' >&2
+exit "${EXIT_WITH:-0}"
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout whose environment is complete and whose spark-submit tells what it was called with."""
+    root = tmp_path_factory.mktemp("a checkout")  # with a space in its path
+    for name in ("spark-submit.sh", "setup.py"):
+        shutil.copy(ROOT / name, root)
+    for name in ("environment", "conf", "jobs", "lib"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".*", "*.egg-info"))
+    fake = root / ".venv/lib/python3.11/site-packages/pyspark/bin/spark-submit"
+    fake.parent.mkdir(parents=True)
+    fake.write_text(FAKE_SUBMIT)
+    fake.chmod(0o755)
+    (root / ".venv/bin").mkdir()
+    (root / ".venv/bin/python").symlink_to(sys.executable)
+    complete = "source environment/ensure.sh && wanted_stamp > .venv/complete-all"
+    subprocess.run(["bash", "-c", complete], cwd=root, check=True)
+    return root
+
+
+def submit(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SPARK_", "PYSPARK_", "PURCHASEPATH_"))}
+    return subprocess.run([checkout / "spark-submit.sh", *arguments], env={**kept, **environment}, cwd=checkout.parent,
+                          capture_output=True, text=True, check=False, timeout=60)
+
+
+def given(done: subprocess.CompletedProcess[str]) -> list[str]:
+    assert done.returncode == 0, done.stderr
+    return [line.removeprefix("arg:") for line in done.stdout.splitlines() if line.startswith("arg:")]
+
+
+def value(done: subprocess.CompletedProcess[str], name: str) -> str:
+    return next(line.removeprefix(f"{name}=") for line in done.stdout.splitlines() if line.startswith(f"{name}="))
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_without_a_stage_it_tells_how_to_use_it(checkout: Path, arguments: list[str]) -> None:
+    done = submit(checkout, *arguments)
+    assert done.returncode == 0
+    assert done.stdout.startswith("./spark-submit.sh <stage> [options]")
+
+
+def test_an_unknown_stage_names_the_nearest(checkout: Path) -> None:
+    done = submit(checkout, "sesionise")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unknown stage `sesionise` (did you mean `sessionize`?)")
+
+
+def test_a_stage_runs_on_all_cores_of_this_machine(checkout: Path) -> None:
+    done = submit(checkout, "features")
+    assert given(done) == ["--master", "local[*]", "--properties-file", f"{checkout}/conf/spark/local.conf",
+                           f"{checkout}/jobs/features.py"]
+    assert value(done, "PYSPARK_PYTHON") == value(done, "PYSPARK_DRIVER_PYTHON") == f"{checkout}/.venv/bin/python"
+    assert value(done, "SPARK_LOCAL_IP") == "127.0.0.1"
+    assert value(done, "SPARK_CONF_DIR") == f"{checkout}/conf/spark"
+
+
+def test_options_of_spark_and_of_the_job_are_told_apart(checkout: Path) -> None:
+    passed = given(submit(checkout, "sql", "select 'a b' as x", "--conf", "spark.a=1 2", "--format=csv",
+                          "--master=local[2]", "--config", "my conf.yaml", "--driver-memory", "3g", "--set", "score.top_k=3", "--verbose"))
+    script = passed.index(f"{checkout}/jobs/sql.py")
+    assert passed[:script] == ["--master", "local[2]", "--conf", "spark.a=1 2", "--driver-memory", "3g", "--verbose",
+                               "--properties-file", f"{checkout}/conf/spark/local.conf"]
+    assert passed[script + 1:] == ["select 'a b' as x", "--format=csv", "--config", "my conf.yaml",
+                                   "--set", "score.top_k=3"]
+
+
+def test_an_option_without_its_value_is_refused(checkout: Path) -> None:
+    done = submit(checkout, "train", "--master")
+    assert (done.returncode, done.stderr) == (2, "error: --master expects a value\n")
+
+
+def test_what_the_user_has_set_stays(checkout: Path) -> None:
+    done = submit(checkout, "features", "--properties-file", "mine.conf",
+                  PYSPARK_PYTHON="/opt/python", SPARK_LOCAL_IP="10.0.0.1")
+    assert "mine.conf" in given(done)
+    assert value(done, "PYSPARK_PYTHON") == "/opt/python"
+    assert value(done, "SPARK_LOCAL_IP") == "10.0.0.1"
+
+
+def test_a_foreign_spark_is_for_clusters_only(checkout: Path) -> None:
+    assert value(submit(checkout, "features", SPARK_HOME="/opt/spark"), "SPARK_HOME").endswith("/pyspark")
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_the_exit_code_is_the_job_s(checkout: Path, code: int) -> None:
+    assert submit(checkout, "features", EXIT_WITH=str(code)).returncode == code
+
+
+def test_only_the_greeting_of_the_jvm_is_kept_from_the_console(checkout: Path) -> None:
+    assert submit(checkout, "features").stderr == "a line of the job\n"
+
+
+def test_executors_of_a_cluster_get_the_package(checkout: Path) -> None:
+    passed = given(submit(checkout, "score", "--master", "yarn", "--num-executors", "4", "--py-files", "mine.py"))
+    mine, package = passed[passed.index("--py-files") + 1].split(",")
+    assert mine == "mine.py"
+    seen = subprocess.run([sys.executable, "-c", "import purchasepath.errors as e; print(e.__file__)"], cwd="/",
+                          env={"PYTHONPATH": package}, capture_output=True, text=True, check=True).stdout
+    assert seen.startswith(package)
+    assert passed[passed.index("--properties-file") + 1].endswith("conf/spark/cluster.conf")
+    assert "--load-spark-defaults" in passed
+
+
+def test_local_cluster_is_a_cluster(checkout: Path) -> None:
+    assert "--py-files" in given(submit(checkout, "score", "--master", "local-cluster[1,1,512]"))
+
+
+def test_the_environment_travels_when_asked(checkout: Path) -> None:
+    done = submit(checkout, "score", "--master", "yarn", "--pack-environment")
+    passed = given(done)
+    assert passed[passed.index("--archives") + 1].endswith(".tar.gz#environment")
+    assert value(done, "PYSPARK_PYTHON") == "./environment/bin/python"
+    assert value(done, "PYSPARK_DRIVER_PYTHON") == f"{checkout}/.venv/bin/python"
+
+
+def test_a_driver_on_the_cluster_gets_the_configurations(checkout: Path) -> None:
+    done = submit(checkout, "score", "--master", "yarn", "--deploy-mode", "cluster", "--pack-environment")
+    passed = given(done)
+    assert [part.split("#")[1] for part in passed[passed.index("--archives") + 1].split(",")] == ["environment", "conf"]
+    assert value(done, "PYSPARK_DRIVER_PYTHON") == ""
+
+
+def test_everything_that_is_missing_is_told_at_once(checkout: Path, tmp_path: Path) -> None:
+    for tool in ("bash", "env", "dirname", "cat", "cksum", "sed", "cut", "tr", "readlink", "id"):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    stamp = checkout / ".venv/complete-all"
+    aside = stamp.rename(stamp.with_suffix(".aside"))
+    try:
+        done = submit(checkout, "pipeline", PATH=str(tmp_path))
+    finally:
+        aside.rename(stamp)
+    assert done.returncode == 2
+    for missing in ("Python 3.11", "a C++ compiler", "make"):
+        assert f"  - {missing}\n" in done.stderr

@@ -1,0 +1,93 @@
+"""One direction, one room per vendor, no hidden imports."""
+
+from __future__ import annotations
+
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.rules.reading import (
+    JOBS,
+    LIBRARY,
+    OWN_CODE,
+    PACKAGE,
+    imports,
+    imports_at_run_time,
+    imports_in_functions,
+    module_file,
+    name,
+)
+
+ORDER = ("__init__", "errors", "config", "tables", "storage", "job", "sources", "sessions", "features", "datasets",
+         "models", "training", "bundle", "scoring", "analysis")
+"""A package imports only from itself and from packages before it."""
+
+ASIDE = {
+    "synthetic": {"__init__", "errors", "config", "tables", "synthetic"},  # must not share code with what it tests
+    "doctor": {"__init__", "doctor"},  # runs where nothing is installed
+}
+
+ROOMS = {
+    "petastorm": {"datasets/reader.py"},
+    "horovod": {"training/ranks.py", "training/launch.py"},
+    "mlflow": {"training/tracking.py", "bundle/registry.py"},
+}
+EXAMINED_BY_THE_DOCTOR = {"petastorm": "doctor/probes/petastorm_read.py", "horovod": "doctor/probes/two_ranks.py",
+                          "mlflow": "doctor/probes/mlflow_run.py"}
+
+HEAVY = {"pyspark", "pyarrow", "torch", "mlflow", "horovod", "petastorm", "plotly", "sklearn", "pandas", "numpy"}
+"""Packages slow to load or not installed everywhere; a function may import them when it is called."""
+
+OWN_IN_FUNCTIONS = {
+    "job.py": "a wrong command line or configuration is answered before Spark is loaded",
+    "bundle/registry.py": "scoring from a directory needs no MLflow",
+}
+
+
+def top(module: str) -> str:
+    """Package right below ours, or the module where it lies there itself."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def own_imports(file: Path) -> set[str]:
+    return {module for module in imports(file) if module.split(".")[0] == "purchasepath"}
+
+
+def test_a_package_imports_only_from_packages_before_it() -> None:
+    wrong = []
+    for file in LIBRARY:
+        here = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        assert here in ORDER or here in ASIDE, f"{here} has no place in the order yet; give it one"
+        allowed = ASIDE.get(here) or set(ORDER[: ORDER.index(here) + 1])
+        wrong += [f"{name(file)} imports {module}" for module in own_imports(file) if top(module) not in allowed]
+    assert not wrong
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    graph = {name(file): {name(found) for module in imports_at_run_time(file) if (found := module_file(module))}
+             for file in LIBRARY}
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    assert len(order) == len(LIBRARY)
+
+
+@pytest.mark.parametrize("vendor", ROOMS)
+def test_a_vendor_is_imported_only_in_its_room(vendor: str) -> None:
+    found = {name(file) for file in OWN_CODE if any(module.split(".")[0] == vendor for module in imports(file))}
+    assert found <= ROOMS[vendor] | {EXAMINED_BY_THE_DOCTOR[vendor]}
+    assert EXAMINED_BY_THE_DOCTOR[vendor] in found
+
+
+def test_imports_in_functions_are_of_heavy_packages_only() -> None:
+    wrong = []
+    for file in (*LIBRARY, *JOBS):
+        allowed = HEAVY | ({"purchasepath"} if name(file) in OWN_IN_FUNCTIONS else set())
+        wrong += [f"{name(file)}: {m}" for m in imports_in_functions(file) if m.split(".")[0] not in allowed]
+    assert not wrong
+
+
+def test_the_doctor_needs_nothing_but_python() -> None:
+    for file in (PACKAGE / "doctor" / "checks.py", PACKAGE / "doctor" / "report.py"):
+        foreign = {m.split(".")[0] for m in imports(file)} - set(sys.stdlib_module_names) - {"purchasepath"}
+        assert not foreign

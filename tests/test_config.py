@@ -1,0 +1,135 @@
+"""Configuration: defaults, files, overrides, and every fault at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from purchasepath.config import Config, load_config
+from purchasepath.errors import ConfigError, UserError, nearest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def yaml_file(directory: Path, name: str, text: str) -> Path:
+    file = directory / name
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def faults_of(files: list[Path], overrides: list[str]) -> list[str]:
+    with pytest.raises(ConfigError) as error:
+        load_config(files, overrides)
+    return error.value.faults
+
+
+def test_without_files_the_defaults_hold() -> None:
+    assert load_config() == Config()
+
+
+def test_later_files_win_and_overrides_win_over_files(tmp_path: Path) -> None:
+    first = yaml_file(tmp_path, "a.yaml", "sessions: {gap_minutes: 10, max_hours: 3, max_events: 7}")
+    second = yaml_file(tmp_path, "b.yaml", "sessions: {gap_minutes: 20, max_hours: 4}")
+    sessions = load_config([first, second], ["sessions.gap_minutes=25"]).sessions
+    assert (sessions.gap_minutes, sessions.max_hours, sessions.max_events) == (25, 4, 7)
+
+
+def test_the_last_of_two_overrides_wins() -> None:
+    assert load_config([], ["score.top_k=3", "score.top_k=4"]).score.top_k == 4
+
+
+def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+    assert load_config([yaml_file(tmp_path, "empty.yaml", "# nothing yet\n")]) == Config()
+
+
+@pytest.mark.parametrize(("override", "read"), [
+    ("sessions.cut_at_midnight=true", lambda c: c.sessions.cut_at_midnight is True),
+    ("sessions.gap_minutes=12.5", lambda c: c.sessions.gap_minutes == 12.5),
+    ("evaluate.ks=[1, 3]", lambda c: c.evaluate.ks == (1, 3)),
+    ("paths.raw=/data/a b.csv", lambda c: c.paths.raw == "/data/a b.csv"),
+    ("paths.raw=x=y.csv", lambda c: c.paths.raw == "x=y.csv"),
+    ("spark.conf.spark.sql.ansi.enabled=false", lambda c: c.spark.conf == {"spark.sql.ansi.enabled": "false"}),
+])
+def test_overrides_are_read_as_yaml_values(override: str, read) -> None:  # type: ignore[no-untyped-def]
+    assert read(load_config([], [override]))
+
+
+def test_spark_settings_from_file_and_command_line_come_together(tmp_path: Path) -> None:
+    file = yaml_file(tmp_path, "c.yaml", "spark: {conf: {spark.a: 1m}}")
+    assert load_config([file], ["spark.conf.spark.b=2"]).spark.conf == {"spark.a": "1m", "spark.b": "2"}
+
+
+def test_an_unknown_key_names_the_nearest() -> None:
+    (fault,) = faults_of([], ["sessions.gap_minuts=3"])
+    assert fault == "unknown key `sessions.gap_minuts` (did you mean `gap_minutes`?)"
+
+
+def test_an_unknown_section_names_the_nearest() -> None:
+    assert faults_of([], ["sesions.gap_minutes=3"]) == ["unknown key `sesions` (did you mean `sessions`?)"]
+
+
+def test_a_key_near_to_nothing_lists_what_is_known() -> None:
+    (fault,) = faults_of([], ["features.zzz=3"])
+    assert fault == "unknown key `features.zzz` (known: every_hours)"
+
+
+def test_all_faults_are_told_together(tmp_path: Path) -> None:
+    file = yaml_file(tmp_path, "bad.yaml", "sessions: {gap_minutes: -1}\nmodel: {widht: 32}\n")
+    found = faults_of([file], ["training.ranks=none"])
+    assert len(found) == 3
+    assert any("sessions.gap_minutes" in f and "-1" in f for f in found)
+    assert any("did you mean `width`?" in f for f in found)
+    assert any("training.ranks" in f and "'none'" in f for f in found)
+
+
+@pytest.mark.parametrize("override", ["sessions", "sessions=3", "sessions.gap_minutes", "=3", ".gap=3"])
+def test_an_override_of_another_form_shows_the_right_one(override: str) -> None:
+    assert any("sessions.gap_minutes=20" in fault or "unknown key" in fault for fault in faults_of([], [override]))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    (fault,) = faults_of([tmp_path / "nowhere.yaml"], [])
+    assert "nowhere.yaml cannot be read" in fault
+
+
+@pytest.mark.parametrize("text", ["sessions: {gap_minutes: [", "- a\n- b\n", "just words"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    (fault,) = faults_of([yaml_file(tmp_path, "odd.yaml", text)], [])
+    assert "odd.yaml" in fault
+
+
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.system ['true']", "!!python/name:os.system"])
+def test_a_file_cannot_make_us_run_code(tmp_path: Path, tag: str) -> None:
+    (fault,) = faults_of([yaml_file(tmp_path, "evil.yaml", f"paths: {{raw: {tag}}}")], [])
+    assert "is not YAML" in fault
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        load_config().sessions.gap_minutes = 3
+
+
+def test_every_knob_says_what_it_means() -> None:
+    silent = [f"{name}.{key}" for name, field in Config.model_fields.items()
+              for key, knob in field.annotation.model_fields.items() if not knob.description]  # type: ignore[union-attr]
+    assert not silent
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "conf").glob("*.yaml")), ids=lambda f: f.name)
+def test_shipped_configurations_load(file: Path) -> None:
+    assert load_config([file]) != Config()
+
+
+@given(st.floats(min_value=0.001, max_value=1e6, allow_nan=False))
+def test_a_number_survives_the_command_line(minutes: float) -> None:
+    read = load_config([], [f"sessions.gap_minutes={minutes:f}"]).sessions.gap_minutes
+    assert read == pytest.approx(minutes, abs=1e-6)
+
+
+def test_errors_for_users_are_user_errors() -> None:
+    assert issubclass(ConfigError, UserError)
+    assert nearest("sessionise", ["sessionize", "score"]) == " (did you mean `sessionize`?)"
