@@ -51,6 +51,12 @@ def positions_from(times: list[datetime], from_us: Column, until_us: Column) -> 
     return F.when(first <= last, F.sequence(first, last)).otherwise(F.array().cast("array<bigint>"))
 
 
+def last_position(times: list[datetime], at_us: Column) -> Column:
+    """Position in `times` of the last as-of time up to `at_us`; null before the first."""
+    position = _floor_div(at_us - to_us(times[0]), _step_us(times))
+    return F.when(position >= 0, F.least(position, F.lit(len(times) - 1)))
+
+
 def as_of_us(times: list[datetime], position: Column) -> Column:
     """Microseconds of the as-of time at `position`."""
     return position * _step_us(times) + to_us(times[0])
