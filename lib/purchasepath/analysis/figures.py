@@ -19,6 +19,8 @@ Row = Mapping[str, Any]
 
 STATES = ("start", "search", "category", "view", "cart", "remove", "checkout", "purchase", "return", "leave")
 SERIES = ("series-1", "series-2", "series-3", "series-4", "series-5", "series-6")
+CATEGORIES = {"type": "category", "automargin": True, "showgrid": False}
+TOTAL_LOSSES = ("train_loss", "valid_loss")
 PERCENT_AXIS = {"tickformat": ",.1~%", "rangemode": "tozero"}
 
 
@@ -53,7 +55,7 @@ def days(rows: Sequence[Row]) -> Figure:
                             hovertemplate="%{x|%a %d %b}<br>%{y:.2%} bought<extra></extra>")
     return figure(
         [sessions, conversion], 430, showlegend=False, bargap=0.25,
-        xaxis={"anchor": "y2", "type": "date"},
+        xaxis={"anchor": "y2", "type": "date", "showgrid": False},
         yaxis={"domain": [0.5, 1], "title": {"text": "sessions"}, "rangemode": "tozero"},
         yaxis2={"domain": [0, 0.4], "title": {"text": "bought"}, **PERCENT_AXIS},
     )
@@ -68,7 +70,7 @@ def funnel(rows: Sequence[Row]) -> Figure:
         textinfo="text", textposition="auto", connector={"fillcolor": "var(--line)", "line": {"width": 0}},
         hovertemplate="%{y}<br>%{x:,} sessions<extra></extra>", constraintext="none",
     )
-    return figure([trace], 90 + 62 * len(rows), yaxis={"automargin": True}, xaxis={"visible": False})
+    return figure([trace], 90 + 62 * len(rows), yaxis={**CATEGORIES, "showline": False}, xaxis={"visible": False})
 
 
 def funnel_parts(rows: Sequence[Row]) -> Figure:
@@ -77,13 +79,14 @@ def funnel_parts(rows: Sequence[Row]) -> Figure:
     traces = []
     for number, step in sorted(steps.items()):
         part = [row for row in rows if row["step_number"] == number]
+        shares = [row["share_of_first"] for row in part]
         traces.append(go.Bar(
-            x=[escape(row["value"], quote=False) for row in part], y=[row["share_of_first"] for row in part], name=step,
-            marker_color=color(step), customdata=[row["sessions"] for row in part],
-            text=[wording.percent(row["share_of_first"]) for row in part], textposition="outside", cliponaxis=False,
+            x=[escape(row["value"], quote=False) for row in part], y=shares, name=step, marker_color=color(step),
+            text=[wording.short_percent(share) for share in shares], textposition="outside", cliponaxis=False,
+            constraintext="none", textfont={"size": 11}, customdata=[row["sessions"] for row in part],
             hovertemplate=f"%{{x}}: {step}<br>%{{y:.2%}} · %{{customdata:,}} sessions<extra></extra>"))
     quiet = {"traces": {"textposition": "none"}}
-    return figure(traces, 330, quiet, barmode="group", bargap=0.3, xaxis={"type": "category", "automargin": True},
+    return figure(traces, 330, quiet, barmode="group", bargap=0.3, xaxis=CATEGORIES,
                   yaxis={"title": {"text": "of sessions with the first step"}, **PERCENT_AXIS})
 
 
@@ -104,15 +107,19 @@ def first_steps(rows: Sequence[Row], last_step: int) -> Figure:
         if row["step"] == last_step:
             links.append((node(last_step, row["from_state"]), node(-1, "later"), "later", row["sessions"]))
     labels = [state for _, state in nodes]
+    # a narrow screen has no room for names between the last two columns
+    few_labels = ["" if step == last_step else state for step, state in nodes]
     trace = go.Sankey(
         arrangement="snap",
         node={"label": labels, "color": [color(state) for state in labels], "pad": 16, "thickness": 14,
-              "line": {"width": 0}, "hovertemplate": "%{label}: %{value:,} sessions<extra></extra>"},
+              "line": {"width": 0},
+              "customdata": labels, "hovertemplate": "%{customdata}: %{value:,} sessions<extra></extra>"},
         link={"source": [s for s, _, _, _ in links], "target": [t for _, t, _, _ in links],
               "value": [n for _, _, _, n in links], "color": [f"var(--{s}-faint)" for _, _, s, _ in links],
-              "hovertemplate": "%{source.label} to %{target.label}: %{value:,} sessions<extra></extra>"},
+              "hovertemplate": "%{source.customdata} to %{target.customdata}: %{value:,} sessions<extra></extra>"},
     )
-    return figure([trace], 460, {"height": 620, "traces": {"orientation": "v"}})
+    small = {"traces": {"node": {"thickness": 8, "pad": 12, "label": few_labels}, "textfont": {"size": 10}}}
+    return figure([trace], 460, small)
 
 
 def transition_matrix(rows: Sequence[Row]) -> Figure:
@@ -128,8 +135,8 @@ def transition_matrix(rows: Sequence[Row]) -> Figure:
                        zmax=1, colorscale=[[0, "var(--heat-0)"], [1, "var(--heat-1)"]], showscale=False, xgap=2, ygap=2,
                        hoverongaps=False, hovertemplate="%{y} to %{x}<br>%{customdata}<extra></extra>")
     return figure([trace], 110 + 42 * len(sources), {"layout": {"xaxis": {"tickangle": -60}}},
-                  xaxis={"side": "top", "type": "category", "automargin": True, "title": {"text": "next event"}},
-                  yaxis={"autorange": "reversed", "type": "category", "automargin": True})
+                  xaxis={**CATEGORIES, "side": "top", "title": {"text": "next event"}, "ticks": "", "showline": False},
+                  yaxis={**CATEGORIES, "autorange": "reversed", "ticks": "", "showline": False})
 
 
 def _transition_note(row: Row | None) -> str:
@@ -155,7 +162,7 @@ def removal_effects(rows: Sequence[Row]) -> Figure:
                    bars("removal_effect", "purchases that would be lost", "var(--purchase)")],
                   110 + 56 * len(rows), barmode="group", bargap=0.3, legend={"traceorder": "reversed"},
                   xaxis={"range": [0, 1.14], "tickvals": [0, 0.25, 0.5, 0.75, 1], "tickformat": ",.0%"},
-                  yaxis={"type": "category", "automargin": True})
+                  yaxis=CATEGORIES)
 
 
 def model_bars(models: Sequence[str], metrics: Sequence[str], values: Mapping[tuple[str, str], float | None]) -> Figure:
@@ -168,7 +175,7 @@ def model_bars(models: Sequence[str], metrics: Sequence[str], values: Mapping[tu
             x=labels, y=heights, name=escape(wording.name(model), quote=False), marker_color=f"var(--{shade})",
             text=["" if h is None else f"{h:.3f}" for h in heights], textposition="outside", cliponaxis=False,
             hovertemplate="%{x}: %{y:.4f}<extra>%{fullData.name}</extra>"))
-    return figure(traces, 330, barmode="group", bargap=0.25, xaxis={"type": "category"}, yaxis={"rangemode": "tozero"})
+    return figure(traces, 330, barmode="group", bargap=0.25, xaxis=CATEGORIES, yaxis={"rangemode": "tozero"})
 
 
 def calibration(rows: Sequence[Row]) -> Figure:
@@ -192,7 +199,7 @@ def calibration(rows: Sequence[Row]) -> Figure:
 def training_curves(rows: Sequence[Row]) -> Figure:
     """Losses by epoch."""
     traces = []
-    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    metrics = sorted({row["metric"] for row in rows}, key=lambda metric: (metric not in TOTAL_LOSSES, metric))
     for metric, shade in zip(metrics, SERIES, strict=False):
         part = [row for row in rows if row["metric"] == metric]
         traces.append(go.Scatter(
@@ -225,7 +232,7 @@ def top_items(rows: Sequence[Row]) -> Figure:
         customdata=[row["visitors"] for row in rows],
         hovertemplate="item %{y}<br>%{customdata:,} visitors<extra></extra>")
     return figure([trace], 70 + 27 * len(rows), xaxis={"title": {"text": "share of visitors"}, **PERCENT_AXIS},
-                  yaxis={"type": "category", "automargin": True, "title": {"text": "item"}})
+                  yaxis={**CATEGORIES, "title": {"text": "item"}})
 
 
 def books(row: Row) -> Figure:

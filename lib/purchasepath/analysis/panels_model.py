@@ -54,7 +54,7 @@ def _key(metric: str, k: int | None) -> str:
 
 def _label(key: str) -> str:
     metric, at, k = key.partition("@")
-    lower = " (lower is better)" if metric in LOWER_IS_BETTER else ""
+    lower = " ↓" if metric in LOWER_IS_BETTER else ""
     return wording.name(metric) + at + k + lower
 
 
@@ -62,19 +62,22 @@ def _comparison(task: str, key: str, models: Sequence[str], values: dict[tuple[s
     measured = {model: value for model in models if (value := values.get((model, key))) is not None}
     baselines = {model: value for model, value in measured.items() if model != OURS}
     ours = measured.get(OURS)
-    what = "the next item" if task == "next_item" else "who will buy"
+    what = "guessing the next item" if task == "next_item" else "telling who will buy"
     if ours is None or not baselines:
-        return f"There is nothing to compare for {what}: a value is missing."
+        return f"For {what} there is nothing to compare: a value is missing."
     best = max(baselines, key=lambda model: baselines[model])
     verb = "beats" if ours > baselines[best] else "does not beat"
-    return (f"On {what} the model {verb} the best baseline: {_label(key)} of {ours:.3f} against {baselines[best]:.3f} "
+    return (f"At {what} the model {verb} the best baseline: {_label(key)} of {ours:.3f} against {baselines[best]:.3f} "
             f"for {wording.name(best)}.")
 
 
 def _protocol(rows: Sequence[Row]) -> str:
     protocols = list(dict.fromkeys(row["protocol"] for row in rows if row["protocol"]))
     support = max(row["support"] for row in rows)
-    return f"Measured on {count(support)} cases. " + " ".join(f"{p[:1].upper()}{p[1:].rstrip('.')}." for p in protocols)
+    told = [f"Measured on {count(support)} cases.", *(f"{p[:1].upper()}{p[1:].rstrip('.')}." for p in protocols)]
+    if any(row["metric"] in LOWER_IS_BETTER for row in rows):
+        told.append("↓ lower is better.")
+    return " ".join(told)
 
 
 def calibration(rows: Sequence[Row]) -> Content:

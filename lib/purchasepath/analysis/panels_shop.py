@@ -58,6 +58,9 @@ def funnel(rows: Sequence[Row]) -> Content:
 def funnel_part(rows: Sequence[Row], of_what: str) -> Content:
     if {row["value"] for row in rows} == {"unknown"}:
         return Content(f"The events do not say the {of_what}, so there is nothing to compare.")
+    rows = [row for row in rows if row["value"] in _begun(rows)]
+    if not rows:
+        return Content("No session has the first step of the funnel.")
     firsts = {row["value"]: row for row in rows if row["step_number"] == 1}
     lasts = {row["value"]: row for row in rows if row["step_number"] == max(r["step_number"] for r in rows)}
     enough = [v for v in firsts if firsts[v]["sessions"] >= FEW]
@@ -71,6 +74,11 @@ def funnel_part(rows: Sequence[Row], of_what: str) -> Content:
         f"{of_what.capitalize()} {best} gets to {goal} most often ({percent(lasts[best]['share_of_first'])} of its "
         f"sessions with a {firsts[best]['step']}), {worst} least often ({percent(lasts[worst]['share_of_first'])}).",
         figure)
+
+
+def _begun(rows: Sequence[Row]) -> set[str]:
+    """Values with at least one session in the funnel."""
+    return {row["value"] for row in rows if row["step_number"] == 1 and row["sessions"]}
 
 
 def _by_number(row: Row) -> tuple[float, str]:
@@ -94,7 +102,7 @@ def first_steps(rows: Sequence[Row]) -> Content:
         f"{LAST_STEP} steps {percent(bought / sessions)} buy and {percent(left / sessions)} leave.",
         figures.first_steps(rows, LAST_STEP),
         hint="Width is the number of sessions. Repeats of the same event in a row count as one step; "
-             "`later` goes on beyond the last step shown.")
+             "“later” goes on beyond the last step shown.")
 
 
 def transition_matrix(rows: Sequence[Row]) -> Content:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -140,6 +140,7 @@ def write_report(html: str, target: Path) -> None:
         staged.write_text(html, encoding="utf-8")
         os.replace(staged, target)
     except OSError as failure:
-        staged.unlink(missing_ok=True)
+        with suppress(OSError):
+            staged.unlink()
         raise UserError(f"the report cannot be written to {target} ({failure.strerror}); "
                         f"give --set paths.report=<a file you may write>") from None

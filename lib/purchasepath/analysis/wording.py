@@ -1,8 +1,10 @@
-"""Numbers as people read them: 18,206 · 3.4 % · 2 min."""
+"""Numbers as people read them: 18,206 · 3.4 % · 2 min. A number and its unit never part at a line's end."""
 
 from __future__ import annotations
 
 from datetime import datetime
+
+NBSP = "\u00a0"
 
 NAMES = {
     "purchasepath": "Purchasepath", "popular_7d": "Popular, last 7 days", "markov_1": "First-order Markov",
@@ -10,6 +12,7 @@ NAMES = {
     "mrr": "MRR", "f1": "F1", "log_loss": "Log loss", "calibration_error": "Calibration error",
     "base_rate": "Base rate", "recall": "Recall", "precision": "Precision", "coverage": "Coverage",
     "train_loss": "Training loss", "valid_loss": "Validation loss",
+    "valid_item_loss": "Validation, next item", "valid_purchase_loss": "Validation, purchase",
 }
 
 
@@ -27,14 +30,19 @@ def percent(share: float) -> str:
     """0.0342 -> 3.4 %; small shares keep two significant digits."""
     size = abs(share) * 100
     digits = 0 if size >= 99.95 or size == 0 else 1 if size >= 1 else 2
-    return f"{share * 100:.{digits}f} %"
+    return f"{share * 100:.{digits}f}{NBSP}%"
+
+
+def short_percent(share: float) -> str:
+    """0.0342 -> 3.4%, 0.342 -> 34%: for labels in a figure."""
+    return f"{share * 100:.{0 if share >= 0.1 or share == 0 else 1}f}%"
 
 
 def amount(value: float) -> str:
     """1234567.8 -> 1.23 million; below that with thousands separators."""
     for size, word in ((1e9, "billion"), (1e6, "million")):
         if abs(value) >= size:
-            return f"{value / size:,.2f} {word}"
+            return f"{value / size:,.2f}{NBSP}{word}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}"
 
 
@@ -44,8 +52,8 @@ def duration(seconds: float | None) -> str:
         return ""
     for size, unit in ((172_800, "d"), (5_400, "h"), (90, "min")):
         if seconds >= size:
-            return f"{seconds / {'d': 86_400, 'h': 3_600, 'min': 60}[unit]:.1f} {unit}"
-    return f"{seconds:.0f} s"
+            return f"{seconds / {'d': 86_400, 'h': 3_600, 'min': 60}[unit]:.1f}{NBSP}{unit}"
+    return f"{seconds:.0f}{NBSP}s"
 
 
 def day(moment: datetime | str) -> str:
@@ -57,8 +65,3 @@ def day(moment: datetime | str) -> str:
 def metric(value: float | None) -> str:
     """Four decimals; a dash where the metric is not defined."""
     return "–" if value is None else f"{value:.4f}"
-
-
-def listing(words: list[str]) -> str:
-    """[a, b, c] -> a, b and c"""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

@@ -28,7 +28,6 @@
   };
 
   const page = () => ({
-    autosize: true,
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: narrow.matches ? 11 : 13, color: "var(--ink)" },
     margin: narrow.matches ? { l: 8, r: 14, t: 20, b: 8 } : { l: 12, r: 24, t: 24, b: 12 },
@@ -45,10 +44,11 @@
       if (figure.layout[name]) layout[name] = merge(axis, figure.layout[name]);
     }
     layout = merge(layout, narrowed.layout || {});
+    layout.width = place.clientWidth;
     layout.height = narrowed.height || figure.height;
     place.style.minHeight = `${layout.height}px`;
     const data = figure.data.map((trace) => merge(trace, narrowed.traces || {}));
-    return Plotly.react(place, resolve(data, palette), resolve(layout, palette), { displayModeBar: false, responsive: true });
+    return Plotly.react(place, resolve(data, palette), resolve(layout, palette), { displayModeBar: false });
   };
 
   const figures = [...document.querySelectorAll("script[data-figure]")].map((source) => ({
@@ -64,7 +64,17 @@
     }
   };
 
+  // Plotly's own `responsive` hears of the window only; a figure's card can change its width by itself
+  const sizes = new ResizeObserver((changes) => {
+    for (const { target, contentRect } of changes) {
+      if (target.dataset.state === "drawn" && Math.round(contentRect.width) !== target.layout.width) {
+        Plotly.relayout(target, { width: Math.round(contentRect.width) });
+      }
+    }
+  });
+
   drawAll();
+  figures.forEach(({ place }) => sizes.observe(place));
   narrow.addEventListener("change", drawAll);
   dark.addEventListener("change", drawAll);
 

@@ -1,0 +1,162 @@
+"""The report: figures that a real browser draws, on a desk and on a phone, from every table or from none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from purchasepath.analysis import queries, report
+from purchasepath.errors import UserError
+from purchasepath.tables import catalog
+from tests.analysis.browser import open_page
+from tests.analysis.shop import EVIL_CHANNEL, EVIL_ITEM, EVIL_REASON, WALKS, all_tables, session_rows
+
+NOW = datetime(2024, 2, 1, 12, 30, tzinfo=UTC)
+DESK, PHONE = 1280, 390
+
+
+@pytest.fixture(scope="module")
+def answers(spark: SparkSession) -> report.Answers:
+    return report.ask(spark, all_tables(spark).get)
+
+
+@pytest.fixture(scope="module")
+def shown(answers: report.Answers, tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
+    """What the browser shows of the full report, by width."""
+    directory = tmp_path_factory.mktemp("page")
+    report.write_report(report.render(answers, now=NOW), directory / "report.html")
+    return open_page(directory / "report.html", [DESK, PHONE], tmp_path_factory.mktemp("profile"))
+
+
+def test_the_browser_draws_every_figure_of_every_panel(
+    answers: report.Answers, shown: dict[int, dict[str, Any]]
+) -> None:
+    panels = [report.show(panel, answers) for panel in report.all_panels()]
+    expected = {f"figure-{p.panel.name}" for p in panels if p.content and p.content.figure}
+    assert len(expected) == 15
+    for width in (DESK, PHONE):
+        figures = shown[width]["figures"]
+        assert figures.keys() == expected
+        assert {name: figure["state"] for name, figure in figures.items()} == dict.fromkeys(expected, "drawn")
+
+
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_figures_hold_their_marks(shown: dict[int, dict[str, Any]], width: int) -> None:
+    figures = shown[width]["figures"]
+    assert figures["figure-days"]["bars"] == 7
+    assert figures["figure-days"]["lines"] == 1
+    assert figures["figure-funnel"]["bars"] == 4
+    assert figures["figure-funnel-channel"]["bars"] == 3 * 3
+    assert figures["figure-funnel-price"]["bars"] == 2 * 3
+    assert figures["figure-funnel-device"]["bars"] == 2 * 3
+    assert figures["figure-transitions"]["cells"] > 10
+    assert figures["figure-removal-effects"]["bars"] == 2 * 6
+    assert figures["figure-next-item"]["bars"] == 2 * 2
+    assert figures["figure-purchase"]["bars"] == 2
+    assert figures["figure-calibration"]["lines"] == 2
+    assert figures["figure-training"]["lines"] == 2
+    assert figures["figure-scores"]["bars"] == 40
+    assert figures["figure-top-items"]["bars"] == 6
+    assert figures["figure-books"]["bars"] == 3
+    # start; search, category and view; ...; purchase and leave once each
+    assert figures["figure-first-steps"]["nodes"] > 8
+    assert figures["figure-first-steps"]["links"] > 12
+
+
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_nothing_is_wider_than_the_page_or_its_card(shown: dict[int, dict[str, Any]], width: int) -> None:
+    page = shown[width]
+    assert page["page_width"] == width
+    assert page["content_width"] <= width
+    for figure in page["figures"].values():
+        assert 0 < figure["drawn_width"] <= figure["width"] < width
+
+
+def test_the_page_loads_nothing_from_anywhere(shown: dict[int, dict[str, Any]]) -> None:
+    assert shown[DESK]["resources"] == []
+
+
+def test_words_from_the_data_are_shown_and_never_run(shown: dict[int, dict[str, Any]]) -> None:
+    for page in shown.values():
+        assert page["hacked"] is None
+        assert page["injected"] == 0
+        assert EVIL_CHANNEL in page["figures"]["figure-funnel-channel"]["labels"]
+        assert EVIL_ITEM in page["figures"]["figure-top-items"]["labels"]
+        assert EVIL_REASON in page["text"]
+
+
+def test_findings_are_said_in_words_with_their_numbers(answers: report.Answers) -> None:
+    readings = {p.panel.name: p.content.reading for panel in report.all_panels()
+                if (p := report.show(panel, answers)).content}
+    # by hand from WALKS: 425 sessions, every fiftieth a bot's
+    assert "417 sessions" in readings["headline"]
+    assert "8 of 425 sessions" in readings["bots"]
+    assert "beats the best baseline: Recall@10 of 0.300 against 0.200 for First-order Markov" in readings["next-item"]
+    assert "epoch 3 had the lowest validation loss (1.6667)" in readings["training"]
+    assert "the books balance" in readings["books"]
+    assert readings["removal-effects"].startswith("The step that decides is checkout")
+
+
+def test_first_steps_agree_with_a_loop(answers: report.Answers) -> None:
+    expected: Counter[tuple[int, str, str]] = Counter()
+    for row in session_rows():
+        if row["is_bot"]:
+            continue
+        types = row["event_types"]
+        assert isinstance(types, list)
+        ended = types[: types.index("purchase") + 1] if "purchase" in types else [*types, "leave"]
+        states = ["start", *(state for state, _ in groupby(ended))]
+        expected.update((step, *pair) for step, pair in enumerate(pairwise(states)) if step < 5)
+    rows = answers[queries.FIRST_STEPS]
+    assert not isinstance(rows, report.Missing)
+    assert {(r["step"], r["from_state"], r["to_state"]): r["sessions"] for r in rows} == expected
+    assert sum(times for _, times in WALKS) == len(session_rows())
+
+
+def test_without_tables_each_panel_names_the_command_that_makes_them(spark: SparkSession) -> None:
+    html = report.render(report.ask(spark, lambda table: None), now=NOW)
+    for stage in ("ingest", "sessionize", "analyze", "train", "evaluate", "score"):
+        assert f"./spark-submit.sh {stage}<" in html
+    assert "data-figure=" not in html.split("<script>")[0]
+    assert "SYNTHETIC DATA" not in html
+
+
+def test_tables_without_rows_are_no_error(spark: SparkSession) -> None:
+    answers = report.ask(spark, lambda table: table.frame(spark).where("false"))
+    html = report.render(answers, now=NOW)
+    assert "There are no sessions of people in the warehouse." in html
+    assert html.count("There is nothing to show") > 10
+
+
+def test_synthetic_data_is_labelled_and_real_data_is_not(answers: report.Answers) -> None:
+    assert "SYNTHETIC DATA" in report.render(answers, now=NOW)
+    books = {**_books(answers), "source": "retailrocket"}
+    real: Mapping[Any, Any] = {**answers, queries.BOOKS: [books]}
+    assert "SYNTHETIC DATA" not in report.render(real, now=NOW)
+
+
+def _books(answers: report.Answers) -> Mapping[str, Any]:
+    rows = answers[queries.BOOKS]
+    assert not isinstance(rows, report.Missing)
+    return rows[0]
+
+
+def test_asking_leaves_no_views_behind(spark: SparkSession, answers: report.Answers) -> None:
+    left = {table.name for table in spark.catalog.listTables() if table.isTemporary}
+    assert left.isdisjoint(table.name for table in catalog.CORE_TABLES)
+
+
+def test_a_report_that_cannot_be_written_says_where_and_leaves_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "report.html"
+    report.write_report("old", target)
+    report.write_report("new", target)
+    assert [(f.name, f.read_text()) for f in tmp_path.iterdir()] == [("report.html", "new")]
+    with pytest.raises(UserError, match=r"paths\.report"):
+        report.write_report("lost", target / "below-a-file.html")

@@ -1,0 +1,32 @@
+"""report: a file from the tables there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from jobs import report
+from purchasepath.config import load_config
+from purchasepath.job import Job
+from purchasepath.tables.catalog import INGEST_BOOKS, TRANSITIONS
+
+
+def test_report_is_written_from_the_tables_there_are_and_names_the_others(spark: SparkSession, tmp_path: Path) -> None:
+    target = tmp_path / "made" / "report.html"
+    job = Job("report", load_config([], [f"paths.warehouse={tmp_path / 'warehouse'}", f"paths.report={target}"]),
+              spark=spark)
+    with job.warehouse.transaction("earlier") as tx:
+        books = {"run_id": "1", "source": "simulated", "read": 5, "accepted": 5}
+        tx.write(INGEST_BOOKS, INGEST_BOOKS.frame(spark, [books]))
+        tx.write(TRANSITIONS, TRANSITIONS.frame(spark, [
+            {"from_state": "start", "to_state": "view", "transitions": 5, "probability": 1.0},
+            {"from_state": "view", "to_state": "leave", "transitions": 5, "probability": 1.0}]))
+
+    summary = report.run(job)
+
+    html = target.read_text(encoding="utf-8")
+    assert "SYNTHETIC DATA" in html
+    assert 'data-figure="figure-transitions"' in html
+    assert "without table sessions; write it with ./spark-submit.sh sessionize" in summary.lines
+    assert not any("transitions" in line for line in summary.lines)
