@@ -7,9 +7,11 @@ import random
 from purchasepath.synthetic.catalogue import Catalogue, Item
 from purchasepath.synthetic.visitors import FAVOURITE_CATEGORY_SHARES, Visitor
 
-COMPARES = {True: 0.92, False: 0.60}
+FOCUSED_NEXT = {"wandering": 0.25, "focused": 0.90, "bought": 0.08}
+"""Chance that a session is focused, by what the visitor's session before was; the first comes after `wandering`."""
+COMPARES = {True: 0.97, False: 0.25}
 """Chance that a focused (True) or a wandering (False) visitor goes on comparing where that is possible."""
-KEEPS_CATEGORY = {True: 0.92, False: 0.50}
+KEEPS_CATEGORY = {True: 0.95, False: 0.50}
 """Chance that a search or a category page of such a visitor is still about the same category."""
 TASTE_CHANCES = (0.15, 0.50, 1.0)
 """Chance to click a popular item that meets none, one or both of the visitor's wishes (brand, price band)."""
@@ -30,8 +32,9 @@ class Attention:
         self._before: Item | None = None
         self._last: Item | None = None
 
-    def begin_session(self, *, focused: bool) -> None:
-        self.focused = focused
+    def begin_session(self, uniform: float, *, bought: bool) -> None:
+        """Focus lasts over sessions until a purchase (`bought` in the session before) or until it fades."""
+        self.focused = uniform < FOCUSED_NEXT["bought" if bought else "focused" if self.focused else "wandering"]
         self.turn()
 
     def turn(self) -> None:

@@ -24,14 +24,12 @@ HOUR_US = 3_600_000_000
 SHORTEST_ABSENCE_US = 45 * 60_000_000
 """Well above the 30 minutes that end a session."""
 HOUR_WEIGHTS = (2, 1, 1, 1, 1, 2, 4, 7, 9, 10, 10, 10, 11, 10, 9, 9, 10, 12, 14, 17, 19, 18, 12, 6)
-FOCUSED = {False: 0.40, True: 0.85}
-"""Chance that a session is focused, without and with a cart left behind."""
-CART_PAUSE_FACTOR = 0.30
-"""A cart left behind brings the visitor back this much sooner."""
+CART_PAUSE_FACTOR, FOCUS_PAUSE_FACTOR = 0.30, 0.50
+"""A cart left behind, or else a comparison under way, brings the visitor back this much sooner."""
 KEEPS_CHANNEL, KEEPS_DEVICE = 0.6, 0.85
 RETURN_SHARE = 0.06
 RETURN_DAYS = (3.0, 12.0)
-BOT_EVENTS = (150, 300)
+BOT_EVENTS = (150, 220)
 BOT_PAUSE_US = (50_000, 800_000)
 BOT_COMES_AGAIN = 0.3
 
@@ -75,21 +73,22 @@ class _HumanJourney:
     def run(self, end_us: int) -> tuple[list[Event], int | None]:
         """All events before `end_us`, and the time of churn."""
         memory, rng = self._memory, self._rng
-        start_us = _time_of_day(self._visitor.first_visit_us, rng)
+        start_us, bought = _time_of_day(self._visitor.first_visit_us, rng), False
         while True:
             self._bring_back(min(start_us - SHORTEST_ABSENCE_US, end_us))
             if start_us >= end_us:
                 return memory.events, None
             visit = self._next_visit(start_us)
-            memory.attention.begin_session(focused=rng.random() < FOCUSED[bool(memory.cart)])
+            memory.attention.begin_session(rng.random(), bought=bought)
             orders = memory.orders
             ending = self._session.walk(visit, start_us, end_us)
             last_us = memory.events[-1].ts_us
-            if memory.orders > orders:
+            bought = memory.orders > orders
+            if bought:
                 self._plan_return()
             if self._paths.next_state("session_end", ending, rng.random()) == "churn":
                 return memory.events, last_us
-            start_us = self._next_start(last_us)
+            start_us = self._next_start(last_us, bought=bought)
 
     def _next_visit(self, start_us: int) -> Visit:
         rng, visitor = self._rng, self._visitor
@@ -99,8 +98,9 @@ class _HumanJourney:
         campaign = f"{channel}-{start_us // (14 * DAY_US) % 26:02d}" if channel in ("email", "ad") else None
         return Visit(self._sessions, channel, campaign, device)
 
-    def _next_start(self, last_us: int) -> int:
-        factor = CART_PAUSE_FACTOR if self._memory.cart else 1.0
+    def _next_start(self, last_us: int, *, bought: bool) -> int:
+        compares = self._memory.attention.focused and not bought
+        factor = CART_PAUSE_FACTOR if self._memory.cart else FOCUS_PAUSE_FACTOR if compares else 1.0
         absence = self._rng.expovariate(1 / (self._visitor.pause_days * factor)) * DAY_US
         start_us = _time_of_day(last_us + int(absence), self._rng)
         while start_us < last_us + SHORTEST_ABSENCE_US:

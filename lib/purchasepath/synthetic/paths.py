@@ -20,12 +20,12 @@ BASE_MATRIX: Matrix = {
     "start_with_cart": {"search": 0.12, "category": 0.08, "view": 0.53, "checkout": 0.22, "remove": 0.05},
     "search": {"search": 0.12, "category": 0.06, "view": 0.72, "leave": 0.10},
     "category": {"search": 0.07, "category": 0.10, "view": 0.74, "leave": 0.09},
-    "view": {"search": 0.08, "category": 0.06, "view": 0.724, "cart": 0.026, "leave": 0.11},
+    "view": {"search": 0.08, "category": 0.06, "view": 0.740, "cart": 0.010, "leave": 0.11},
     "cart": {"search": 0.06, "category": 0.04, "view": 0.30, "remove": 0.08, "checkout": 0.30, "leave": 0.22},
     "remove": {"search": 0.12, "category": 0.10, "view": 0.48, "leave": 0.30},
     "checkout": {"view": 0.08, "remove": 0.06, "purchase": 0.60, "leave": 0.26},
     "purchase": {"search": 0.03, "view": 0.12, "leave": 0.85},
-    "session_end": {"come_back": 0.78, "churn": 0.22},
+    "session_end": {"come_back": 0.80, "churn": 0.20},
 }
 
 
@@ -46,16 +46,18 @@ EFFECTS: tuple[Effect, ...] = (
     Effect("view", "cart", "channel_email", 0.50, "the session came by email"),
     Effect("view", "cart", "channel_ad", -0.40, "the session came by an ad"),
     Effect("view", "leave", "channel_ad", 0.40, "the session came by an ad"),
-    Effect("view", "cart", "propensity", 0.80, "per standard deviation of the visitor's wish to buy"),
-    Effect("view", "cart", "focused", 1.00, "the visitor is comparing one category, not just looking around"),
+    Effect("view", "cart", "propensity", 0.40, "per standard deviation of the visitor's wish to buy"),
+    Effect("view", "cart", "focused", 2.60, "the visitor is comparing one category, not just looking around"),
     Effect("view", "cart", "recent_purchase", -1.00, "the visitor bought within the last 7 days"),
-    Effect("cart", "checkout", "focused", 0.50, "as above"),
+    Effect("cart", "checkout", "focused", 0.80, "as above"),
     Effect("checkout", "purchase", "propensity", 0.40, "as above"),
     Effect("checkout", "purchase", "promotion", 0.30, "something in the cart is on promotion"),
     Effect("start_with_cart", "checkout", "propensity", 0.40, "as above"),
     Effect("session_end", "churn", "purchased", -0.70, "the session had a purchase"),
-    Effect("session_end", "churn", "cart_left", -1.20, "the session left something in the cart"),
+    Effect("session_end", "churn", "cart_left", -0.80, "the session left something in the cart"),
     Effect("session_end", "churn", "channel_ad", 0.40, "the session came by an ad"),
+    Effect("session_end", "churn", "focused", -1.50, "as above"),
+    Effect("session_end", "churn", "bounced", 1.80, "the session had one or two events only"),
 )
 
 

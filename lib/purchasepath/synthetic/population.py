@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 EVENT_FIELDS = (
     "number int, session int, ts_us bigint, type string, item string, category string, brand string, price double, "
-    "quantity int, order string, query string, channel string, campaign string, device string, promo boolean"
+    "quantity int, order string, query string, channel string, campaign string, device string, promo boolean, "
+    "focused boolean"
 )
 """Spark type of each field of `walk.Event`, in order."""
 JOURNEY_DDL = (

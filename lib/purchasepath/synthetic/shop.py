@@ -20,7 +20,7 @@ import pyspark.sql.functions as F
 
 from purchasepath.config import Simulate
 from purchasepath.errors import InputError
-from purchasepath.synthetic import delivery, journey
+from purchasepath.synthetic import attention, delivery, journey
 from purchasepath.synthetic.catalogue import Catalogue, catalogue_of
 from purchasepath.synthetic.directory import Directory
 from purchasepath.synthetic.paths import PathModel
@@ -109,13 +109,14 @@ def _refuse_foreign(target: Directory) -> None:
 def _write_lines(lines: DataFrame, staging: Directory, files: int) -> None:
     # an explicit number of files by hash, sorted: the files are the same whatever the partitions were before
     spread = lines.repartition(files, F.xxhash64("kind", "line")).sortWithinPartitions("received_us", "line")
-    spread.select("line").write.option("compression", "gzip").text(staging.child("events"))
+    gzip = {"compression": "gzip", "zlib.compress.level": "BEST_SPEED"}
+    spread.select("line").write.options(**gzip).text(staging.child("events"))
 
 
 def _write_truth(journeys: DataFrame, events: DataFrame, catalogue: Catalogue, staging: Directory) -> None:
     true_events = events.select(
         F.col("id").alias("event_id"), "visitor", F.col("session").alias("session_number"),
-        F.col("type").alias("event_type"), F.col("is_late").alias("late"),
+        F.col("type").alias("event_type"), "focused", F.col("is_late").alias("late"),
         F.col("is_repeated").alias("delivered_twice"),
     )
     visitors = journeys.withColumn("churned_at", F.timestamp_micros("churned_us"))
@@ -149,8 +150,9 @@ def _write_documents(simulate: Simulate, paths: PathModel, counts: Counts, stagi
         "counts": {**asdict(counts), "lines": counts.lines},
     }
     habits = {
-        "focused_session_chance": {"no_cart_left": journey.FOCUSED[False], "cart_left": journey.FOCUSED[True]},
+        "focused_next_session_chance": attention.FOCUSED_NEXT,
         "pause_factor_with_cart_left": journey.CART_PAUSE_FACTOR,
+        "pause_factor_while_focused": journey.FOCUS_PAUSE_FACTOR,
         "return_chance_per_order": journey.RETURN_SHARE,
     }
     documents: dict[str, Any] = {

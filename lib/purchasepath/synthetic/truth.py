@@ -16,6 +16,7 @@ TRUE_EVENTS = Table(
         Column("visitor", "string", "`visitor` of the raw line"),
         Column("session_number", "int", "the visitor's sessions, counted from 1"),
         Column("event_type", "string", "as in the raw line"),
+        Column("focused", "boolean", "the visitor compared items of one category in this session"),
         Column("late", "boolean", "it arrived hours or days after it happened"),
         Column("delivered_twice", "boolean", "a second line with the same id exists"),
     ),

@@ -24,7 +24,10 @@ TAKES_TWO = 0.08
 
 
 class Event(NamedTuple):
-    """One event as the shop would log it; `number` counts a visitor's events, `session` their sessions, from 1."""
+    """One event as the shop would log it; `number` counts a visitor's events, `session` their sessions, from 1.
+
+    `session` and `focused` are truth that no log tells.
+    """
 
     number: int
     session: int
@@ -41,6 +44,7 @@ class Event(NamedTuple):
     campaign: str | None = None
     device: str | None = None
     promo: bool | None = None
+    focused: bool = False
 
 
 class CartLine(NamedTuple):
@@ -91,7 +95,7 @@ class SessionWalk:
         self._visit, self._at_us = visit, start_us
         self._viewed = None
         self._checks_cart = bool(memory.cart) and rng.random() < CHECKS_CART_FIRST
-        orders_before = memory.orders
+        events_before, orders_before = len(memory.events), memory.orders
         factors = self._session_factors(start_us)
         state = self._paths.next_state("start_with_cart" if memory.cart else "start", factors, rng.random())
         while state != "leave":
@@ -102,6 +106,7 @@ class SessionWalk:
             if self._at_us >= end_us or self._at_us - start_us > LONGEST_SESSION_US:
                 break
         factors["purchased"] = float(memory.orders > orders_before)
+        factors["bounced"] = float(len(memory.events) - events_before <= 2)
         factors["cart_left"] = float(bool(memory.cart))
         return factors
 
@@ -186,5 +191,6 @@ class SessionWalk:
         visit, events = self._visit, self._memory.events
         events.append(Event(
             number=len(events) + 1, session=visit.number, ts_us=self._at_us, type=kind,
-            channel=visit.channel, campaign=visit.campaign, device=visit.device, **values,  # type: ignore[arg-type]
+            channel=visit.channel, campaign=visit.campaign, device=visit.device,
+            focused=self._memory.attention.focused, **values,  # type: ignore[arg-type]
         ))
