@@ -73,7 +73,8 @@ def stability_index(before: Mapping[int, int], now: Mapping[int, int]) -> float:
 
 def _decile_edges(histogram: Mapping[int, int]) -> list[int]:
     """First bin of each decile but the lowest; a bin that fills several deciles leaves fewer of them."""
-    total, so_far, edges = sum(histogram.values()), 0, []
+    edges: list[int] = []
+    total, so_far = sum(histogram.values()), 0
     for bin_, users in sorted(histogram.items()):
         if so_far * NUM_BINS >= total * (len(edges) + 1):
             edges.append(bin_)
