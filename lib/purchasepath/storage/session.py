@@ -29,7 +29,7 @@ def build_session(name: str, config: Config, *, master: str | None = None) -> Sp
         # a scored table must not be read from a stale file list after another process replaced it
         "spark.sql.filesourceTableRelationCacheSize": "0",
         "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
-        "spark.ui.showConsoleProgress": "true",
+        "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),  # bars in a log file are noise
         **config.spark.conf,
     }
     builder = SparkSession.builder.appName(f"purchasepath {name}")

@@ -1,4 +1,4 @@
-"""docs/tables.md and docs/configuration.md, written from the declarations in the code.
+"""docs/tables.md, docs/configuration.md and the README's list of files, written from the code.
 
     python -m purchasepath.tables.docs [--check]
 
@@ -7,6 +7,7 @@ With --check nothing is written; exit code 2 where a page is not what the code w
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,10 @@ from purchasepath.config import Config
 from purchasepath.tables.catalog import EXAMPLES, TABLES, VOCABULARY
 from purchasepath.tables.types import Column, Table
 
-DIRECTORY = Path(__file__).resolve().parents[3] / "docs"
+ROOT = Path(__file__).resolve().parents[3]
+DIRECTORY = ROOT / "docs"
+README = ROOT / "README.md"
+FILES_BEGIN, FILES_END = "<!-- files: written by `make docs` -->", "<!-- end of files -->"
 GENERATED = "<!-- Written by `make docs`; change the declarations, not this page. -->"
 
 
@@ -43,7 +47,31 @@ def configuration_page() -> str:
 def pages() -> dict[Path, str]:
     """Path and content of every generated page."""
     tables = (*TABLES, VOCABULARY, EXAMPLES)  # the last two are files of the dataset, not in the warehouse
-    return {DIRECTORY / "tables.md": tables_page(tables), DIRECTORY / "configuration.md": configuration_page()}
+    return {DIRECTORY / "tables.md": tables_page(tables), DIRECTORY / "configuration.md": configuration_page(),
+            README: with_files(README.read_text(encoding="utf-8"))}
+
+
+def with_files(readme: str) -> str:
+    """The README with its list of files brought up to date: one line per module, from its docstring's first line."""
+    before, rest = readme.split(FILES_BEGIN)
+    after = rest.split(FILES_END)[1]
+    modules = [*sorted((ROOT / "jobs").glob("*.py")), *sorted((ROOT / "lib" / "purchasepath").rglob("*.py"))]
+    lines: list[str] = []
+    folder = None
+    for file in sorted(modules, key=lambda f: (f.parent, f.name)):
+        told = _first_line(file)
+        if not told:
+            continue
+        if file.parent != folder:
+            folder = file.parent
+            lines.append(f"{folder.relative_to(ROOT)}/")
+        lines.append(f"  {file.name:<22} {told}")
+    return "\n".join([before + FILES_BEGIN, "```", *lines, "```", FILES_END + after])
+
+
+def _first_line(file: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    return docstring.splitlines()[0] if docstring else ""
 
 
 def stale_pages() -> list[Path]:
@@ -114,7 +142,7 @@ def main(arguments: Sequence[str]) -> int:
     if "--check" in arguments:
         stale = stale_pages()
         for path in stale:
-            print(f"docs/{path.name} does not say what the code says; run: make docs", file=sys.stderr)
+            print(f"{path.relative_to(ROOT)} does not say what the code says; run: make docs", file=sys.stderr)
         return 2 if stale else 0
     for path, text in pages().items():
         path.parent.mkdir(exist_ok=True)
