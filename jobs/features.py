@@ -28,7 +28,8 @@ def run(job: Job) -> Summary:
             SESSION_FEATURES.name: tx.write(SESSION_FEATURES, summarize_sessions(sessions)),
         }
         events.unpersist()
-    kinds = ", ".join(f"{sum(c.type == 'double' for c in t.columns)} per {t.name.split('_')[0]}" for t in FEATURE_TABLES)
+    kinds = ", ".join(f"{sum(c.type == 'double' for c in table.columns)} per {table.name.split('_')[0]}"
+                      for table in FEATURE_TABLES)
     return Summary(rows, [
         f"as of {len(times)} times, {times[0]:%Y-%m-%d %H:%M} to {times[-1]:%Y-%m-%d %H:%M} UTC, "
         f"every {job.config.features.every_hours:g} h",

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pyspark.sql import SparkSession
-from tests.sessions.oracle import t
 
 from purchasepath.config import Sessions
 from purchasepath.sessions import agreement
 from purchasepath.sessions.agreement import Agreement, measure
 from purchasepath.sessions.summary import sessionize
 from purchasepath.tables.catalog import EVENTS
+from tests.sessions.oracle import t
 
 
 def agree(spark: SparkSession, rows: list[tuple[str, float, str | None]], config: Sessions | None = None) -> Agreement:

@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
-from tests.sessions.oracle import T0, Event, sessions_of, t
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.summary import sessionize
 from purchasepath.tables.catalog import EVENTS, SESSIONS
+from tests.sessions.oracle import T0, Event, sessions_of, t
 
 SMALL = Sessions(gap_minutes=30, max_hours=2, max_events=4, cut_on_campaign=True, cut_at_midnight=True,
                  timezone="America/New_York", bot_events_per_window=3, bot_window_seconds=60, bot_max_events=4)

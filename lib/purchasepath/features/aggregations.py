@@ -1,7 +1,9 @@
 """From a declared Feature to the Column that computes it, so that one pass computes all features of an entity.
 
-The aggregated frame holds the inputs as columns `in_<input>`, `event_us`, and `age_us` (from the event to the
-as-of time); for `count_distinct` also `is_last_<input>`.
+The aggregated frame holds the inputs as columns `in_<input>`, `event_us`, `position` (in the session) or `age_us`
+(from the event to the as-of time), and for `count_distinct` the flag `stands_for_<input>`: true on exactly one of
+the entity's events with that input value. All buffers are plain numbers: with sets, strings or structs in them
+Spark would have to sort the events instead of hashing them (measured: three times the time).
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from pyspark.sql import Column, DataFrame, Window
 
 from purchasepath.features.as_of import DAY_US
 from purchasepath.tables.features import Feature
+
+MILLION = 1_000_000
 
 
 def used_inputs(features: Iterable[Feature]) -> list[str]:
@@ -27,7 +31,7 @@ def input_columns(features: Iterable[Feature], inputs: Mapping[str, Callable[[],
 
 def aggregate(feature: Feature) -> Column:
     """The feature over the events in its window; `missing` where there is none. Not for derived features."""
-    found = _AGGREGATE[feature.aggregation](feature, _windowed(feature))
+    found = _AGGREGATE[feature.aggregation](feature, read_window(feature))
     return F.coalesce(found.cast("double"), F.lit(float(feature.missing))).alias(feature.name)
 
 
@@ -56,7 +60,22 @@ def derive(feature: Feature) -> Column:
     raise ValueError(f"{feature.name}: {feature.aggregation} is not a derived aggregation")
 
 
-def _windowed(feature: Feature) -> Column:
+def last_values(frame: DataFrame, key: list[str], values: dict[str, Column]) -> DataFrame:
+    """One row per key: each value of the last event that has one; the highest among those of the same microsecond.
+
+    Two steps, first over the different values of a key (few: an item's prices) and then over the key.
+    """
+    found = None
+    for name, value in values.items():
+        of_value = frame.withColumn(name, value).where(F.col(name).isNotNull()).groupBy(*key, name).agg(
+            F.max("event_us").alias("event_us"))
+        of_key = of_value.groupBy(*key).agg(F.max(F.struct("event_us", name))[name].alias(name))
+        found = of_key if found is None else found.join(of_key, on=key, how="full")
+    assert found is not None
+    return found
+
+
+def read_window(feature: Feature) -> Column:
     """The feature's input where the event lies in the window, else null."""
     value = F.col(f"in_{feature.input}")
     if feature.window_days is None:
@@ -64,11 +83,17 @@ def _windowed(feature: Feature) -> Column:
     return F.when(F.col("age_us") <= feature.window_days * DAY_US, value)
 
 
+def _total(value: Column) -> Column:
+    """Sum in whole millionths: exact, so partitions can be added in any order and a rerun gives the same digits."""
+    return F.sum(F.rint(value * MILLION).cast("bigint"))
+
+
+def _mean(feature: Feature, value: Column) -> Column:
+    return F.when(F.count(value) > 0, _total(value) / F.count(value) / MILLION)
+
+
 def _count_distinct(feature: Feature, value: Column) -> Column:
-    if feature.window_days is None:  # a session: few values
-        return F.size(F.collect_set(value))
-    # the entity's last event with this value stands for all of them, and it lies in the window if any does
-    return F.count_if(value.isNotNull() & F.col(f"is_last_{feature.input}"))
+    return F.count_if(value.isNotNull() & F.col(f"stands_for_{feature.input}"))
 
 
 def _active_days(feature: Feature, value: Column) -> Column:
@@ -80,18 +105,13 @@ def _recency(feature: Feature, value: Column) -> Column:
     return F.min(F.when(value != 0, F.col("age_us"))) / DAY_US
 
 
-def _last(feature: Feature, value: Column) -> Column:
-    at = F.when(value.isNotNull(), F.struct("event_us", "event_id", value.alias("value")))
-    return F.max(at)["value"]
-
-
 _AGGREGATE: Mapping[str, Callable[[Feature, Column], Column]] = {
     "count": lambda feature, value: F.count(value),
-    "sum": lambda feature, value: F.sum(value),
-    "mean": lambda feature, value: F.avg(value),
+    "sum": lambda feature, value: _total(value) / MILLION,
+    "mean": _mean,
     "min": lambda feature, value: F.min(value),
     "max": lambda feature, value: F.max(value),
-    "last": _last,
+    "last": lambda feature, value: F.max_by(value, F.when(value.isNotNull(), F.col("position"))),
     "count_distinct": _count_distinct,
     "active_days": _active_days,
     "recency": _recency,

@@ -13,17 +13,26 @@ _ARRAYS = {  # array of SESSIONS -> column of an event
     "prices": "price", "quantities": "quantity", "promotions": "promotion", "channels": "channel",
     "offsets_us": "offset_us", "arrival_lags_us": "arrival_lag_us",
 }
+_EVENT_COLUMNS = tuple(column for column in _ARRAYS.values() if not column.endswith("_us"))
 
 
 def explode_events(sessions: DataFrame, *keep: str) -> DataFrame:
-    """One row per event: user_id, event_us, arrived_us, start_us, its own columns, and the session columns in `keep`."""
-    exploded = sessions.select("user_id", *keep, F.unix_micros("started_at").alias("start_us"),
-                               F.explode(F.arrays_zip(*_ARRAYS)).alias("event"))
+    """One row per event: user_id, event_us, arrived_us, its own columns, the session columns in `keep`, and
+
+    `start_us` and `position` in the session; `first_of_item`, `first_of_category`: no earlier event of the
+    session has the same one (null where there is none).
+    """
+    exploded = sessions.select(
+        "user_id", *keep, F.unix_micros("started_at").alias("start_us"), "item_ids", "categories",
+        F.posexplode(F.arrays_zip(*_ARRAYS)).alias("position", "event"))
     event_us = F.col("start_us") + F.col("event.offsets_us")
+    number = F.col("position") + 1
     return exploded.select(
-        "user_id", *keep, "start_us", event_us.alias("event_us"),
+        "user_id", *keep, "start_us", "position", event_us.alias("event_us"),
         (event_us + F.col("event.arrival_lags_us")).alias("arrived_us"),
-        *(F.col(f"event.{array}").alias(column) for array, column in _ARRAYS.items() if not array.endswith("_us")),
+        (F.array_position("item_ids", F.col("event.item_ids")) == number).alias("first_of_item"),
+        (F.array_position("categories", F.col("event.categories")) == number).alias("first_of_category"),
+        *(F.col(f"event.{array}").alias(column) for array, column in _ARRAYS.items() if column in _EVENT_COLUMNS),
     )
 
 
@@ -38,8 +47,8 @@ def know_events(sessions: DataFrame, config: Sessions) -> DataFrame:
     - `burst`: 1 where this event made its user's events in one slot of `bot_window_seconds` so many that it
       is a bot's, else 0. Events of a slot are counted as they became known.
     """
-    events = explode_events(sessions).drop("start_us").withColumn(
-        "known_us", known_from_us(F.col("event_us"), F.col("arrived_us"))).drop("arrived_us")
+    known_us = known_from_us(F.col("event_us"), F.col("arrived_us")).alias("known_us")
+    events = explode_events(sessions).select("user_id", "event_us", known_us, *_EVENT_COLUMNS)
     slot = F.floor(F.col("event_us") / round(config.bot_window_seconds * 1_000_000))
     arrivals = Window.partitionBy("user_id", slot).orderBy("known_us", "event_us", "event_id")
     # the order changes nothing about a minimum over all rows, but it lets Spark reuse the sort of the next window

@@ -61,8 +61,7 @@ class Agreement:
     def _remarks(self) -> list[str]:
         remarks = []
         if self.median_pause_s is not None:
-            remarks.append(f"  known sessions that end where ours go on do so after a pause of {self.median_pause_s:.0f} s "
-                           f"(median)")
+            remarks.append(f"  where ours go on and theirs end, the median pause is {self.median_pause_s:.0f} s")
         if self.shared_sessions:
             remarks.append(f"  {self.shared_sessions:,} known session ids belong to several visitors")
         return remarks
@@ -134,7 +133,7 @@ def add_pairs(events: DataFrame) -> DataFrame:
 
 
 def summarize_pairs(pairs: DataFrame) -> DataFrame:
-    """One row: median_pause_s, both_joined, ours_joined, known_joined and one count per cause, in the order of `_causes()`."""
+    """One row: median_pause_s, both_joined, ours_joined, known_joined, and a count per cause in `_causes()`' order."""
     ours, theirs = F.col("ours"), F.col("theirs")
     counts = {"both_joined": ours & theirs, "ours_joined": ours, "known_joined": theirs}
     causes = {f"cause_{n}": condition for n, condition in enumerate(_causes().values())}

@@ -4,7 +4,8 @@ A new feature is one line below; an input that does not exist yet also needs one
 `purchasepath.features.inputs`. Features are doubles and never null: `missing` says what stands for "never".
 
 Windows are half-open: at as-of time t a window of N days holds the events with
-t - N days <= event_ts < t that had arrived by t.
+t - N days <= event_ts < t that had arrived by t. Sums and means are exact to a millionth (see
+`features.aggregations`), so they do not depend on the order of addition.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Aggregation = Literal[
     "mean",
     "min",
     "max",
-    "last",  # input of the last event, by (event_ts, event_id), that has one
+    "last",  # input of the last event that has one; of an item's events in the same microsecond, the highest input
     "count_distinct",
     "active_days",  # different days, counted back from the as-of time, with a non-zero input
     "recency",  # days from the last event with a non-zero input to the as-of time
@@ -96,7 +97,6 @@ _USER: tuple[tuple[Feature, ...], ...] = (
     _each("user", (7, 30), "price_viewed", "price_viewed", "mean", "mean price of viewed items"),
     _each("user", (30,), "lowest_price_viewed", "price_viewed", "min", "lowest price viewed"),
     _each("user", (30,), "highest_price_viewed", "price_viewed", "max", "highest price viewed"),
-    _each("user", (30,), "last_price_viewed", "price_viewed", "last", "price viewed last"),
     _each("user", (7, 30), "price_position", "price_position", "mean",
           "mean place of viewed items in the price range of their category, 0 cheapest to 1 dearest", missing=0.5),
     # how well
@@ -188,7 +188,7 @@ _AS_OF = C("as_of", "timestamp", "only events before this time that had arrived 
 _AS_OF_DATE = C("as_of_date", "date", "day (UTC) of as_of")
 
 
-def _check(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
+def check_features(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
     """The features themselves, once every name is known to be unique and every derived one to read earlier ones."""
     seen: set[str] = set()
     for f in features:
@@ -207,7 +207,7 @@ USER_FEATURES = Table(
     "visitor and as-of time, for every visitor with an event known by then",
     "features",
     (C("user_id", "string", "keyed pseudonym of the visitor"), _AS_OF,
-     *(f.column for f in _check(USER_FEATURES_DECLARED)), _AS_OF_DATE),
+     *(f.column for f in check_features(USER_FEATURES_DECLARED)), _AS_OF_DATE),
     key=("user_id", "as_of"),
     partition_by=("as_of_date",),
 )
@@ -218,7 +218,7 @@ ITEM_FEATURES = Table(
     "features",
     (C("item_id", "string", "the shop's item id"), _AS_OF,
      C("category", "string", "last known category in the last 30 days", nullable=True),
-     *(f.column for f in _check(ITEM_FEATURES_DECLARED)), _AS_OF_DATE),
+     *(f.column for f in check_features(ITEM_FEATURES_DECLARED)), _AS_OF_DATE),
     key=("item_id", "as_of"),
     partition_by=("as_of_date",),
 )
@@ -229,7 +229,7 @@ SESSION_FEATURES = Table(
     "features",
     (C("session_id", "string", "as in sessions"), C("user_id", "string", "keyed pseudonym of the visitor"),
      C("started_at", "timestamp", "time of the first event"),
-     *(f.column for f in _check(SESSION_FEATURES_DECLARED)),
+     *(f.column for f in check_features(SESSION_FEATURES_DECLARED)),
      C("session_date", "date", "day (UTC) of started_at")),
     key=("session_id",),
     partition_by=("session_date",),
