@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from purchasepath.bundle.bundle import LATEST
 from purchasepath.errors import UserError
+from purchasepath.training.tracking import open_client
 
 if TYPE_CHECKING:
     from purchasepath.config import Config, Tracking
@@ -51,10 +52,8 @@ def _registered(reference: str, config: Tracking) -> Path:
     asked = _REGISTERED.fullmatch(reference)
     if asked is None:
         raise BundleMissingError(f"{reference} is not models:/<name>/<version> or models:/<name>@<alias>")
-    from mlflow.artifacts import download_artifacts
+    from mlflow.artifacts import download_artifacts  # MLflow is loaded only where it is asked for
     from mlflow.exceptions import MlflowException
-
-    from purchasepath.training.tracking import open_client  # MLflow is loaded only where it is asked for
 
     client = open_client(config)
     try:

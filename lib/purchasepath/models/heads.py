@@ -43,7 +43,7 @@ class PurchaseHead(nn.Module):
         self.linear = nn.Linear(1 + num_features, 1)
         self.inner = nn.Linear(width + 1 + num_features, width)
         self.dropout = nn.Dropout(dropout)
-        self.outer = nn.Linear(width, 1)
+        self.outer = nn.Linear(width, 1, bias=False)
 
     def start_at_zero(self) -> None:
         nn.init.zeros_(self.linear.weight)

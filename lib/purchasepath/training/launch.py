@@ -7,6 +7,7 @@ is a name and a string, never a closure over frames. Ranks exchange results thro
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -67,6 +68,7 @@ def _run_with_horovod(task: Task, request: str, spark: SparkSession, config: Tra
 
     local = (spark.sparkContext.master or "").startswith("local")
     output, errors = RankOutput(sys.stdout), RankOutput(None)
+    logging.getLogger().addFilter(_is_no_retry_note)
     try:
         horovod.spark.run(
             _rank_main,
@@ -85,6 +87,8 @@ def _run_with_horovod(task: Task, request: str, spark: SparkSession, config: Tra
         told = "\n".join(f"  {line}" for line in errors.last) or "  (no output)"
         raise RuntimeError(f"training on {config.ranks} ranks failed: {failure}\nlast lines of the ranks:\n{told}") \
             from failure
+    finally:
+        logging.getLogger().removeFilter(_is_no_retry_note)
 
 
 def _rank_main(task: Task, request: str) -> None:
@@ -113,6 +117,11 @@ def _environment(local: bool) -> dict[str, str]:
     return environment
 
 
+def _is_no_retry_note(record: logging.LogRecord) -> bool:
+    """False for py4j's note, with a traceback, that it sends a command again over a fresh connection."""
+    return not (record.module == "java_gateway" and record.levelno <= logging.INFO)
+
+
 class RankOutput:
     """A text stream for Horovod's launcher: forwards lines without its `[1]<stdout>:` prefix, keeps the last ones."""
 
@@ -126,7 +135,8 @@ class RankOutput:
         clean = self._PREFIX.sub("", text)
         self.last.extend(line for line in clean.splitlines() if line.strip())
         if self.forward is not None:
-            self.forward.write(clean)
+            # on a terminal Spark's progress bar stands on this line
+            self.forward.write(f"\r\x1b[K{clean}" if self.forward.isatty() else clean)
         return len(text)
 
     def flush(self) -> None:

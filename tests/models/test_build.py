@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from purchasepath.config import Model
+from purchasepath.errors import ConfigError
+from purchasepath.models.build import build_model, count_parameters
+
+SIZES = {"num_items": 20, "num_types": 9, "num_features": 2, "max_length": 8}
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        weights.append(build_model(Model(width=8), **SIZES).state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_item_scores_use_the_input_embedding() -> None:
+    model = build_model(Model(width=8), **SIZES)
+    with torch.no_grad():
+        model.encoder.embedding.item.weight.zero_()
+    assert torch.equal(model.item_scores(torch.randn(2, 8))[:, 3:], torch.zeros(2, 17))
+
+
+def test_heads_that_do_not_divide_the_width_are_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"model\.heads=3 must divide model\.width=8"):
+        build_model(Model(width=8, heads=3), **SIZES)
+
+
+def test_parameters_are_counted_once_though_the_item_table_is_used_twice() -> None:
+    small, large = (build_model(Model(width=8), **SIZES | {"num_items": n}) for n in (20, 21))
+    assert count_parameters(large) - count_parameters(small) == 8 + 1  # an embedding and a bias

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from purchasepath.config import Model
+from purchasepath.models import losses
+from purchasepath.models.build import PurchasePathModel, build_model
+from purchasepath.models.losses import next_item_loss, purchase_loss, select_targets
+from tests.training.feeds import NUM_FEATURES, Example, make_batch
+
+
+@pytest.fixture(scope="module")
+def model() -> PurchasePathModel:
+    torch.manual_seed(0)
+    return build_model(
+        Model(width=8, heads=2, layers=1), num_items=13, num_types=3, num_features=NUM_FEATURES, max_length=10
+    ).eval()
+
+
+def test_only_targets_that_are_items_count() -> None:
+    hidden_BLD = torch.arange(12.0).view(2, 3, 2)
+    hidden_ND, target_N = select_targets(hidden_BLD, torch.tensor([[0, 3, 2], [7, 1, 0]]))
+    assert target_N.tolist() == [3, 7]
+    assert hidden_ND.tolist() == [[2.0, 3.0], [6.0, 7.0]]
+
+
+def test_next_item_loss_is_the_sum_of_negative_log_probabilities_over_real_items(model: PurchasePathModel) -> None:
+    hidden_ND, target_N = torch.randn(4, 8), torch.tensor([3, 12, 5, 3])
+    scores = model.item_scores(hidden_ND).tolist()
+    expected = 0.0
+    for row, target in zip(scores, target_N.tolist(), strict=True):
+        expected -= row[target] - math.log(sum(math.exp(score) for score in row[3:]))
+    assert next_item_loss(model, hidden_ND, target_N).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_chunks_give_the_same_loss_and_gradient(model: PurchasePathModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden_ND, target_N = torch.randn(10, 8), torch.arange(3, 13)
+    found = []
+    for max_scores in (1 << 26, 3 * 13):
+        monkeypatch.setattr(losses, "MAX_SCORES", max_scores)
+        model.zero_grad()
+        loss = next_item_loss(model, hidden_ND, target_N)
+        loss.backward()
+        found.append((loss.detach(), model.encoder.embedding.item.weight.grad.clone()))
+    torch.testing.assert_close(found[1][0], found[0][0])
+    torch.testing.assert_close(found[1][1], found[0][1])
+
+
+def test_purchase_loss_is_the_sum_of_binary_cross_entropies() -> None:
+    found = purchase_loss(torch.tensor([0.0, math.log(3)]), torch.tensor([1.0, 0.0]))
+    assert found.item() == pytest.approx(math.log(2) + math.log(4), rel=1e-6)
+
+
+def test_padding_does_not_change_the_losses(model: PurchasePathModel) -> None:
+    short, long = Example([5, 6, 7], bought=1.0), Example([4, 8, 3, 9, 5, 6, 11], bought=0.0)
+
+    def sums(batch: object) -> torch.Tensor:
+        hidden_BLD = model.encode(batch)
+        items = next_item_loss(model, *select_targets(hidden_BLD, batch.target_BL))
+        return torch.stack((items, purchase_loss(model.purchase_logits(batch, hidden_BLD), batch.bought_P)))
+
+    together = sums(make_batch([short, long], length=10))
+    torch.testing.assert_close(together, sums(make_batch([short])) + sums(make_batch([long])))
+
+
+def test_nothing_to_predict_costs_nothing_and_has_a_gradient(model: PurchasePathModel) -> None:
+    model.zero_grad()
+    loss = next_item_loss(model, torch.zeros(0, 8, requires_grad=True), torch.zeros(0, dtype=torch.int64))
+    loss.backward()
+    assert loss.item() == 0.0

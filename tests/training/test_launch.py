@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import io
+import logging
+from types import SimpleNamespace
+
+import pytest
+from purchasepath.config import Training
+from purchasepath.errors import ConfigError, UserError
+from purchasepath.training.launch import RankOutput, _is_no_retry_note, check_slots, run_on_ranks
+from purchasepath.training.ranks import Ranks
+
+
+def session(master: str) -> SimpleNamespace:
+    return SimpleNamespace(sparkContext=SimpleNamespace(master=master))
+
+
+@pytest.mark.parametrize("master", ["local", "local[1]", "local[1, 4]"])
+def test_too_few_local_slots_are_refused_with_the_master_to_use(master: str) -> None:
+    with pytest.raises(UserError, match=r"has 1 task slot for 2 ranks .* use --master local\[2\]"):
+        check_slots(session(master), 2)
+
+
+@pytest.mark.parametrize("master", ["local[2]", "local[8]", "local[3,2]", "spark://host:7077", "yarn"])
+def test_enough_slots_and_clusters_pass(master: str) -> None:
+    check_slots(session(master), 2)
+
+
+def test_one_rank_runs_in_this_process_without_spark() -> None:
+    seen = []
+
+    def task(ranks: Ranks, request: str) -> None:
+        seen.append((ranks.rank, ranks.size, request))
+
+    def no_spark() -> None:
+        raise AssertionError("asked for Spark")
+
+    run_on_ranks(task, "{}", spark=no_spark, config=Training(ranks=1))
+    assert seen == [(0, 1, "{}")]
+
+
+def test_the_solo_backend_refuses_several_ranks() -> None:
+    with pytest.raises(ConfigError, match=r"training\.ranks=1"):
+        run_on_ranks(lambda ranks, request: None, "", spark=lambda: None, config=Training(ranks=2, backend="solo"))
+
+
+def test_output_of_ranks_is_forwarded_without_the_launchers_prefix() -> None:
+    forwarded = io.StringIO()
+    output = RankOutput(forwarded, keep=2)
+    output.write("[1]<stdout>:first\n")
+    output.write("[0]<stderr>:second\n[0]<stderr>:third\n")
+    assert forwarded.getvalue() == "first\nsecond\nthird\n"
+    assert list(output.last) == ["second", "third"]
+
+
+def test_only_the_retry_note_of_py4j_is_dropped() -> None:
+    def record(module: str, level: int) -> logging.LogRecord:
+        return logging.LogRecord("root", level, f"/x/{module}.py", 1, "text", None, None)
+
+    assert not _is_no_retry_note(record("java_gateway", logging.INFO))
+    assert _is_no_retry_note(record("java_gateway", logging.ERROR))
+    assert _is_no_retry_note(record("other", logging.INFO))
