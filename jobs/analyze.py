@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from purchasepath.analysis.attribution import summarize_removal_effects
+from purchasepath.analysis.attribution import effects_frame, effects_of_events, most_decisive
 from purchasepath.analysis.funnel import check_steps, observe, summarize_funnel
 from purchasepath.analysis.paths import summarize_paths
 from purchasepath.analysis.transitions import summarize_transitions
@@ -20,21 +20,22 @@ def run(job: Job) -> Summary:
 
     with job.warehouse.transaction(job.run_id) as tx:
         transitions = tx.materialize(summarize_transitions(sessions), "transitions")
-        effects = summarize_removal_effects(transitions)
+        effects = effects_of_events(transitions)
         paths = summarize_paths(sessions, path_length=config.path_length, top_paths=config.top_paths)
         rows = {
             "funnel": tx.write(FUNNEL, summarize_funnel(sessions, steps, bounds)),
             "transitions": tx.write(TRANSITIONS, transitions),
-            "removal_effects": tx.write(REMOVAL_EFFECTS, effects),
+            "removal_effects": tx.write(REMOVAL_EFFECTS, effects_frame(job.spark, effects)),
             "paths": tx.write(PATHS, paths),
         }
 
     lines = [f"funnel: {' > '.join(steps)}"]
     if skipped:
         lines.append(f"left out of the funnel, no session has them: {', '.join(skipped)}")
-    strongest = effects.first()
-    if strongest and strongest["removal_effect"] > 0:
-        lines.append(f"{strongest['removal_effect']:.0%} of the purchases go through: {strongest['state']}")
+    decisive = most_decisive(effects)
+    if decisive:
+        lines.append(f"the step that decides is {decisive.state}: {decisive.reach_probability:.1%} of the sessions get "
+                     f"there, {decisive.removal_effect:.1%} of the purchases go through it")
     return Summary(rows=rows, lines=lines, next="./spark-submit.sh report")
 
 

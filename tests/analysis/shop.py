@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 from pyspark.sql import DataFrame, SparkSession
 
-from purchasepath.analysis.attribution import summarize_removal_effects
+from purchasepath.analysis.attribution import effects_frame, effects_of_events
 from purchasepath.analysis.funnel import summarize_funnel
 from purchasepath.analysis.paths import summarize_paths
 from purchasepath.analysis.transitions import summarize_transitions
@@ -61,7 +61,7 @@ def all_tables(spark: SparkSession) -> dict[Table, DataFrame]:
         catalog.SESSIONS: sessions,
         catalog.FUNNEL: summarize_funnel(sessions, steps, [5.0, 20.0, 44.0]),
         catalog.TRANSITIONS: transitions,
-        catalog.REMOVAL_EFFECTS: summarize_removal_effects(transitions),
+        catalog.REMOVAL_EFFECTS: effects_frame(spark, effects_of_events(transitions)),
         catalog.PATHS: summarize_paths(sessions, path_length=8, top_paths=20),
         catalog.METRICS: catalog.METRICS.frame(spark, ranking + purchase),
         catalog.CALIBRATION: catalog.CALIBRATION.frame(spark, [

@@ -14,7 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from purchasepath.analysis.attribution import count_transitions, removal_effects, summarize_removal_effects
+from purchasepath.analysis.attribution import (
+    count_transitions,
+    effects_frame,
+    effects_of_events,
+    most_decisive,
+    removal_effects,
+)
 from purchasepath.analysis.heuristics import WeightedPath, first_touch, last_touch, linear_touch
 from purchasepath.tables.catalog import REMOVAL_EFFECTS, TRANSITIONS
 
@@ -107,6 +113,15 @@ def test_closed_form_agrees_with_simulated_paths() -> None:
         assert effect.removal_effect == pytest.approx(share, abs=4 * error)
 
 
+def test_what_decides_is_passed_by_most_purchases_and_few_sessions() -> None:
+    effects = removal_effects({("start", "view"): 10, ("view", "cart"): 2, ("view", "leave"): 7,
+                               ("view", "purchase"): 1, ("cart", "purchase"): 2})
+    assert [e.state for e in effects] == ["view", "cart"]
+    assert (decisive := most_decisive(effects)) is not None
+    assert decisive.state == "cart"
+    assert most_decisive(removal_effects({("start", "view"): 3, ("view", "leave"): 3})) is None
+
+
 def test_nothing_bought_means_no_effect_and_no_sessions_no_rows() -> None:
     assert [e.removal_effect for e in removal_effects({("start", "view"): 3, ("view", "leave"): 3})] == [0.0]
     assert removal_effects({}) == []
@@ -117,7 +132,7 @@ def test_table_holds_every_event_type_but_the_purchase(spark: SparkSession) -> N
         {"from_state": "start", "to_state": "view", "transitions": 4},
         {"from_state": "view", "to_state": "purchase", "transitions": 1},
         {"from_state": "view", "to_state": "leave", "transitions": 3}])
-    frame = summarize_removal_effects(transitions)
+    frame = effects_frame(spark, effects_of_events(transitions))
     assert REMOVAL_EFFECTS.differences(frame) == []
     assert [tuple(r) for r in frame.collect()] == [("view", 1.0, 0.25, 1.0)]
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.analysis.heuristics import WeightedPath
 from purchasepath.analysis.paths import PURCHASE
@@ -75,6 +75,15 @@ def removal_effects(
     return sorted(effects, key=lambda effect: (-effect.removal_effect, effect.state))
 
 
+def most_decisive(effects: Iterable[RemovalEffect]) -> RemovalEffect | None:
+    """The state that most purchases and few sessions pass; None where no state is passed more by purchases.
+
+    The largest effect alone would name the view, which nearly every path begins with.
+    """
+    best = max(effects, key=lambda e: (e.removal_effect - e.reach_probability, e.state), default=None)
+    return best if best and best.removal_effect > best.reach_probability else None
+
+
 def count_transitions(
     paths: Iterable[WeightedPath], *, start: str = START, goal: str = PURCHASE, leave: str = LEAVE
 ) -> dict[tuple[str, str], float]:
@@ -89,12 +98,15 @@ def count_transitions(
     return dict(counts)
 
 
-def summarize_removal_effects(transitions: DataFrame) -> DataFrame:
-    """One row per event type (REMOVAL_EFFECTS) from TRANSITIONS.
+def effects_of_events(transitions: DataFrame) -> list[RemovalEffect]:
+    """The removal effect of each event type, from TRANSITIONS.
 
     The transitions are collected: there are at most as many as pairs of event types.
     """
     pairs = transitions.select("from_state", "to_state", "transitions").collect()
-    effects = removal_effects({(source, target): float(count) for source, target, count in pairs})
-    rows = [(e.state, e.reach_probability, e.conversion_probability, e.removal_effect) for e in effects]
-    return transitions.sparkSession.createDataFrame(rows, REMOVAL_EFFECTS.spark_schema())
+    return removal_effects({(source, target): float(count) for source, target, count in pairs})
+
+
+def effects_frame(spark: SparkSession, effects: Iterable[RemovalEffect]) -> DataFrame:
+    """The effects as REMOVAL_EFFECTS."""
+    return spark.createDataFrame([astuple(effect) for effect in effects], REMOVAL_EFFECTS.spark_schema())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from purchasepath.analysis import figures, queries, wording
+from purchasepath.analysis.attribution import RemovalEffect, most_decisive
 from purchasepath.analysis.figures import Row
 from purchasepath.analysis.panels import Content, Grid, Panel
 from purchasepath.analysis.wording import count, percent
@@ -20,10 +21,14 @@ def headline(rows: Sequence[Row]) -> Content:
     if not row["sessions"]:
         return Content("There are no sessions of people in the warehouse.")
     conversion = row["buying_sessions"] / row["sessions"]
+    # purchases that brought in nothing are purchases without a price
+    priced = row["revenue"] > 0 or not row["buying_sessions"]
+    revenue = wording.amount(row["revenue"]) if priced else "–"
+    per_session = wording.amount(row["revenue"] / row["sessions"]) if priced else "–"
     tiles = (
         ("visitors", count(row["visitors"])), ("sessions", count(row["sessions"])),
-        ("conversion", percent(conversion)), ("revenue", wording.amount(row["revenue"])),
-        ("revenue per session", wording.amount(row["revenue"] / row["sessions"])), ("events", count(row["events"])),
+        ("conversion", percent(conversion)), ("revenue", revenue), ("revenue per session", per_session),
+        ("events", count(row["events"])),
     )
     return Content(
         f"From {wording.day(row['first_event'])} to {wording.day(row['last_event'])}, {count(row['visitors'])} "
@@ -106,7 +111,10 @@ def first_steps(rows: Sequence[Row]) -> Content:
 
 
 def transition_matrix(rows: Sequence[Row]) -> Content:
-    inner = [row for row in rows if row["from_state"] != "start" and row["transitions"] >= FEW] or rows
+    seen: dict[str, int] = {}
+    for row in rows:
+        seen[row["from_state"]] = seen.get(row["from_state"], 0) + row["transitions"]
+    inner = [row for row in rows if row["from_state"] != "start" and seen[row["from_state"]] >= FEW] or rows
     leave = max((r for r in inner if r["to_state"] == "leave"), key=lambda r: r["probability"], default=None)
     buy = max((r for r in inner if r["to_state"] == "purchase"), key=lambda r: r["probability"], default=None)
     parts = []
@@ -122,15 +130,12 @@ def transition_matrix(rows: Sequence[Row]) -> Content:
 
 
 def removal_effects(rows: Sequence[Row]) -> Content:
-    # a view is on almost every path; what decides is on most paths that buy and on few that do not
-    decisive = max(rows, key=lambda row: row["removal_effect"] - row["reach_probability"])
-    if decisive["removal_effect"] <= 0:
-        reading = "No session has bought anything, so no step is worth more than another."
-    elif decisive["removal_effect"] <= decisive["reach_probability"]:
+    decisive = most_decisive([RemovalEffect(**row) for row in rows])
+    if decisive is None:
         reading = "No step is passed more often on the way to a purchase than by sessions in general."
     else:
-        reading = (f"The step that decides is {decisive['state']}: {percent(decisive['reach_probability'])} of the "
-                   f"sessions get there, but {percent(decisive['removal_effect'])} of the purchases would be lost "
+        reading = (f"The step that decides is {decisive.state}: {percent(decisive.reach_probability)} of the "
+                   f"sessions get there, but {percent(decisive.removal_effect)} of the purchases would be lost "
                    f"if they left at that point.")
     return Content(reading, figures.removal_effects(rows),
                    hint="Removal effects of a first-order Markov chain of the events, solved exactly: what share of "
@@ -165,7 +170,7 @@ FUNNEL = (
     Panel("funnel", "All sessions", queries.FUNNEL, funnel),
     Panel("funnel-channel", "By channel", queries.FUNNEL_BY_CHANNEL, lambda rows: funnel_part(rows, "channel")),
     Panel("funnel-price", "By price of the items viewed", queries.FUNNEL_BY_PRICE_BAND,
-          lambda rows: funnel_part(rows, "price band")),
+          lambda rows: funnel_part(rows, "price")),
     Panel("funnel-device", "By device", queries.FUNNEL_BY_DEVICE, lambda rows: funnel_part(rows, "device")),
 )
 PATHS = (
