@@ -2,7 +2,7 @@
 
 - rejected: cannot be parsed, or breaks a rule; all its reasons are kept. Judged first.
 - duplicate: an accepted row has its event id already. Of rows with one id the one that arrived first stays,
-  then the one whose text sorts first. Where a source has no ids, the id is a hash of the row's text, so exact
+  then the one whose text has the smallest hash. Where a source has no ids, the id is that hash, so exact
   duplicates share it.
 - accepted: the rest.
 """
@@ -56,12 +56,12 @@ def judge(rows: DataFrame, key: bytes) -> DataFrame:
     """
     rejected = F.size(REASONS) > 0
     # rejected rows are no rivals: each stands in a group of equal texts, so no group is the group of all nulls
-    rows = rows.withColumn(_HASH, F.when(rejected, F.concat(F.lit("!"), _HASH)).otherwise(F.col("event_id")))
-    copies = Window.partitionBy(_HASH).orderBy("arrived_at", RAW)
+    rivals = F.when(rejected, F.concat(F.lit("!"), _HASH)).otherwise(F.col("event_id"))
+    kept_text = {name: F.when(rejected, F.col(name)) for name in (RAW, FILE)}
+    copies = Window.partitionBy(rivals).orderBy("arrived_at", _HASH)
     verdict = F.when(rejected, REJECTED).when(F.row_number().over(copies) > 1, DUPLICATE).otherwise(ACCEPTED)
-    judged = rows.withColumn(VERDICT, verdict).withColumn("event_date", F.to_date("event_ts"))
-    kept_text = {name: F.when(F.col(VERDICT) == REJECTED, F.col(name)) for name in (RAW, FILE)}
-    return add_pseudonyms(judged.withColumns(kept_text).drop(_HASH), key, IDS)
+    judged = rows.withColumns(kept_text).withColumn(VERDICT, verdict).withColumn("event_date", F.to_date("event_ts"))
+    return add_pseudonyms(judged.drop(_HASH), key, IDS)
 
 
 def keep_accepted(judged: DataFrame) -> DataFrame:

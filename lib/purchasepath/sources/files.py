@@ -69,9 +69,9 @@ def split_paths(paths: str) -> list[str]:
 
 
 def assign_files(source: Source, files: Sequence[RawFile]) -> tuple[dict[str, list[RawFile]], list[RawFile]]:
-    """Input name → its files, and the files that belong to none. A file goes to the first input it matches.
+    """Input name → its files, and the files that belong to none (those of `ignore` aside).
 
-    Raises InputError when an input that is not optional has no files.
+    A file goes to the first input it matches. Raises InputError when an input that is not optional has none.
     """
     only = len(source.inputs) == 1
     assigned: dict[str, list[RawFile]] = {i.name: [] for i in source.inputs}
@@ -80,7 +80,7 @@ def assign_files(source: Source, files: Sequence[RawFile]) -> tuple[dict[str, li
         taker = next((i for i in source.inputs if file.matches(i.files) or (only and not file.below)), None)
         if taker:
             assigned[taker.name].append(file)
-        else:
+        elif not any(file.matches(pattern) for pattern in source.ignore):
             left_out.append(file)
     lacking = [i for i in source.inputs if not assigned[i.name] and not i.optional]
     if lacking or not any(assigned.values()):
@@ -143,7 +143,8 @@ def literal_path(path: str) -> str:
 
 def _roots(spark: SparkSession, path: str) -> list[Any]:
     """Statuses of the file or directory `path`, or of what it matches as a glob."""
-    fs_path = spark._jvm.org.apache.hadoop.fs.Path(path)
+    jvm: Any = spark._jvm
+    fs_path = jvm.org.apache.hadoop.fs.Path(path)
     try:
         fs = fs_path.getFileSystem(spark._jsc.hadoopConfiguration())
         return [fs.getFileStatus(fs_path)] if fs.exists(fs_path) else list(fs.globStatus(fs_path) or [])

@@ -103,10 +103,9 @@ def even_sample(files: Sequence[RawFile], most: int) -> list[RawFile]:
 def split_line(spec: Input, line: str, delimiter: str | None = None) -> list[str]:
     """The values of one csv line, as the mapping writes them."""
     separator = delimiter or spec.delimiter
-    if len(separator) > 1:
+    if len(separator) > 1 or not spec.quote:
         return [value.strip() for value in line.split(separator)]
-    quoting = csv.QUOTE_MINIMAL if spec.quote else csv.QUOTE_NONE
-    values = next(csv.reader([line], delimiter=separator, quotechar=spec.quote or None, quoting=quoting))
+    values = next(csv.reader([line], delimiter=separator, quotechar=spec.quote))
     return [value.strip() for value in values]
 
 

@@ -108,7 +108,7 @@ class Input(Part):
     quote: str = Field('"', max_length=1, description="around csv values that hold a delimiter; '' for none")
     header: bool = Field(True, description="the first line of each csv file names its columns")
     columns: tuple[str, ...] = Field((), description="names of the columns of csv files without a header, in order")
-    time: TimeFormat = Field(default_factory=TimeFormat)
+    time: TimeFormat = TimeFormat()
     sequence: str | None = Field(None, description="source column with a number that orders events of equal time; it "
                                                    "becomes the front of derived event ids")
     events: dict[str, str] = Field(default_factory=dict, description="the shop's event word: ours; "
@@ -147,12 +147,15 @@ class Source(Part):
 
     name: str
     description: str = ""
-    limits: Limits = Field(default_factory=Limits)
-    inputs: tuple[Input, ...] = Field(min_length=1)
+    limits: Limits = Limits()
+    ignore: tuple[str, ...] = Field((), description="globs, as in `files`, for files that are left out without a word")
+    inputs: tuple[Input, ...]
 
     @model_validator(mode="after")
     def _distinct_names(self) -> Source:
         names = [i.name for i in self.inputs]
+        if not names:
+            raise ValueError("a source needs at least one input")
         if len(set(names)) < len(names):
             raise ValueError(f"inputs need different names, found {names}")
         return self

@@ -70,7 +70,10 @@ def _parsed_json(spec: Input, columns: Sequence[str]) -> tuple[Column, Rule, dic
     schema = ", ".join([f"`{name}` string" for name in columns] + [f"{_CORRUPT} string"])
     parsed = F.from_json(F.col(_VALUE), schema, {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT})
     # the parser is content with the first value of a line; arrays and objects run together would lose events
-    one_object = F.rlike(F.trim(_VALUE), F.lit(r"^\{[\s\S]*\}$")) & ~F.rlike(_VALUE, F.lit(r'\}\s*\{\s*"'))
+    line = F.trim(_VALUE)
+    framed = line.startswith("{") & line.endswith("}")
+    nested = F.locate("}", line) < F.length(line)
+    one_object = framed & ~(nested & line.rlike(r'\}\s*\{\s*"[^"]*"\s*:'))
     broken = F.col(_PARSED).isNull() | F.col(f"{_PARSED}.{_CORRUPT}").isNotNull() | ~one_object
     return parsed, Rule(NOT_AN_OBJECT, broken), {name: name for name in columns}
 

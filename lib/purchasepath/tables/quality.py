@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import pyspark.sql.functions as F
 from pyspark.sql import Column
 
+_SEPARATOR = "\x1f"  # no reason holds it
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -26,7 +28,9 @@ def broken_rules(rules: Iterable[Rule]) -> Column:
     |                                                   | (null, "") | ["no price", "no user"] |
     """
     found = [F.when(rule.broken, F.lit(rule.reason)) for rule in rules]
-    return F.array_compact(F.array(*found)) if found else no_reasons()
+    # `concat_ws` leaves nulls out and is compiled; `array_compact` is interpreted row by row
+    joined = F.concat_ws(_SEPARATOR, *found)
+    return F.when(joined == "", no_reasons()).otherwise(F.split(joined, _SEPARATOR)) if found else no_reasons()
 
 
 def no_reasons() -> Column:

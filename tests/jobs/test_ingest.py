@@ -1,0 +1,182 @@
+"""The ingest job from raw files to tables: all of them or none, and every bad input one clear error."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.ingest import run
+from purchasepath.config import load_config
+from purchasepath.errors import InputError, TooManyRejectedError
+from purchasepath.job import Job, Summary
+from purchasepath.storage import open_warehouse
+from purchasepath.storage.warehouse import Warehouse
+from purchasepath.tables.catalog import EVENTS, INGEST_BOOKS, REJECTED_EVENTS, USER_KEYS
+from tests.sources.reading import values, write_files
+
+LINE = "user{0}\t2023-01-01 10:00:{0:02d}\tbrowse-product\t{0}\n"
+GOOD = "".join(LINE.format(n) for n in range(20))
+ODD = GOOD + LINE.format(3) + "user1\tlate\tlog-out\t5\n"
+
+Ingest = Callable[..., tuple[Summary, Warehouse]]
+
+
+@pytest.fixture
+def ingest(spark: SparkSession, tmp_path: Path) -> Ingest:
+    """Runs the job on files of the behaviour log; its summary and the warehouse afterwards."""
+    runs = []
+
+    def on(files: dict[str, str] | str, *overrides: str) -> tuple[Summary, Warehouse]:
+        runs.append(1)
+        raw = files if isinstance(files, str) else write_files(tmp_path / f"raw{len(runs)}", files)
+        config = load_config(
+            [],
+            [
+                f"paths.raw={raw}",
+                f"paths.warehouse={tmp_path / 'warehouse'}",
+                "ingest.source=behaviour_log",
+                f"ingest.pseudonym_key_file={tmp_path / 'key'}",
+                *overrides,
+            ],
+        )
+        job = Job("ingest", config, spark=spark)
+        return run(job), job.warehouse
+
+    return on
+
+
+def test_tables_books_and_summary(ingest: Ingest) -> None:
+    summary, warehouse = ingest({"a.tsv": ODD, "b.tsv.gz": LINE.format(30)}, "ingest.max_rejected_share=0.1")
+    assert summary.rows == {"events": 21, "rejected_events": 1, "user_keys": 21}
+    assert summary.lines == [
+        "behaviour_log, 2 files: read 23 = accepted 21 + duplicates 1 + rejected 1",
+        "rejected: 1 x event_ts is not a time",
+        "rejected: 1 x event_type is unknown",
+    ]
+    assert summary.next == "./spark-submit.sh sessionize"
+    assert values(warehouse.read(INGEST_BOOKS), "source", "files", "read", "accepted", "duplicates", "rejected") == [
+        ("behaviour_log", 2, 23, 21, 1, 1)
+    ]
+    assert values(warehouse.read(REJECTED_EVENTS), "raw", "reasons") == [
+        ("user1\tlate\tlog-out\t5", ["event_ts is not a time", "event_type is unknown"])
+    ]
+    users = {user for (user,) in values(warehouse.read(EVENTS), "user_id")}
+    assert users == {key for (key,) in values(warehouse.read(USER_KEYS), "user_id")}
+    assert not any(user.startswith("user") for user in users)
+
+
+def test_rerun_gives_the_same_rows_and_adds_to_the_books(ingest: Ingest) -> None:
+    _, first = ingest({"a.tsv": GOOD})
+    before = values(first.read(EVENTS), "*")
+    _, second = ingest({"b.tsv.gz": GOOD})
+    assert values(second.read(EVENTS), "*") == before
+    assert second.read(INGEST_BOOKS).count() == 2
+
+
+def test_too_many_rejected_rows_leave_earlier_tables_as_they_were(
+    ingest: Ingest, spark: SparkSession, tmp_path: Path
+) -> None:
+    _, warehouse = ingest({"a.tsv": GOOD})
+    before = warehouse.snapshot
+    with pytest.raises(TooManyRejectedError, match=r"(?s)1 of 22 raw rows were rejected \(4.5%\).*log-out"):
+        ingest({"a.tsv": ODD})
+    after = open_warehouse(spark, load_config([], [f"paths.warehouse={tmp_path / 'warehouse'}"]))
+    assert after.snapshot == before
+    assert after.read(EVENTS).count() == 20
+
+
+CSV = "timestamp,visitorid,event,itemid,transactionid\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "overrides", "message"),
+    [
+        ("a.tsv", b"\n \n", [], "every file is empty"),
+        ("events.csv", CSV.encode(), ["ingest.source=retailrocket"], "1 files without a single row"),
+        ("events.csv", CSV.replace(",", ";").encode(), ["ingest.source=retailrocket"], "with delimiter ';' it fits"),
+        (
+            "events.csv",
+            CSV.replace("itemid", "item").encode(),
+            ["ingest.source=retailrocket"],
+            "columns itemid are missing",
+        ),
+        ("a.tsv.gz", gzip.compress(GOOD.encode())[:-20], [], "a.tsv.gz.* cannot be read"),
+        (
+            "a.tsv.gz",
+            gzip.compress((GOOD * 9000 + os.urandom(300_000).hex()).encode(), 1)[:-100_000],
+            [],
+            r"a.tsv.gz cannot be read: its (gzip )?data end too early",
+        ),
+        ("a.parquet", b"PAR1" + b"\0" * 100, ["ingest.source=trivago"], "not a complete Parquet file"),
+    ],
+)
+def test_bad_input_is_one_clear_error(
+    ingest: Ingest, tmp_path: Path, name: str, content: bytes, overrides: list[str], message: str
+) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        ingest(str(tmp_path / "bad"), *overrides)
+    assert not list((tmp_path / "warehouse").rglob("*.parquet"))
+
+
+def test_path_that_does_not_exist(ingest: Ingest, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file or directory"):
+        ingest(str(tmp_path / "nowhere"))
+
+
+def test_damaged_parquet_pages_are_one_clear_error(ingest: Ingest, spark: SparkSession, tmp_path: Path) -> None:
+    wide = ", ".join(
+        f"'{c}' as {c}" for c in ("session_id", "action_type", "reference", "city", "device", "impressions", "prices")
+    )
+    frame = spark.range(5000).selectExpr(
+        "sha2(string(id), 256) as user_id", "1541599523 + id as timestamp", "id as step", wide
+    )
+    frame.coalesce(1).write.parquet(str(tmp_path / "p"))
+    file = next((tmp_path / "p").glob("*.parquet"))
+    content = bytearray(file.read_bytes())
+    content[1000:60_000] = b"\xff" * 59_000
+    (tmp_path / "bad.parquet").write_bytes(content)
+    with pytest.raises(InputError, match=r"bad\.parquet cannot be read"):
+        ingest(str(tmp_path / "bad.parquet"), "ingest.source=trivago")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "path", "events", "users", "line"),
+    [
+        (
+            "retailrocket",
+            "events/retailrocket/events.csv.gz",
+            104_776,
+            18_206,
+            "read 104,776 = accepted 104,776 + duplicates 0 + rejected 0",
+        ),
+        ("rees46", "events/rees46", 17_429, 4_504, "read 17,435 = accepted 17,429 + duplicates 5 + rejected 1"),
+        (
+            "trivago",
+            "events/trivago/*.parquet",
+            100_003,
+            6_593,
+            "read 100,003 = accepted 100,003 + duplicates 0 + rejected 0",
+        ),
+    ],
+)
+def test_real_data(
+    ingest: Ingest, shared_data: Path, source: str, path: str, events: int, users: int, line: str
+) -> None:
+    summary, warehouse = ingest(str(shared_data / path), f"ingest.source={source}")
+    assert summary.rows["events"] == events
+    assert line in summary.lines[0]
+    assert warehouse.read(EVENTS).select("user_id").distinct().count() == users
+    if source == "retailrocket":
+        assert dict(values(warehouse.read(EVENTS).groupBy("event_type").count(), "*")) == {
+            "view": 102_242,
+            "cart": 2_408,
+            "purchase": 126,
+        }

@@ -1,0 +1,54 @@
+"""The books, and the message when too much was rejected."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from pyspark.sql import SparkSession
+
+from purchasepath.errors import TooManyRejectedError
+from purchasepath.sources.books import Books, Rejection, books_row, check_rejected_share, top_rejections
+from purchasepath.sources.cleaning import FILE, RAW, REASONS, REJECTED, VERDICT
+
+REJECTIONS = [Rejection(f"reason {n}", 10 - n, f"line {n}" * 100, f"file:///d/{n}.csv") for n in range(5)]
+
+
+def test_books_that_do_not_balance_are_a_defect() -> None:
+    assert Books(10, 7, 2, 1).check().rejected_share == 0.1
+    with pytest.raises(RuntimeError, match="read 10 = accepted 7 "):
+        Books(10, 7, 2, 0).check()
+
+
+def test_share_at_the_limit_is_allowed() -> None:
+    check_rejected_share(Books(100, 98, 0, 2), REJECTIONS, 0.02)
+    check_rejected_share(Books(0, 0, 0, 0), [], 0.0)
+
+
+def test_share_above_the_limit_shows_reasons_and_three_examples() -> None:
+    with pytest.raises(TooManyRejectedError) as caught:
+        check_rejected_share(Books(100, 97, 0, 3), REJECTIONS, 0.02)
+    message = str(caught.value)
+    assert "3 of 100 raw rows were rejected (3.0%); at most 2.0%" in message
+    assert all(f"{10 - n} x reason {n}" in message for n in range(5))
+    assert message.count("line 0") > 1
+    assert "(/d/2.csv)" in message
+    assert "(/d/3.csv)" not in message
+    assert all(len(line) < 210 for line in message.splitlines())
+
+
+def test_rejections_are_counted_by_reason_with_an_example(spark: SparkSession) -> None:
+    rows = [
+        ("b", "f", ["x", "y"], REJECTED),
+        ("a", "f", ["y"], REJECTED),
+        (None, None, [], "accepted"),
+        ("c", "g", ["a"], REJECTED),
+    ]
+    frame = spark.createDataFrame(rows, f"{RAW} string, {FILE} string, {REASONS} array<string>, {VERDICT} string")
+    assert top_rejections(frame, most=2) == [Rejection("y", 2, "a", "f"), Rejection("a", 1, "c", "g")]
+
+
+def test_row_of_the_books(spark: SparkSession) -> None:
+    row = books_row(spark, Books(4, 1, 2, 1), run_id="r", source="s", files=3).collect()[0].asDict()
+    assert abs((datetime.now(UTC) - row.pop("finished_at").astimezone(UTC)).total_seconds()) < 3600
+    assert row == {"run_id": "r", "source": "s", "files": 3, "read": 4, "accepted": 1, "duplicates": 2, "rejected": 1}

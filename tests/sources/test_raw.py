@@ -1,0 +1,91 @@
+"""Lines become rows: nothing is lost, what cannot be parsed is kept as it stood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from purchasepath.sources.layout import find_source_layouts
+from purchasepath.sources.raw import BROKEN, FILE, NOT_AN_OBJECT, NOT_UTF8, RAW, WRONG_COLUMNS, read_raw
+from tests.sources.reading import source_of, values, write_files
+
+FIELDS = {"user_id": "u", "event_ts": "t", "event_type": "e"}
+CSV = source_of(format="csv", fields=FIELDS)
+JSON = source_of(format="json", fields=FIELDS)
+
+
+def rows(spark: SparkSession, source: object, directory: str, *columns: str) -> list[tuple[object, ...]]:
+    layouts = find_source_layouts(spark, source, directory).layouts["events"]  # type: ignore[arg-type]
+    return values(read_raw(spark, layouts), *columns)
+
+
+def test_csv_lines_with_quotes_blanks_and_faults(spark: SparkSession, tmp_path: Path) -> None:
+    text = 'u,t,e\n1,2,view\n " a, b " , 2 ,\n\n1,2\n1,2,3,4\n"open,1,2\n"say ""x""",2,3\n   \nu,t,e\n'
+    found = rows(spark, CSV, write_files(tmp_path, {"a.csv.gz": text}), RAW, BROKEN, "u", "t", "e")
+    assert [row for row in found if not row[1]] == [
+        (' " a, b " , 2 ,', [], "a, b", "2", None),
+        ('"say ""x""",2,3', [], 'say "x"', "2", "3"),
+        ("1,2,view", [], "1", "2", "view"),
+    ]
+    assert {row[0]: row[1] for row in found if row[1]} == {
+        key: [WRONG_COLUMNS] for key in ["1,2", "1,2,3,4", '"open,1,2']
+    }
+
+
+def test_files_whose_columns_stand_in_another_order(spark: SparkSession, tmp_path: Path) -> None:
+    files = {"a.csv": "u,t,e\n1,2,3\n", "b.csv": "\ufeffe,x,u,t\n9,0,1,2\n", "empty.csv": ""}
+    assert rows(spark, CSV, write_files(tmp_path, files), "u", "t", "e", BROKEN) == [
+        ("1", "2", "3", []),
+        ("1", "2", "9", []),
+    ]
+
+
+def test_tsv_without_header_and_quotes(spark: SparkSession, tmp_path: Path) -> None:
+    source = source_of(format="csv", delimiter="\t", quote="", header=False, columns=["u", "t", "e"], fields=FIELDS)
+    directory = write_files(tmp_path, {"a.tsv": 'u1\t2\t"x\nu2\t3\n\ufeffu3\t\t\\\n'})
+    assert rows(spark, source, directory, "u", "t", "e", BROKEN) == [
+        ("u1", "2", '"x', []),
+        ("u2", "3", None, [WRONG_COLUMNS]),
+        ("u3", None, "\\", []),
+    ]
+
+
+def test_lines_that_are_not_one_json_object(spark: SparkSession, tmp_path: Path) -> None:
+    good = ['{"u": 0, "t": 1, "e": 2}', '{"u": {"a": {"b": [{}, {}]}}}', '{"e": "}{"}']
+    bad = [
+        "nonsense",
+        '{"u": 1, "t"',
+        "5",
+        "[]",
+        "null",
+        '[{"u": 1}, {"u": 2}]',
+        '{"u": 1}{"u": 2}',
+        '{"u": 1} {"u": 2}',
+        '{"u": 1}x',
+    ]
+    found = dict(rows(spark, JSON, write_files(tmp_path, {"a.jsonl": "\n".join(good + bad)}), RAW, BROKEN))  # type: ignore[arg-type, misc]
+    assert found == {key: [] for key in good} | {key: [NOT_AN_OBJECT] for key in bad}  # type: ignore[comparison-overlap]
+
+
+def test_json_values_become_their_text(spark: SparkSession, tmp_path: Path) -> None:
+    text = '{"u": 12, "t": 1.5, "e": true, "more": [1]}\n {"u": null, "e": " }{ ", "t": {"a": 1}} \n'
+    assert rows(spark, JSON, write_files(tmp_path, {"a.jsonl": text}), "u", "t", "e", BROKEN) == [
+        ("12", "1.5", "true", []),
+        (None, '{"a":1}', "}{", []),
+    ]
+
+
+def test_line_that_is_not_utf8_is_kept_readable(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"u,t,e\nM\xfcller,1,view\n")
+    assert rows(spark, CSV, str(tmp_path), RAW, BROKEN) == [("M\ufffdller,1,view", [NOT_UTF8])]
+
+
+def test_parquet_rows_carry_their_file_and_their_content_as_json(spark: SparkSession, tmp_path: Path) -> None:
+    frame = spark.createDataFrame([(1, "2024-01-01", "view", 0.5)], "u long, t string, e string, `odd.name` double")
+    frame.coalesce(1).write.parquet(str(tmp_path / "p"))
+    source = source_of(format="parquet", fields=FIELDS | {"price": "odd.name"})
+    ((raw, file, user, price),) = rows(spark, source, str(tmp_path), RAW, FILE, "u", "`odd.name`")
+    assert raw == '{"u":1,"t":"2024-01-01","e":"view","odd.name":0.5}'
+    assert str(file).endswith(".parquet")
+    assert (user, price) == ("1", "0.5")
