@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import rmtree
 
 import pyspark.sql.functions as F
 from pyspark import StorageLevel
@@ -72,9 +73,22 @@ class Report:
 
 
 def build_dataset(sessions: DataFrame, user_features: DataFrame, config: Config, *, version: str) -> Report:
-    """Write the dataset `version` into `config.paths.dataset` and switch to it."""
-    settings, directory = config.dataset, Path(config.paths.dataset)
+    """Write the dataset `version` into `config.paths.dataset` and switch to it; on failure the old one stays."""
+    directory = Path(config.paths.dataset)
     split = _split(sessions, config)
+    try:
+        report = _write(sessions, user_features, config, split, directory, version)
+    except BaseException:
+        rmtree(directory / version, ignore_errors=True)
+        raise
+    publish(report.manifest, directory)
+    return report
+
+
+def _write(
+    sessions: DataFrame, user_features: DataFrame, config: Config, split: TimeSplit, directory: Path, version: str
+) -> Report:
+    settings = config.dataset
     events = events_of(sessions)
     points = points_in(user_features, sessions, split)
     train_events = known_in(events, split.spans[0])
@@ -86,28 +100,34 @@ def build_dataset(sessions: DataFrame, user_features: DataFrame, config: Config,
     if num_items == FIRST_ITEM:
         raise EmptyVocabularyError(settings.min_item_count)
     statistics = fit_statistics(train_events, points.where(F.col("split") == "train"), USER_FEATURE_NAMES)
-    vocabulary = sessions.sparkSession.read.parquet(str(file))
     examples = build_examples(
-        events, points, vocabulary, split=split, statistics=statistics, feature_names=USER_FEATURE_NAMES,
-        max_length=settings.max_length,
-    ).persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        counts = count_examples(examples, points)
-        _check_not_empty(counts)
-        write_examples(examples, {s: n.examples for s, n in counts.items()}, directory, version,
-                       rows_per_group=settings.rows_per_group, seed=settings.seed)
-    finally:
-        examples.unpersist()
-    groups = read_row_groups(directory, version, rows_per_group=settings.rows_per_group)
+        events, points, sessions.sparkSession.read.parquet(str(file)), split=split, statistics=statistics,
+        feature_names=USER_FEATURE_NAMES, max_length=settings.max_length,
+    )
+    counts = _write_examples(examples, points, config, directory, version)
     manifest = Manifest(
-        version=version, created_at=now(), source=config.ingest.source, splits=groups, boundaries=split.boundaries,
-        max_length=settings.max_length, num_items=num_items, num_types=len(EVENT_TYPES) + 1,
-        feature_names=USER_FEATURE_NAMES, statistics=statistics, vocabulary_sha=vocabulary_sha,
-        feature_schema_sha=feature_schema_sha(),
+        version=version, created_at=now(), source=config.ingest.source,
+        splits=read_row_groups(directory, version, rows_per_group=settings.rows_per_group),
+        boundaries=split.boundaries, max_length=settings.max_length, num_items=num_items,
+        num_types=len(EVENT_TYPES) + 1, feature_names=USER_FEATURE_NAMES, statistics=statistics,
+        vocabulary_sha=vocabulary_sha, feature_schema_sha=feature_schema_sha(),
     )
     _check_complete(manifest, counts)
-    publish(manifest, directory)
     return Report(manifest, counts)
+
+
+def _write_examples(
+    examples: DataFrame, points: DataFrame, config: Config, directory: Path, version: str
+) -> dict[str, SplitCounts]:
+    kept = examples.persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        counts = count_examples(kept, points)
+        _check_not_empty(counts)
+        write_examples(kept, {split: n.examples for split, n in counts.items()}, directory, version,
+                       rows_per_group=config.dataset.rows_per_group, seed=config.dataset.seed)
+    finally:
+        kept.unpersist()
+    return counts
 
 
 def count_examples(examples: DataFrame, points: DataFrame) -> dict[str, SplitCounts]:

@@ -71,12 +71,12 @@ def write_vocabulary(vocabulary: DataFrame, directory: Path, version: str) -> Pa
             for batch in batches:
                 if batch.num_rows:
                     out.write(pa.Table.from_batches([batch]))
-            if not out.written:
-                out.write(schema.empty_table())
         return iter(())
 
     ordered = VOCABULARY.select(vocabulary).repartition(1).sortWithinPartitions("id")
     ordered.mapInArrow(write, ordered.schema).write.format("noop").mode("overwrite").save()
+    if not file.exists():  # without rows there may be no task
+        pq.write_table(schema.empty_table(), file)
     return file
 
 
@@ -130,10 +130,6 @@ class _AtomicParquet:
 
     def __enter__(self) -> _AtomicParquet:
         return self
-
-    @property
-    def written(self) -> bool:
-        return self._writer is not None
 
     def write(self, table: pa.Table) -> None:
         """One row group of all rows of `table`."""

@@ -1,0 +1,44 @@
+"""The dataset job: reads the warehouse, writes the dataset, tells what it did."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.dataset import run
+from purchasepath.config import load_config
+from purchasepath.datasets.manifest import Manifest
+from purchasepath.errors import TableMissingError
+from purchasepath.job import Job
+from purchasepath.tables.catalog import SESSIONS
+from purchasepath.tables.features import USER_FEATURES
+from tests.datasets.shop import Event, features_at, sessions_of
+
+
+def test_the_job_writes_a_dataset_and_sums_it_up(spark: SparkSession, tmp_path: Path) -> None:
+    config = load_config([], [
+        f"paths.warehouse={tmp_path / 'warehouse'}", f"paths.dataset={tmp_path / 'dataset'}", "features.every_hours=24",
+        "dataset.horizon_hours=24", "dataset.valid_hours=24", "dataset.test_hours=24", "dataset.rows_per_group=4",
+    ])
+    job = Job("dataset", config, spark=spark)
+    with pytest.raises(TableMissingError, match=r"spark-submit\.sh sessionize"):
+        run(job)
+
+    chance = random.Random(3)
+    events = [Event(f"u{n % 9}", round(chance.random() * 140, 3), f"i{chance.randrange(5)}") for n in range(150)]
+    with job.warehouse.transaction("before") as tx:
+        tx.write(SESSIONS, sessions_of(spark, events))
+        tx.write(USER_FEATURES, features_at(spark, [(f"u{n}", h, 1.0) for n in range(9) for h in range(24, 145, 24)]))
+    summary = run(job)
+
+    manifest = Manifest.load(tmp_path / "dataset")
+    assert manifest.version == job.run_id
+    assert manifest.vocabulary_path(tmp_path / "dataset").is_file()
+    assert manifest.source == "simulated"
+    assert summary.rows == {f"examples ({split})": manifest.rows(split) for split in ("train", "valid", "test")}
+    assert manifest.num_items == 8
+    assert any(line.startswith("vocabulary: 5 items") for line in summary.lines)
+    assert summary.next == "./spark-submit.sh train"
