@@ -37,3 +37,10 @@ def shared_data() -> Path:
     if not directory.is_dir():
         pytest.skip(f"no real data at {directory}")
     return directory
+
+
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Overrides that name one MLflow store for all tests: creating one takes seconds of migrations."""
+    directory = tmp_path_factory.mktemp("mlflow")
+    return [f"tracking.uri=sqlite:///{directory / 'mlflow.db'}", f"tracking.artifacts={directory / 'artifacts'}"]

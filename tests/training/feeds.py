@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+
 from purchasepath.datasets.batch import Batch
 
 NUM_FEATURES = 3
@@ -63,7 +64,7 @@ class MemoryFeed:
     size: int = 1
     seed: int = 0
     fail_after: int | None = None
-    """Raises Interrupted before the batch of this number (counted over all epochs), as a killed process would stop."""
+    """Raises KilledError before the batch of this number (counted over all epochs), as a killed process would stop."""
     delivered: int = 0
 
     def steps(self, split: str) -> int:
@@ -81,7 +82,7 @@ class MemoryFeed:
         for step in range(start_step, self.steps(split)):
             if split == "train":
                 if self.fail_after is not None and self.delivered >= self.fail_after:
-                    raise Interrupted
+                    raise KilledError
                 self.delivered += 1
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size][self.rank :: self.size]
             yield make_batch([examples[i] for i in chosen])
@@ -90,5 +91,5 @@ class MemoryFeed:
         return self.train if split == "train" else self.valid
 
 
-class Interrupted(Exception):
+class KilledError(Exception):
     """Stands for a kill in the middle of an epoch."""

@@ -5,6 +5,7 @@ import logging
 from types import SimpleNamespace
 
 import pytest
+
 from purchasepath.config import Training
 from purchasepath.errors import ConfigError, UserError
 from purchasepath.training.launch import RankOutput, _is_no_retry_note, check_slots, run_on_ranks

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from purchasepath.config import Model, Training
 from purchasepath.datasets.batch import Batch
 from purchasepath.models.build import PurchasePathModel, build_model
 from purchasepath.training.checkpoint import Checkpoints
 from purchasepath.training.loop import State, Trainer, TrainingDivergedError
 from purchasepath.training.ranks import SoloRanks
-from tests.training.feeds import NUM_FEATURES, Example, Interrupted, MemoryFeed, make_batch
+from tests.training.feeds import NUM_FEATURES, Example, KilledError, MemoryFeed, make_batch
 
 CONFIG = Training(epochs=3, patience=3, batch_size=8, warmup_steps=0, learning_rate=0.01, checkpoint_steps=2)
 
@@ -67,7 +68,7 @@ def test_the_same_run_twice_gives_the_same_weights() -> None:
 def test_a_killed_run_resumes_to_the_identical_weights_and_curves(tmp_path: Path, killed_before: int) -> None:
     # six steps an epoch: killed before the first checkpoint, within and between epochs
     expected, state = train(replace(FEED))
-    with pytest.raises(Interrupted):
+    with pytest.raises(KilledError):
         train(replace(FEED, fail_after=killed_before), directory=tmp_path)
     resumed, resumed_state = train(replace(FEED), directory=tmp_path)
     assert same(expected, resumed)
@@ -77,7 +78,7 @@ def test_a_killed_run_resumes_to_the_identical_weights_and_curves(tmp_path: Path
 
 
 def test_a_resumed_run_repeats_no_more_than_the_steps_since_its_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(Interrupted):
+    with pytest.raises(KilledError):
         train(replace(FEED, fail_after=11), directory=tmp_path)
     feed, lines = replace(FEED), []
     train(feed, directory=tmp_path, report=lines)
@@ -86,7 +87,7 @@ def test_a_resumed_run_repeats_no_more_than_the_steps_since_its_checkpoint(tmp_p
 
 
 def test_resume_false_starts_over(tmp_path: Path) -> None:
-    with pytest.raises(Interrupted):
+    with pytest.raises(KilledError):
         train(replace(FEED, fail_after=11), directory=tmp_path)
     feed = replace(FEED)
     train(feed, directory=tmp_path, config=CONFIG.model_copy(update={"resume": False}))
@@ -99,7 +100,8 @@ def test_training_stops_after_patience_and_keeps_the_best_weights() -> None:
     wanted = [Example([3, 4, 3, 4], targets=[5, 6, 5, 6], bought=0.0)] * 4
     config = CONFIG.model_copy(update={"epochs": 10, "patience": 2, "learning_rate": 0.05})
     weights, state = train(MemoryFeed(taught, wanted, batch_size=8), config=config)
-    first, _ = train(MemoryFeed(taught, wanted, batch_size=8), config=config.model_copy(update={"epochs": 10, "patience": 1}))
+    impatient = config.model_copy(update={"patience": 1})
+    first, _ = train(MemoryFeed(taught, wanted, batch_size=8), config=impatient)
     assert (state.best_epoch, state.epoch) == (1, 3)
     assert same(weights, first)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from purchasepath.training.metrics import means, metric_names, ranking_sums, target_rank
 
 SCORES = st.lists(st.integers(-3, 3), min_size=2, max_size=12)

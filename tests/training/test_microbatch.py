@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from purchasepath.datasets.batch import Batch
 from purchasepath.training.microbatch import split_by_length
 from tests.training.feeds import Example, make_batch
@@ -24,7 +25,8 @@ def rows(batch: Batch) -> list[tuple[object, ...]]:
              float(batch.bought_P[p]))
             for p in range(batch.points) if int(batch.row_P[p]) == row
         ]
-        events = (tuple(t[row, :length].tolist()) for t in (batch.item_BL, batch.gap_BL, batch.price_BL, batch.target_BL))
+        columns = (batch.item_BL, batch.type_BL, batch.gap_BL, batch.price_BL, batch.target_BL)
+        events = (tuple(column[row, :length].tolist()) for column in columns)
         found.append((*events, tuple(points)))
     return found
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
+
 from purchasepath.config import Model, Training
 from purchasepath.models.build import build_model
 from purchasepath.training.optimizer import (
@@ -22,7 +24,7 @@ def test_rate_warms_up_in_a_line_peaks_and_falls_to_a_tenth() -> None:
     rates = [learning_rate(update, 104, config) for update in range(104)]
     assert rates[:4] == pytest.approx([0.002, 0.004, 0.006, 0.008])
     assert rates[4] == pytest.approx(0.01)
-    assert all(later <= earlier for earlier, later in zip(rates[4:], rates[5:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(rates[4:]))
     assert learning_rate(104, 104, config) == pytest.approx(0.001)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from purchasepath.config import Config, load_config
 from purchasepath.errors import TooFewRowGroupsError, UserError
 from purchasepath.training.ranks import SoloRanks

@@ -152,6 +152,7 @@ def open_client(config: Tracking) -> MlflowClient:
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     scheme, separator, path = config.uri.partition(":///")
     if scheme == "sqlite" and separator:
@@ -159,9 +160,9 @@ def open_client(config: Tracking) -> MlflowClient:
     try:
         client = MlflowClient(tracking_uri=config.uri, registry_uri=config.uri)
         client.search_experiments(max_results=1)
-    except (MlflowException, OSError) as failure:
+    except (MlflowException, SQLAlchemyError, OSError) as failure:
         raise UserError(
-            f"the tracking store {config.uri} does not answer ({failure}); start it, "
+            f"the tracking store {config.uri} does not answer ({str(failure).splitlines()[0]}); start it, "
             f"or use a local one: --set tracking.uri=sqlite:///var/mlflow.db"
         ) from None
     return client

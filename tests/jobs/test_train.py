@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.train import run
+from purchasepath.bundle.bundle import Bundle
+from purchasepath.bundle.registry import resolve
+from purchasepath.config import load_config
+from purchasepath.errors import TooFewRowGroupsError, UserError
+from purchasepath.job import Job
+from purchasepath.tables.catalog import TRAINING_CURVES
+from purchasepath.training.tracking import open_client
+from tests.tiny_dataset import write_dataset
+
+
+def make_job(spark: Any, directory: Path, store: list[str], *more: str) -> Job:
+    paths = [f"paths.{name}={directory / name}" for name in ("dataset", "models", "warehouse", "runs")]
+    small = ["model.width=8", "model.layers=1", "training.ranks=1", "training.epochs=2", "training.batch_size=32"]
+    return Job("train", load_config([], [*store, *paths, *small, "tracking.experiment=job", *more]), spark=spark)
+
+
+def test_training_leaves_a_bundle_its_run_and_its_curves(
+    spark: Any, tmp_path: Path, mlflow_store: list[str]
+) -> None:
+    job = make_job(spark, tmp_path, mlflow_store)
+    manifest = write_dataset(tmp_path / "dataset")
+    summary = run(job)
+
+    bundle = Bundle.load(resolve("latest", job.config))
+    assert bundle.manifest.vocabulary_sha == manifest.vocabulary_sha
+    curves = job.warehouse.read(TRAINING_CURVES).collect()
+    assert summary.rows == {"training_curves": len(curves)}
+    assert {row.epoch for row in curves} == {1, 2}
+    assert {row.model_version for row in curves} == {bundle.version}
+    best = min(row.value for row in curves if row.metric == "valid_loss")
+    assert bundle.metrics["valid_loss"] == pytest.approx(best)
+
+    client = open_client(job.config.tracking)
+    (found,) = client.search_runs([client.get_experiment_by_name("job").experiment_id])
+    assert found.info.status == "FINISHED"
+    assert found.data.tags["data"] == "simulated"
+    assert found.data.params["width"] == "8"
+    assert found.data.metrics["best_valid_loss"] == pytest.approx(best)
+    reference = next(line for line in summary.lines if "models:/" in line).split("(")[1].rstrip(")")
+    assert Bundle.load(resolve(reference, job.config)).version == bundle.version
+    assert not list((tmp_path / "models" / ".training").iterdir())  # nothing is left to resume
+
+
+def test_without_a_dataset_the_message_says_which_stage_to_run(
+    spark: Any, tmp_path: Path, mlflow_store: list[str]
+) -> None:
+    with pytest.raises(UserError, match=r"\./spark-submit\.sh dataset"):
+        run(make_job(spark, tmp_path, mlflow_store))
+
+
+def test_too_few_row_groups_leave_everything_as_it_was(spark: Any, tmp_path: Path, mlflow_store: list[str]) -> None:
+    write_dataset(tmp_path / "dataset", train=32)
+    with pytest.raises(TooFewRowGroupsError):
+        run(make_job(spark, tmp_path, mlflow_store, "training.ranks=2"))
+    assert not (tmp_path / "models").exists()

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from purchasepath.config import Tracking, load_config
+from purchasepath.errors import UserError
+from purchasepath.training.tracking import MemoryTracker, MlflowTracker, Tracker, open_client, track
+from tests.tiny_bundle import tiny_bundle
+
+
+def tell(tracker: Tracker, bundle: Path) -> str:
+    """What a training run tells its tracker."""
+    tracker.log_params({"width": 8})
+    tracker.log_json("config.json", {"model": {"width": 8}})
+    tracker.log_curves([{"epoch": 1, "valid_loss": 2.5}, {"epoch": 2, "valid_loss": 2.0, "valid_recall_10": math.nan}])
+    tracker.log_metrics({"best_valid_loss": 2.0, "undefined": math.nan})
+    return tracker.log_bundle(bundle, "test-tracking", {"data": "simulated"})
+
+
+def test_a_run_in_mlflow_has_parameters_curves_files_tags_and_a_registered_bundle(
+    tmp_path: Path, mlflow_store: list[str]
+) -> None:
+    config = load_config([], [*mlflow_store, "tracking.experiment=of-the-test"])
+    bundle = tiny_bundle(tmp_path)
+    with track(config, name="a run", tags={"data": "simulated"}) as tracker:
+        assert isinstance(tracker, MlflowTracker)
+        reference = tell(tracker, bundle.directory)
+    client = open_client(config.tracking)
+    run = client.get_run(tracker.run_id)
+    assert run.info.status == "FINISHED"
+    assert client.get_experiment(run.info.experiment_id).name == "of-the-test"
+    assert run.data.params == {"width": "8"}
+    assert run.data.tags["data"] == "simulated"
+    assert run.data.metrics == {"valid_loss": 2.0, "best_valid_loss": 2.0}
+    assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "valid_loss")] == [(1, 2.5), (2, 2.0)]
+    assert {f.path for f in client.list_artifacts(run.info.run_id)} == {"config.json", "bundle"}
+    version = client.get_model_version("test-tracking", reference.rsplit("/", 1)[1])
+    assert version.tags == {"data": "simulated"}
+    assert version.run_id == run.info.run_id
+
+
+def test_a_run_that_fails_is_marked_as_failed(mlflow_store: list[str]) -> None:
+    config = load_config([], mlflow_store)
+    with pytest.raises(ZeroDivisionError), track(config, name="fails", tags={}) as tracker:
+        1 / 0  # noqa: B018
+    assert open_client(config.tracking).get_run(tracker.run_id).info.status == "FAILED"
+
+
+def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("this is no database, and it is long enough to be read as one\n" * 20)
+    with pytest.raises(UserError, match=r"tracking store sqlite:///.*mlflow\.db does not answer"):
+        open_client(Tracking(uri=f"sqlite:///{tmp_path / 'mlflow.db'}"))
+
+
+def test_the_store_is_one_sqlite_file_and_its_artifacts_lie_where_the_configuration_says(
+    mlflow_store: list[str],
+) -> None:
+    config = load_config([], mlflow_store).tracking
+    experiment = MlflowTracker(load_config([], mlflow_store), name="x", tags={})
+    with sqlite3.connect(config.uri.removeprefix("sqlite:///")) as database:
+        (location,) = database.execute(
+            "select artifact_uri from runs where run_uuid = ?", (experiment.run_id,)
+        ).fetchone()
+    experiment.finish()
+    assert location.startswith(Path(config.artifacts).resolve().as_uri())
+
+
+def test_the_twin_in_memory_keeps_what_it_is_told(tmp_path: Path) -> None:
+    tracker = MemoryTracker()
+    assert tell(tracker, tmp_path) == "models:/test-tracking/1"
+    tracker.finish()
+    assert tracker.params == {"width": 8}
+    assert json.dumps(tracker.files["config.json"]) == '{"model": {"width": 8}}'
+    assert [curve["epoch"] for curve in tracker.curves] == [1, 2]
+    assert tracker.bundles == [(tmp_path, "test-tracking")]
+    assert tracker.status == "finished"
