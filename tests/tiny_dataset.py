@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from purchasepath.datasets.manifest import FIRST_ITEM, Manifest, RowGroup
 from tests.tiny_bundle import EXAMPLE_SCHEMA, tiny_manifest, write_vocabulary
 

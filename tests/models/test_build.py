@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from purchasepath.config import Model
 from purchasepath.errors import ConfigError
 from purchasepath.models.build import build_model, count_parameters

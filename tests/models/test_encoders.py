@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+
 from purchasepath.config import Model
 from purchasepath.models.build import PurchasePathModel, build_model
 from tests.training.feeds import NUM_FEATURES, Example, make_batch

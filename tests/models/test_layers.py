@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import torch
-from purchasepath.models.layers import CausalAttention, GatedBlock, GatedResidual, SwiGLU
 from torch import nn
 from torch.nn import functional
+
+from purchasepath.models.layers import CausalAttention, GatedBlock, GatedResidual, SwiGLU
 
 
 def test_attention_equals_a_masked_softmax_written_out() -> None:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from purchasepath.config import Model
 from purchasepath.models import losses
 from purchasepath.models.build import PurchasePathModel, build_model
