@@ -83,9 +83,12 @@ def test_a_stage_runs_on_all_cores_of_this_machine(checkout: Path) -> None:
 
 def test_options_of_spark_and_of_the_job_are_told_apart(checkout: Path) -> None:
     passed = given(submit(checkout, "sql", "select 'a b' as x", "--conf", "spark.a=1 2", "--format=csv",
-                          "--master=local[2]", "--config", "my conf.yaml", "--driver-memory", "3g", "--set", "score.top_k=3", "--verbose"))
+                          "--master=local[2]", "--config", "my conf.yaml", "--driver-memory", "3g",
+                          "--set", "score.top_k=3", "--verbose"))
     script = passed.index(f"{checkout}/jobs/sql.py")
-    assert passed[:script] == ["--master", "local[2]", "--conf", "spark.a=1 2", "--driver-memory", "3g", "--verbose",
+    assert passed[:4] == ["--master", "local[2]", "--conf",
+                          "spark.driver.defaultJavaOptions=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"]
+    assert passed[4:script] == ["--conf", "spark.a=1 2", "--driver-memory", "3g", "--verbose",
                                "--properties-file", f"{checkout}/conf/spark/local.conf"]
     assert passed[script + 1:] == ["select 'a b' as x", "--format=csv", "--config", "my conf.yaml",
                                    "--set", "score.top_k=3"]
