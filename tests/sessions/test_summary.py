@@ -76,7 +76,7 @@ configs = st.sampled_from([
 ])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(events=timelines(), config=configs)
 def test_sessions_equal_the_plain_loop(spark: SparkSession, events: list[Event], config: Sessions) -> None:
     check(spark, events, config)

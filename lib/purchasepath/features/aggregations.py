@@ -63,16 +63,11 @@ def derive(feature: Feature) -> Column:
 def last_values(frame: DataFrame, key: list[str], values: dict[str, Column]) -> DataFrame:
     """One row per key: each value of the last event that has one; the highest among those of the same microsecond.
 
-    Two steps, first over the different values of a key (few: an item's prices) and then over the key.
+    Two steps: first to the different combinations of values (few: an item's prices), then to the key.
     """
-    found = None
-    for name, value in values.items():
-        of_value = frame.withColumn(name, value).where(F.col(name).isNotNull()).groupBy(*key, name).agg(
-            F.max("event_us").alias("event_us"))
-        of_key = of_value.groupBy(*key).agg(F.max(F.struct("event_us", name))[name].alias(name))
-        found = of_key if found is None else found.join(of_key, on=key, how="full")
-    assert found is not None
-    return found
+    combinations = frame.withColumns(values).groupBy(*key, *values).agg(F.max("event_us").alias("event_us"))
+    last = (F.max(F.when(F.col(name).isNotNull(), F.struct("event_us", name)))[name].alias(name) for name in values)
+    return combinations.groupBy(*key).agg(*last)
 
 
 def read_window(feature: Feature) -> Column:
