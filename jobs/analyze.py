@@ -1,13 +1,14 @@
-"""SESSIONS -> FUNNEL, TRANSITIONS, REMOVAL_EFFECTS and PATHS, all of them or none."""
+"""SESSIONS -> FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS and CHANNELS, all of them or none."""
 
 from __future__ import annotations
 
 from purchasepath.analysis.attribution import effects_frame, effects_of_events, most_decisive
+from purchasepath.analysis.channels import summarize_channels, summarize_journeys
 from purchasepath.analysis.funnel import check_steps, observe, summarize_funnel
 from purchasepath.analysis.paths import summarize_paths
 from purchasepath.analysis.transitions import summarize_transitions
 from purchasepath.job import Job, Summary, main
-from purchasepath.tables.catalog import FUNNEL, PATHS, REMOVAL_EFFECTS, SESSIONS, TRANSITIONS
+from purchasepath.tables.catalog import CHANNELS, FUNNEL, PATHS, REMOVAL_EFFECTS, SESSIONS, TRANSITIONS
 
 
 def run(job: Job) -> Summary:
@@ -20,6 +21,7 @@ def run(job: Job) -> Summary:
 
     with job.warehouse.transaction(job.run_id) as tx:
         transitions = tx.materialize(summarize_transitions(sessions), "transitions")
+        journeys = tx.materialize(summarize_journeys(sessions), "journeys")
         effects = effects_of_events(transitions)
         paths = summarize_paths(sessions, path_length=config.path_length, top_paths=config.top_paths)
         rows = {
@@ -27,6 +29,7 @@ def run(job: Job) -> Summary:
             "transitions": tx.write(TRANSITIONS, transitions),
             "removal_effects": tx.write(REMOVAL_EFFECTS, effects_frame(job.spark, effects)),
             "paths": tx.write(PATHS, paths),
+            "channels": tx.write(CHANNELS, summarize_channels(journeys)),
         }
 
     lines = [f"funnel: {' > '.join(steps)}"]

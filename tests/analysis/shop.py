@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.analysis.attribution import effects_frame, effects_of_events
+from purchasepath.analysis.channels import summarize_channels, summarize_journeys
 from purchasepath.analysis.funnel import summarize_funnel
 from purchasepath.analysis.paths import summarize_paths
 from purchasepath.analysis.transitions import summarize_transitions
@@ -63,6 +64,7 @@ def all_tables(spark: SparkSession) -> dict[Table, DataFrame]:
         catalog.TRANSITIONS: transitions,
         catalog.REMOVAL_EFFECTS: effects_frame(spark, effects_of_events(transitions)),
         catalog.PATHS: summarize_paths(sessions, path_length=8, top_paths=20),
+        catalog.CHANNELS: summarize_channels(summarize_journeys(sessions)),
         catalog.METRICS: catalog.METRICS.frame(spark, ranking + purchase),
         catalog.CALIBRATION: catalog.CALIBRATION.frame(spark, [
             {"model": "purchasepath", "bin": n, "points": 10, "mean_predicted": n / 10, "observed": n / 9}

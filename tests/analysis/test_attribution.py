@@ -1,13 +1,9 @@
-"""Removal effects: by hand, against removal by brute force, against simulated paths, against a reference."""
+"""Removal effects: by hand, against removal by brute force, against simulated paths."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import random
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,17 +11,12 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from purchasepath.analysis.attribution import (
-    count_transitions,
     effects_frame,
     effects_of_events,
     most_decisive,
     removal_effects,
 )
-from purchasepath.analysis.heuristics import WeightedPath, first_touch, last_touch, linear_touch
 from purchasepath.tables.catalog import REMOVAL_EFFECTS, TRANSITIONS
-
-# the Markov part of the reference is simulated, and says how far it converged: 3.47 %
-REFERENCE_NOISE = 0.035
 
 
 def conversion_without(transitions: dict[tuple[str, str], float], removed: str | None) -> float:
@@ -135,68 +126,3 @@ def test_table_holds_every_event_type_but_the_purchase(spark: SparkSession) -> N
     frame = effects_frame(spark, effects_of_events(transitions))
     assert REMOVAL_EFFECTS.differences(frame) == []
     assert [tuple(r) for r in frame.collect()] == [("view", 1.0, 0.25, 1.0)]
-
-
-@pytest.fixture(scope="module")
-def marketing_paths(shared_data: Path) -> list[WeightedPath]:
-    with gzip.open(shared_data / "attribution" / "paths.csv.gz", "rt") as file:
-        return [WeightedPath(tuple(row["path"].split(" > ")), float(row["total_conversions"]), float(row["total_null"]))
-                for row in csv.DictReader(file, delimiter=";")]
-
-
-@pytest.fixture(scope="module")
-def reference(shared_data: Path) -> dict[str, dict[str, list[float]]]:
-    """The printed tables of the reference: heading column -> channel -> numbers."""
-    text = (shared_data / "attribution" / "reference_output.txt").read_text()
-    tables: dict[str, dict[str, list[float]]] = {}
-    heading = ""
-    for line in io.StringIO(text):
-        words = line.split()
-        if words and words[0].startswith("channel_"):
-            heading = words[1]
-            tables[heading] = {}
-        elif heading and len(words) > 2 and words[0].isdigit():
-            key = words[1] if heading != "channel_to" else f"{words[1]}>{words[2]}"
-            tables[heading][key] = [float(w) for w in words[(3 if heading == "channel_to" else 2):]]
-    return tables
-
-
-def test_heuristics_equal_the_reference(
-    marketing_paths: list[WeightedPath], reference: dict[str, dict[str, list[float]]]
-) -> None:
-    first, last, linear = (rule(marketing_paths) for rule in (first_touch, last_touch, linear_touch))
-    table = reference["first_touch_conversions"]
-    assert len(table) == 12
-    for channel, numbers in table.items():
-        assert first[channel] == pytest.approx(numbers[0], abs=1e-4)
-        assert last[channel] == pytest.approx(numbers[2], abs=1e-4)
-        assert linear[channel] == pytest.approx(numbers[4], abs=1e-4)
-
-
-def test_transition_probabilities_equal_the_reference(
-    marketing_paths: list[WeightedPath], reference: dict[str, dict[str, list[float]]]
-) -> None:
-    counts = {pair: n for pair, n in count_transitions(marketing_paths).items() if pair[0] != pair[1]}
-    totals: dict[str, float] = defaultdict(float)
-    for (source, _), count in counts.items():
-        totals[source] += count
-    # the reference numbers its channels in the order of its tables
-    numbers = {name: str(n) for n, name in enumerate(reference["first_touch_conversions"], start=1)}
-    names = {"start": "(start)", "purchase": "(conversion)", "leave": "(null)", **numbers}
-    ours = {f"{names[s]}>{names[t]}": count / totals[s] for (s, t), count in counts.items() if count > 0}
-    expected = reference["channel_to"]
-    assert ours.keys() == expected.keys()
-    for pair, (probability,) in expected.items():
-        assert ours[pair] == pytest.approx(probability, abs=6e-7)
-
-
-def test_removal_effects_agree_with_the_simulated_reference(
-    marketing_paths: list[WeightedPath], reference: dict[str, dict[str, list[float]]]
-) -> None:
-    ours = {e.state: e.removal_effect for e in removal_effects(count_transitions(marketing_paths))}
-    expected = {channel: numbers[0] for channel, numbers in reference["removal_effects_conversion"].items()}
-    assert ours.keys() == expected.keys()
-    for channel, simulated in expected.items():
-        assert ours[channel] == pytest.approx(simulated, abs=REFERENCE_NOISE)
-        if simulated >= 0.05:  # of rarer channels the reference simulated too few paths for a relative comparison
-            assert ours[channel] == pytest.approx(simulated, rel=REFERENCE_NOISE)

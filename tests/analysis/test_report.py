@@ -40,7 +40,7 @@ def test_the_browser_draws_every_figure_of_every_panel(
 ) -> None:
     panels = [report.show(panel, answers) for panel in report.all_panels()]
     expected = {f"figure-{p.panel.name}" for p in panels if p.content and p.content.figure}
-    assert len(expected) == 15
+    assert len(expected) == 16
     for width in (DESK, PHONE):
         figures = shown[width]["figures"]
         assert figures.keys() == expected
@@ -58,6 +58,7 @@ def test_figures_hold_their_marks(shown: dict[int, dict[str, Any]], width: int) 
     assert figures["figure-funnel-device"]["bars"] == 2 * 3
     assert figures["figure-transitions"]["cells"] > 10
     assert figures["figure-removal-effects"]["bars"] == 2 * 6
+    assert figures["figure-channels"]["bars"] == 3 * 4
     assert figures["figure-next-item"]["bars"] == 2 * 2
     assert figures["figure-purchase"]["bars"] == 2
     assert figures["figure-calibration"]["lines"] == 2

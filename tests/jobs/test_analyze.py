@@ -1,4 +1,4 @@
-"""analyze: four tables from SESSIONS, all of them or none."""
+"""analyze: five tables from SESSIONS, all of them or none."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from jobs import analyze
 from purchasepath.config import load_config
 from purchasepath.errors import ConfigError, TableMissingError
 from purchasepath.job import Job
-from purchasepath.tables.catalog import FUNNEL, PATHS, REMOVAL_EFFECTS, SESSIONS, TRANSITIONS
+from purchasepath.tables.catalog import CHANNELS, FUNNEL, PATHS, REMOVAL_EFFECTS, SESSIONS, TRANSITIONS
 
-TABLES = (FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS)
+TABLES = (FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS, CHANNELS)
 
 
 def open_job(spark: SparkSession, scratch: Path, *overrides: str) -> Job:
@@ -32,7 +32,7 @@ def session(number: int, types: str) -> dict[str, object]:
             "offsets_us": [1_000_000 * n for n in range(len(words))]}
 
 
-def test_analyze_writes_its_four_tables_and_says_what_it_left_out(spark: SparkSession, tmp_path: Path) -> None:
+def test_analyze_writes_its_tables_and_says_what_it_left_out(spark: SparkSession, tmp_path: Path) -> None:
     job = open_job(spark, tmp_path)
     write_sessions(job, SESSIONS.frame(spark, [
         session(1, "view cart purchase"), session(2, "view cart"), session(3, "view"), session(4, "search view")]))

@@ -21,9 +21,8 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 
-from purchasepath.analysis.heuristics import WeightedPath
 from purchasepath.analysis.paths import PURCHASE
-from purchasepath.analysis.transitions import LEAVE, START
+from purchasepath.analysis.transitions import START
 from purchasepath.tables.catalog import REMOVAL_EFFECTS
 
 
@@ -82,20 +81,6 @@ def most_decisive(effects: Iterable[RemovalEffect]) -> RemovalEffect | None:
     """
     best = max(effects, key=lambda e: (e.removal_effect - e.reach_probability, e.state), default=None)
     return best if best and best.removal_effect > best.reach_probability else None
-
-
-def count_transitions(
-    paths: Iterable[WeightedPath], *, start: str = START, goal: str = PURCHASE, leave: str = LEAVE
-) -> dict[tuple[str, str], float]:
-    """How often each state follows another on weighted paths; each path ends in `goal` or in `leave`."""
-    counts = defaultdict[tuple[str, str], float](float)
-    for path in paths:
-        weight = path.conversions + path.nulls
-        for pair in zip((start, *path.states[:-1]), path.states, strict=True):
-            counts[pair] += weight
-        counts[path.states[-1], goal] += path.conversions
-        counts[path.states[-1], leave] += path.nulls
-    return dict(counts)
 
 
 def effects_of_events(transitions: DataFrame) -> list[RemovalEffect]:

@@ -165,6 +165,18 @@ def removal_effects(rows: Sequence[Row]) -> Figure:
                   yaxis=CATEGORIES)
 
 
+def channels(rows: Sequence[Row]) -> Figure:
+    """Conversions per channel, one bar per way of sharing the credit."""
+    rules = {"markov": "removal effect", "first_touch": "first touch", "last_touch": "last touch",
+             "linear_touch": "linear"}
+    traces = [
+        go.Bar(x=[escape(row["channel"], quote=False) for row in rows], y=[row[rule] for row in rows], name=label,
+               marker_color=f"var(--{shade})", hovertemplate=f"%{{x}}<br>{label}: %{{y:,.1f}}<extra></extra>")
+        for (rule, label), shade in zip(rules.items(), SERIES, strict=False)]
+    return figure(traces, 340, barmode="group", bargap=0.3, xaxis=CATEGORIES,
+                  yaxis={"title": {"text": "purchases credited"}, "rangemode": "tozero"})
+
+
 def model_bars(models: Sequence[str], metrics: Sequence[str], values: Mapping[tuple[str, str], float | None]) -> Figure:
     """One group of bars per metric, one bar per model."""
     labels = [wording.name(m.split("@")[0]) + (f"@{m.split('@')[1]}" if "@" in m else "") for m in metrics]

@@ -160,6 +160,23 @@ def common_paths(rows: Sequence[Row]) -> Content:
                    f"{_arrows(rows[0]['path'])} alone is {percent(rows[0]['share'])}.", grid=grid)
 
 
+def channels(rows: Sequence[Row]) -> Content:
+    if {row["channel"] for row in rows} == {"unknown"}:
+        return Content("The events do not say the channel, so there is nothing to compare.")
+    best = rows[0]
+    conversions = best["all_conversions"]
+    if not conversions:
+        return Content("No journey has led to a purchase yet.")
+    return Content(
+        f"Without {best['channel']}, {percent(best['removal_effect'])} of the journeys that end with a purchase would "
+        f"be lost; it begins {percent(best['first_touch'] / conversions)} of them and is the last visit of "
+        f"{percent(best['last_touch'] / conversions)}.",
+        figures.channels(rows),
+        hint="A journey is a visitor's sessions up to one with a purchase. First, last and linear touch share the "
+             "purchases among the channels of their journeys by rule; the removal effect also weighs the journeys "
+             "that did not end with a purchase.")
+
+
 def _arrows(path: str) -> str:
     return path.replace(" > ", " → ")
 
@@ -179,4 +196,5 @@ PATHS = (
     Panel("removal-effects", "The step that decides", queries.REMOVAL_EFFECTS, removal_effects),
     Panel("buying-paths", "Most common ways to a purchase", queries.BUYING_PATHS, buying_paths),
     Panel("common-paths", "Most common paths of all sessions", queries.COMMON_PATHS, common_paths),
+    Panel("channels", "Which channels earn the purchases", queries.CHANNELS, channels),
 )

@@ -119,6 +119,14 @@ ORDER BY sessions DESC, path
 LIMIT 12
 """)
 
+CHANNELS = Query((catalog.CHANNELS,), """
+SELECT channel, journeys, first_touch, last_touch, linear_touch, markov, removal_effect,
+       sum(first_touch) OVER () AS all_conversions
+FROM channels
+ORDER BY markov DESC, channel
+LIMIT 10
+""")
+
 METRICS = Query((catalog.METRICS,), """
 SELECT model, task, metric, k, value, support, protocol
 FROM metrics

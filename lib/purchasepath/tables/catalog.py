@@ -184,6 +184,23 @@ PATHS = Table(
     key=("path",),
 )
 
+CHANNELS = Table(
+    "channels",
+    "channel",
+    "analyze",
+    (
+        C("channel", "string", "channel of sessions; unknown where the events do not say, other for rare ones"),
+        C("journeys", "bigint", "journeys that touch it; a journey is a visitor's sessions up to and including one "
+                                "with a purchase, and once more those after the last purchase"),
+        C("first_touch", "double", "conversions of journeys that began with it"),
+        C("last_touch", "double", "conversions in a session that came by it"),
+        C("linear_touch", "double", "conversions shared equally among the sessions of their journey"),
+        C("removal_effect", "double", "share of conversions lost if every journey ended at it"),
+        C("markov", "double", "conversions shared in proportion to the removal effects"),
+    ),
+    key=("channel",),
+)
+
 SCORES = Table(
     "scores",
     "user, as-of date and model",
@@ -305,7 +322,7 @@ VOCABULARY = Table(
 
 CORE_TABLES: tuple[Table, ...] = (
     EVENTS, REJECTED_EVENTS, INGEST_BOOKS, USER_KEYS, SESSIONS, TRAINING_CURVES, METRICS, CALIBRATION,
-    SCORES, RECOMMENDATIONS, FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS,
+    SCORES, RECOMMENDATIONS, FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS, CHANNELS,
 )
 
 TABLES: tuple[Table, ...] = CORE_TABLES + FEATURE_TABLES
