@@ -37,7 +37,8 @@ ROOMS = {
 EXAMINED_BY_THE_DOCTOR = {"petastorm": "doctor/probes/petastorm_read.py", "horovod": "doctor/probes/two_ranks.py",
                           "mlflow": "doctor/probes/mlflow_run.py"}
 
-HEAVY = {"pyspark", "pyarrow", "torch", "mlflow", "horovod", "petastorm", "plotly", "sklearn", "pandas", "numpy"}
+HEAVY = {"pyspark", "pyarrow", "torch", "mlflow", "horovod", "petastorm", "plotly", "sklearn", "pandas", "numpy",
+         "sqlalchemy"}
 """Packages slow to load or not installed everywhere; a function may import them when it is called."""
 
 OWN_IN_FUNCTIONS = {
