@@ -10,14 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
-from jobs.evaluate import run
-from tests.tiny_bundle import EXAMPLE_SCHEMA, example
-from tests.tiny_shop import TEST, TinyShop, tiny_shop
 
+from jobs.evaluate import run
 from purchasepath.datasets.batch import batch_from_arrow
 from purchasepath.datasets.manifest import Boundaries, Manifest
 from purchasepath.errors import BundleMismatchError
 from purchasepath.tables.catalog import CALIBRATION, METRICS
+from tests.tiny_bundle import EXAMPLE_SCHEMA, example
+from tests.tiny_shop import TEST, TinyShop, tiny_shop
 
 KS = "evaluate.ks=[1,3]"
 

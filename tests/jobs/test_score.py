@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobs.score import run
-from tests.tiny_bundle import tiny_bundle, tiny_manifest
-from tests.tiny_shop import AS_OF, FEATURES, TinyShop, tiny_shop
 
+from jobs.score import run
 from purchasepath.errors import BundleMismatchError, PublishError
 from purchasepath.tables.catalog import RECOMMENDATIONS, SCORES
+from tests.tiny_bundle import tiny_bundle, tiny_manifest
+from tests.tiny_shop import AS_OF, FEATURES, TinyShop, tiny_shop
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tiny_bundle import EXAMPLE_SCHEMA, example, tiny_bundle, tiny_manifest
 
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.config import Score
@@ -21,6 +20,7 @@ from purchasepath.errors import BundleMismatchError
 from purchasepath.scoring.batches import rechunk, with_blank_histories
 from purchasepath.scoring.shipment import ship
 from purchasepath.scoring.udf import Scorer, score_users
+from tests.tiny_bundle import EXAMPLE_SCHEMA, example, tiny_bundle, tiny_manifest
 
 SCHEMA = pa.schema([
     ("user_id", pa.string()), ("num_events", pa.int32()), *EXAMPLE_SCHEMA,

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from purchasepath.config import Training
 from purchasepath.datasets.manifest import Manifest
 from purchasepath.training.feed import DatasetFeed
