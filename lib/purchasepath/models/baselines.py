@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import pyspark.sql.functions as F
 from pyspark.ml.classification import LogisticRegression
-from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.ml.functions import array_to_vector
 from pyspark.sql import Column, DataFrame, Window
 
 from purchasepath.datasets.manifest import FIRST_ITEM, NO_ITEM
@@ -157,8 +157,11 @@ def logistic_probabilities(train_points: DataFrame, test_points: DataFrame) -> D
     fitted = LogisticRegression(
         featuresCol="x", labelCol="bought", regParam=1e-4, maxIter=100, standardization=True
     ).fit(train_points.select(as_vector, F.col("bought").cast("double").alias("bought")))
-    answered = fitted.transform(test_points.select(as_vector, "bought"))
-    return answered.select(F.get(vector_to_array(F.col("probability")), F.lit(1)).alias("probability"), "bought")
+    # not fitted.transform: the fitted model drags its training summary, and with it the session, into every task
+    weights = F.array(*(F.lit(float(weight)) for weight in fitted.coefficients))
+    terms = F.zip_with("features", weights, lambda feature, weight: feature * weight)
+    logit = F.aggregate(terms, F.lit(float(fitted.intercept)), lambda total, term: total + term)
+    return test_points.select((1 / (1 + F.exp(-logit))).alias("probability"), "bought")
 
 
 def _bounded(rank: Column, max_k: int) -> Column:
