@@ -14,6 +14,8 @@ from pyspark.sql import SparkSession
 from purchasepath.config import Simulate
 from purchasepath.errors import InputError
 from purchasepath.synthetic import shop
+from purchasepath.synthetic.paths import PathModel
+from purchasepath.synthetic.population import draw_journeys
 from purchasepath.synthetic.truth import TRUE_EVENTS, TRUE_ITEMS, TRUE_VISITORS, TRUTH_TABLES
 
 SHOP = Simulate(users=120, days=10, items=60, seed=9, malformed_share=0.01)
@@ -29,13 +31,23 @@ def written(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tu
     return raw, shop.write_shop(spark, SHOP, str(raw), "run-1", partitions=1)
 
 
-@pytest.mark.parametrize("partitions", [3, 7])
-def test_files_hold_the_same_lines_on_any_number_of_partitions(
-    spark: SparkSession, written: tuple[Path, shop.Counts], tmp_path: Path, partitions: int
+def test_journeys_are_the_same_on_any_number_of_partitions(spark: SparkSession) -> None:
+    drawn = [draw_journeys(spark, SHOP, PathModel(), partitions).collect() for partitions in (1, 3, 7)]
+    assert len(drawn[0]) == SHOP.users
+    for other in drawn[1:]:
+        assert sorted(other, key=lambda row: row.visitor) == sorted(drawn[0], key=lambda row: row.visitor)
+
+
+def test_writing_again_on_other_partitions_replaces_the_shop_with_the_same_files(
+    spark: SparkSession, written: tuple[Path, shop.Counts], tmp_path: Path
 ) -> None:
     raw, counts = written
-    assert shop.write_shop(spark, SHOP, str(tmp_path / "raw"), "run-2", partitions=partitions) == counts
+    shutil.copytree(raw, tmp_path / "raw")
+    (tmp_path / "raw" / "events" / "part-of-the-earlier-shop").touch()
+    assert shop.write_shop(spark, SHOP, str(tmp_path / "raw"), "run-2", partitions=3) == counts
     assert lines_by_file(tmp_path / "raw") == lines_by_file(raw)
+    assert not (tmp_path / "raw" / "events" / "part-of-the-earlier-shop").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
 def test_counts_and_truth_agree_with_the_lines(spark: SparkSession, written: tuple[Path, shop.Counts]) -> None:
@@ -84,16 +96,6 @@ def test_a_failed_run_leaves_the_earlier_shop_and_nothing_else(
         shop.write_shop(spark, SHOP.model_copy(update={"seed": 10}), str(raw), "run-3")
     assert lines_by_file(raw) == before
     assert [path.name for path in raw.parent.iterdir()] == ["raw"]
-
-
-def test_an_earlier_shop_is_replaced(
-    spark: SparkSession, written: tuple[Path, shop.Counts], tmp_path: Path
-) -> None:
-    raw = tmp_path / "raw"
-    shutil.copytree(written[0], raw)
-    shop.write_shop(spark, SHOP.model_copy(update={"seed": 1, "users": 5}), str(raw), "run-1")
-    assert json.loads((raw / "truth" / "shop.json").read_text())["parameters"]["seed"] == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
 def test_a_directory_with_other_data_is_refused_and_kept(spark: SparkSession, tmp_path: Path) -> None:

@@ -77,31 +77,26 @@ def deliver(events: DataFrame, simulate: Simulate) -> DataFrame:
     lines = events.withColumn("kind", F.explode(copies)).withColumn(
         "received_us", F.col("received_us") + F.when(F.col("kind") == REPEATED, again_us).otherwise(F.lit(0))
     )
-    how = F.floor(uniform(seed, "breakage", event_id) * len(BREAKAGES)).cast("int")
+    number = (uniform(seed, "breakage", event_id) * len(BREAKAGES)).cast("int")
+    breakage = F.element_at(F.array(*map(F.lit, BREAKAGES)), number + 1)
     return lines.select(
-        "kind", "received_us", F.when(F.col("kind") == BROKEN, broken_line(how)).otherwise(raw_line({})).alias("line")
+        "kind", "received_us", raw_line(F.when(F.col("kind") == BROKEN, breakage).otherwise("none")).alias("line")
     )
 
 
-def raw_line(changes: dict[str, Column]) -> Column:
-    """The event as a JSON object with the raw keys; `changes` replaces values."""
-    values = {"ts": iso_time(F.col("ts_us")), "received": iso_time(F.col("received_us")), **changes}
-    return F.to_json(F.struct(*(values.get(key, F.col(f"`{key}`")).alias(key) for key in RAW_KEYS)))
-
-
-def broken_line(how: Column) -> Column:
-    """A line that no event can be read from; `how` is the position in BREAKAGES."""
-    own_id = {"id": F.concat(F.col("id"), F.lit("-broken"))}
-    whole = raw_line(own_id)
-    price = -F.coalesce(F.col("price"), F.lit(1.0))
-    lines = {
-        "truncated": F.substring(whole, F.lit(1), F.floor(F.length(whole) * 0.6).cast("int")),
-        "unknown type": raw_line({**own_id, "type": F.lit("teleport")}),
-        "negative price": raw_line({**own_id, "price": price}),
-        "unparseable time": raw_line({**own_id, "ts": F.lit("yesterday at noon")}),
-        "no visitor": raw_line({**own_id, "visitor": F.lit(None).cast("string")}),
+def raw_line(breakage: Column) -> Column:
+    """The event as a JSON object with the raw keys; unless `breakage` is none, one that no event can be read from."""
+    values = {
+        "id": F.when(breakage == "none", F.col("id")).otherwise(F.concat(F.col("id"), F.lit("-broken"))),
+        "ts": F.when(breakage == "unparseable time", "yesterday at noon").otherwise(iso_time(F.col("ts_us"))),
+        "received": iso_time(F.col("received_us")),
+        "visitor": F.when(breakage != "no visitor", F.col("visitor")),
+        "type": F.when(breakage == "unknown type", "teleport").otherwise(F.col("type")),
+        "price": F.when(breakage == "negative price", -F.coalesce("price", F.lit(1.0))).otherwise(F.col("price")),
     }
-    return F.coalesce(*(F.when(how == position, lines[name]) for position, name in enumerate(BREAKAGES)))
+    whole = F.to_json(F.struct(*(values.get(key, F.col(f"`{key}`")).alias(key) for key in RAW_KEYS)))
+    kept = F.floor(F.length(whole) * 0.6).cast("int")
+    return F.when(breakage == "truncated", F.substring(whole, F.lit(1), kept)).otherwise(whole)
 
 
 def iso_time(us: Column) -> Column:
