@@ -113,16 +113,19 @@ def test_every_example_written_is_read_once(dataset: tuple[Path, Report]) -> Non
     assert read == Counter(tuple(row) for row in written.column("item").to_pylist())
 
 
-def test_statistics_and_vocabulary_come_from_the_training_span_alone(
+def test_what_happens_after_the_training_span_leaves_its_files_statistics_and_vocabulary_alone(
     dataset: tuple[Path, Report], spark: SparkSession, tmp_path: Path
 ) -> None:
-    _, report = dataset
+    directory, report = dataset
     sessions, features = shop(spark)
     later = sessions_of(spark, [Event("u1", 150 + n, "i1", "view", price=9999.0, id=f"z{n}") for n in range(40)])
     changed = build_dataset(sessions.unionByName(later), features, config(tmp_path), version="v3")
     assert changed.manifest.statistics == report.manifest.statistics
     assert changed.manifest.vocabulary_sha == report.manifest.vocabulary_sha
-    assert changed.counts["train"] == report.counts["train"]
+    before, after = ({name: digest for name, digest in digests(d).items() if "split=train" in name or "voc" in name}
+                     for d in (directory, tmp_path))
+    assert before == after
+    assert len(before) == len({g.file for g in report.manifest.splits["train"]}) + 1
     assert changed.manifest.fingerprint != report.manifest.fingerprint
 
 

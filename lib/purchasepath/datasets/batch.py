@@ -8,8 +8,6 @@ Legend: B examples, L padded length, P as-of points of the whole batch, F featur
 Padding is 0 and on the right. Everything is whole-array work on Arrow's offsets; no Python per row.
 """
 
-
-
 from __future__ import annotations
 
 from collections.abc import Mapping

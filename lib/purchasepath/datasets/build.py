@@ -61,7 +61,7 @@ class Report:
             share = n.bought / n.points if n.points else 0.0
             lines.append(
                 f"{split}: {groups} row groups, {n.events:,} events, {n.targets:,} item targets, "
-                f"{n.points:,} purchase points of which {share:.1%} bought"
+                f"{n.points:,} purchase points of which {share:.2%} bought"
             )
         offered, used = (sum(getattr(n, name) for n in self.counts.values()) for name in ("offered", "points"))
         lines.append(f"{offered - used:,} of {offered:,} points left out because an event before them arrived later")
