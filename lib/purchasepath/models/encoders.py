@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from purchasepath.models.layers import LOG_SECONDS_SCALE, GatedBlock
+from purchasepath.models.layers import LOG_SECONDS_SCALE, GatedBlock, RecentEvents
 
 if TYPE_CHECKING:
     from purchasepath.config import Model
@@ -51,6 +51,7 @@ class CausalTransformer(nn.Module):
     def __init__(self, config: Model, *, num_items: int, num_types: int, max_length: int) -> None:
         super().__init__()
         self.embedding = EventEmbedding(config, num_items=num_items, num_types=num_types, max_length=max_length)
+        self.recent = RecentEvents(config.width)
         inner = max(1, round(config.feed_forward * config.width))
         self.blocks = nn.Sequential(
             *(GatedBlock(config.width, config.heads, inner, config.dropout) for _ in range(config.layers))
@@ -58,4 +59,4 @@ class CausalTransformer(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.norm(self.blocks(self.embedding(batch)))
+        return self.norm(self.blocks(self.recent(self.embedding(batch))))

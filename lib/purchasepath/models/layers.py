@@ -33,6 +33,25 @@ class CausalAttention(nn.Module):
         return self.to_out(mixed_BHLE.transpose(1, 2).reshape(batch, length, width))
 
 
+class RecentEvents(nn.Module):
+    """x plus a linear map of the few events before it: a causal convolution.
+
+    What follows in a shop depends on the last two or three items together. Attention has to discover which position
+    is "the one before" first; here it is given.
+    """
+
+    def __init__(self, width: int, events: int = 3) -> None:
+        super().__init__()
+        self.events = events
+        self.mix = nn.Linear(events * width, width, bias=False)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        length = x_BLD.shape[1]
+        padded = functional.pad(x_BLD, (0, 0, self.events, 0))
+        earlier = torch.cat([padded[:, i : i + length] for i in range(self.events)], dim=-1)  # (B, L, events * D)
+        return x_BLD + self.mix(earlier)
+
+
 class SwiGLU(nn.Module):
     """down(silu(gate(x)) * up(x)); gate and up share one matrix product."""
 
