@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,11 @@ def test_a_probe_that_fails_is_a_row(tmp_path: Path, body: str, reason: str) -> 
     assert found.remedy == "mend it"
 
 
-def test_a_probe_that_hangs_is_a_row(tmp_path: Path) -> None:
-    found = run_probe(probe(tmp_path, "import time; time.sleep(60)"), tmp_path / "s", 0.5)
+def test_a_probe_that_hangs_is_a_row_and_takes_its_children_along(tmp_path: Path) -> None:
+    hangs = probe(tmp_path, "import subprocess; subprocess.run(['sleep', '60'])")
+    started = time.monotonic()
+    found = run_probe(hangs, tmp_path / "s", 1)
+    assert time.monotonic() - started < 30
     assert found.ok is False
     assert "no answer" in found.found
 

@@ -11,6 +11,7 @@ import ast
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -152,15 +153,19 @@ def run_probe(probe: Path, scratch: Path, timeout: float) -> Finding:
     for inherited in ("SPARK_HOME", "MLFLOW_TRACKING_URI"):  # the probe tests our own Spark and a store of its own
         environment.pop(inherited, None)
     title, expected, remedy = describe(probe)
+    # a session of its own: what the probe started (a JVM, two ranks) is stopped with it, and its pipes close
+    running = subprocess.Popen([sys.executable, str(probe)], cwd=scratch, env=environment, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     try:
-        done = subprocess.run([sys.executable, str(probe)], cwd=scratch, env=environment, text=True,
-                              capture_output=True, timeout=timeout, check=False)
+        output, errors = running.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.communicate()
         return Finding(title, f"no answer within {timeout:.0f} s", expected, False, remedy)
     seconds = time.monotonic() - started
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    lines = output.strip().splitlines()
+    if running.returncode or not lines:
+        reason = (errors.strip().splitlines() or [f"exit code {running.returncode}"])[-1]
         return Finding(title, f"failed: {reason[:160]}", expected, False, remedy)
     answer = json.loads(lines[-1])
     found = f"{answer['found']} ({seconds:.0f} s)"
