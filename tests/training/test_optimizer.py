@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import pytest
@@ -8,19 +7,13 @@ import torch
 
 from purchasepath.config import Model, Training
 from purchasepath.models.build import build_model
-from purchasepath.training.optimizer import (
-    FlatGradients,
-    build_optimizer,
-    learning_rate,
-    optimizer_tensors,
-    set_rate,
-)
+from purchasepath.training.optimizer import AdamW, FlatModel, learning_rate
 
 SIZES = {"num_items": 20, "num_types": 9, "num_features": 2, "max_length": 8}
 
 
 def test_rate_warms_up_in_a_line_peaks_and_falls_to_a_tenth() -> None:
-    config = Training(learning_rate=0.01, warmup_steps=4)
+    config = Training(learning_rate=0.01, batch_size=128, warmup_steps=4)
     rates = [learning_rate(update, 104, config) for update in range(104)]
     assert rates[:4] == pytest.approx([0.002, 0.004, 0.006, 0.008])
     assert rates[4] == pytest.approx(0.01)
@@ -29,61 +22,66 @@ def test_rate_warms_up_in_a_line_peaks_and_falls_to_a_tenth() -> None:
 
 
 def test_warm_up_takes_at_most_a_fifth_of_a_short_run() -> None:
-    assert learning_rate(2, 10, Training(learning_rate=0.01, warmup_steps=50)) == pytest.approx(0.01)
+    assert learning_rate(2, 10, Training(learning_rate=0.01, batch_size=128, warmup_steps=50)) == pytest.approx(0.01)
 
 
 def test_rate_grows_with_the_root_of_the_batch_and_not_with_the_ranks() -> None:
-    at_peak = [learning_rate(0, 10, Training(warmup_steps=0, batch_size=b, ranks=r)) for b, r in
-               ((128, 1), (512, 1), (512, 4))]
-    assert at_peak == pytest.approx([0.001, 0.002, 0.002])
+    def peak(batch_size: int, ranks: int) -> float:
+        config = Training(learning_rate=0.001, warmup_steps=0, batch_size=batch_size, ranks=ranks)
+        return learning_rate(0, 10, config)
+
+    assert [peak(128, 1), peak(512, 1), peak(512, 4)] == pytest.approx([0.001, 0.002, 0.002])
 
 
-def test_gradients_of_the_model_are_views_of_one_buffer() -> None:
+def test_weights_and_gradients_of_the_model_are_views_of_two_buffers() -> None:
     model = torch.nn.Linear(3, 2)
-    gradients = FlatGradients(list(model.parameters()))
+    before = model(torch.ones(1, 3))
+    flat = FlatModel(model)
+    assert torch.equal(model(torch.ones(1, 3)), before)
     model(torch.ones(1, 3)).sum().backward()
-    assert gradients.buffer.tolist() == [1.0] * 8
-    gradients.clip(1.0)
-    assert gradients.buffer.norm().item() == pytest.approx(1.0, rel=1e-5)
-    assert model.bias.grad is not None
-    assert model.bias.grad[0].item() == pytest.approx(1 / math.sqrt(8), rel=1e-5)
-    gradients.clear()
-    assert model.weight.grad is not None
-    assert not model.weight.grad.any()
+    assert flat.gradients_W.tolist() == [1.0] * 8
+    flat.weights_W.zero_()
+    assert not model.weight.any()
 
 
-def test_a_gradient_below_the_limit_is_left_alone() -> None:
-    model = torch.nn.Linear(1, 1)
-    gradients = FlatGradients(list(model.parameters()))
-    gradients.buffer.fill_(0.1)
-    gradients.clip(1.0)
-    assert gradients.buffer.tolist() == pytest.approx([0.1, 0.1])
+def test_a_long_gradient_is_cut_to_the_limit_and_a_short_one_left_alone() -> None:
+    flat = FlatModel(torch.nn.Linear(1, 1))
+    for gradient, expected in ((3.0, 0.5**0.5), (0.1, 0.1)):
+        flat.gradients_W.fill_(gradient)
+        flat.clip(1.0)
+        assert flat.gradients_W.tolist() == pytest.approx([expected, expected], rel=1e-5)
 
 
-def test_every_weight_is_optimized_once_and_only_matrices_decay() -> None:
+def test_steps_are_those_of_torchs_adamw() -> None:
+    torch.manual_seed(0)
+    ours, theirs = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+    theirs.load_state_dict(ours.state_dict())
+    flat = FlatModel(ours)
+    mine = AdamW(ours, flat, Training(weight_decay=0.1))
+    reference = torch.optim.AdamW(
+        [{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias], "weight_decay": 0.0}],
+        lr=0.01, betas=(0.9, 0.98),
+    )
+    for update in range(5):
+        x = torch.randn(6, 4)
+        for model in (ours, theirs):
+            model.zero_grad(set_to_none=False)
+            model(x).square().sum().backward()
+        mine.step(update, 0.01)
+        reference.step()
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-5, atol=1e-7)
+
+
+def test_only_matrices_decay_and_the_linear_term_of_the_purchase_head_learns_faster() -> None:
     model = build_model(Model(width=8), **SIZES)
-    optimizer = build_optimizer(model, Training(weight_decay=0.5))
-    groups = {id(p): g for g in optimizer.param_groups for p in g["params"]}
-    assert len(groups) == sum(len(g["params"]) for g in optimizer.param_groups) == len(list(model.parameters()))
-    assert groups[id(model.encoder.embedding.item.weight)]["weight_decay"] == 0
-    assert groups[id(model.purchase.inner.weight)]["weight_decay"] == 0.5
-    assert groups[id(model.purchase.inner.bias)]["weight_decay"] == 0
-
-
-def test_the_linear_term_of_the_purchase_head_learns_faster() -> None:
-    model = build_model(Model(width=8), **SIZES)
-    optimizer = build_optimizer(model, Training())
-    set_rate(optimizer, 0.002)
-    rates = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
-    assert rates[id(model.purchase.linear.bias)] == pytest.approx(10 * rates[id(model.purchase.inner.bias)])
-
-
-def test_the_state_by_name_is_the_live_state() -> None:
-    model = build_model(Model(width=8), **SIZES)
-    gradients = FlatGradients(list(model.parameters()))
-    optimizer = build_optimizer(model, Training())
-    tensors = optimizer_tensors(model, optimizer)
-    gradients.buffer.fill_(1.0)
-    optimizer.step()
-    assert tensors["next_item.bias.step"].item() == 1
-    assert tensors["next_item.bias.exp_avg"].abs().min() > 0
+    optimizer = AdamW(model, FlatModel(model), Training(weight_decay=0.5))
+    starts = {}
+    position = 0
+    for name, parameter in model.named_parameters():
+        starts[name] = position
+        position += parameter.numel()
+    decay = {name: optimizer.decay_W[start].item() for name, start in starts.items()}
+    factor = {name: optimizer.factor_W[start].item() for name, start in starts.items()}
+    assert decay["purchase.inner.weight"] == 0.5
+    assert decay["purchase.inner.bias"] == decay["encoder.embedding.item.weight"] == 0
+    assert factor["purchase.linear.bias"] == 10 * factor["purchase.inner.bias"]

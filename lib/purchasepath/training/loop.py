@@ -24,13 +24,7 @@ from purchasepath.training.checkpoint import Checkpoints
 from purchasepath.training.device import Device
 from purchasepath.training.feed import Feed
 from purchasepath.training.microbatch import split_by_length
-from purchasepath.training.optimizer import (
-    FlatGradients,
-    build_optimizer,
-    learning_rate,
-    optimizer_tensors,
-    set_rate,
-)
+from purchasepath.training.optimizer import AdamW, FlatModel, learning_rate
 from purchasepath.training.ranks import Ranks, share_json
 from purchasepath.training.validation import ratio, validate
 
@@ -91,8 +85,8 @@ class Trainer:
         self.model = model.to(self.device.device)
         self.feed, self.ranks, self.config = feed, ranks, config
         self.checkpoints, self.report = checkpoints, report if ranks.rank == 0 else _say_nothing
-        self.gradients = FlatGradients(list(model.parameters()))
-        self.optimizer = build_optimizer(model, config)
+        self.flat = FlatModel(model)
+        self.optimizer = AdamW(model, self.flat, config)
         self.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         self.state = State()
         self.losses_2 = torch.zeros(2, dtype=torch.float64, device=self.device.device)
@@ -161,15 +155,14 @@ class Trainer:
         self.counts_4 += counts_4
         items, points = self.ranks.sum_(counts_4[:2].clone()).clamp(min=1).tolist()
         self.model.train()
-        self.gradients.clear()
+        self.flat.gradients_W.zero_()
         for part in split_by_length(batch, ROWS_PER_PART[self.device.type]):
             item_sum, purchase_sum = self._losses(part.to(self.device.device, non_blocking=True))
             (item_sum / items + config.purchase_weight * purchase_sum / points).backward()
             self.losses_2 += torch.stack((item_sum.detach(), purchase_sum.detach()))
-        self.ranks.sum_(self.gradients.buffer)
-        self.gradients.clip(config.clip_norm)
-        set_rate(self.optimizer, learning_rate(state.updates, self.total_updates, config))
-        self.optimizer.step()
+        self.ranks.sum_(self.flat.gradients_W)
+        self.flat.clip(config.clip_norm)
+        self.optimizer.step(state.updates, learning_rate(state.updates, self.total_updates, config))
         state.step += 1
         state.updates += 1
 
@@ -188,7 +181,7 @@ class Trainer:
         return {
             **{f"model.{name}": tensor for name, tensor in self.model.state_dict().items()},
             **{f"best.{name}": tensor for name, tensor in self.best.items()},
-            **{f"adamw.{name}": tensor for name, tensor in optimizer_tensors(self.model, self.optimizer).items()},
+            **{f"adamw.{name}": tensor for name, tensor in self.optimizer.tensors().items()},
         }
 
     def _save(self) -> None:

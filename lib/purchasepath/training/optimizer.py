@@ -1,4 +1,8 @@
-"""AdamW, its learning rate over the run, and the gradients as one buffer."""
+"""AdamW on a model whose weights and gradients are one buffer each, and the learning rate over the run.
+
+One buffer means one all-reduce, one norm and one update per step, whatever the number of weights. torch.optim is not
+used: its first step imports torch's compiler, 1.4 s on every rank, and takes a list of tensors where we have one.
+"""
 
 from __future__ import annotations
 
@@ -13,53 +17,62 @@ if TYPE_CHECKING:
 
 _REFERENCE_BATCH = 128
 _FINAL_SHARE = 0.1
+_BETAS = (0.9, 0.98)
+_EPSILON = 1e-8
 _LINEAR_FACTOR = 10.0
 """The purchase head's linear term learns faster: Adam moves a weight by about the rate per step, and a base rate of
 a few percent is a bias of -3 or -4, thousands of steps away at the rate of the other weights."""
 
 
-class FlatGradients:
-    """All gradients of a model as views of one buffer: one all-reduce, one norm, one clear per step."""
+class FlatModel:
+    """The weights and gradients of a model as two buffers; its parameters become views of them.
 
-    def __init__(self, parameters: list[nn.Parameter]) -> None:
-        self.buffer = torch.zeros(sum(p.numel() for p in parameters), device=parameters[0].device)
-        start = 0
-        for parameter in parameters:
-            parameter.grad = self.buffer[start : start + parameter.numel()].view_as(parameter)
-            start += parameter.numel()
+    Legend: W weights of the model, in the order of its parameters.
+    """
 
-    def clear(self) -> None:
-        self.buffer.zero_()
+    def __init__(self, model: nn.Module) -> None:
+        parameters = list(model.parameters())
+        self.weights_W = torch.cat([p.detach().flatten() for p in parameters])
+        self.gradients_W = torch.zeros_like(self.weights_W)
+        for parameter, place in zip(parameters, _places(parameters), strict=True):
+            parameter.data = self.weights_W[place].view_as(parameter)
+            parameter.grad = self.gradients_W[place].view_as(parameter)
 
     def clip(self, max_norm: float) -> None:
         """Scales the gradient down to `max_norm`; no look at its value, so a GPU is not waited for."""
-        self.buffer.mul_((max_norm / (self.buffer.norm() + 1e-6)).clamp(max=1.0))
+        self.gradients_W.mul_((max_norm / (self.gradients_W.norm() + 1e-6)).clamp(max=1.0))
 
 
-def build_optimizer(model: nn.Module, config: Training) -> torch.optim.AdamW:
-    """AdamW with its state in place; matrices decay, vectors and embeddings do not."""
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    decayed, plain, linear = [], [], []
-    for name, parameter in model.named_parameters():
-        if name.startswith("purchase.linear"):
-            linear.append(parameter)
-        elif parameter.ndim >= 2 and id(parameter) not in embeddings:
-            decayed.append(parameter)
-        else:
-            plain.append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay, "factor": 1.0},
-        {"params": plain, "weight_decay": 0.0, "factor": 1.0},
-        {"params": linear, "weight_decay": 0.0, "factor": _LINEAR_FACTOR},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
-    for parameter in model.parameters():
-        optimizer.state[parameter] = {
-            "step": torch.zeros((), device=parameter.device),
-            "exp_avg": torch.zeros_like(parameter),
-            "exp_avg_sq": torch.zeros_like(parameter),
-        }
-    return optimizer
+class AdamW:
+    """Adam with decoupled weight decay. Matrices decay; embeddings, biases and norms do not."""
+
+    def __init__(self, model: nn.Module, flat: FlatModel, config: Training) -> None:
+        self.flat = flat
+        self.mean_W = torch.zeros_like(flat.weights_W)
+        self.square_W = torch.zeros_like(flat.weights_W)
+        self.decay_W = torch.zeros_like(flat.weights_W)
+        self.factor_W = torch.ones_like(flat.weights_W)
+        embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+        names, parameters = zip(*model.named_parameters(), strict=True)
+        for name, parameter, place in zip(names, parameters, _places(list(parameters)), strict=True):
+            if name.startswith("purchase.linear"):
+                self.factor_W[place] = _LINEAR_FACTOR
+            elif parameter.ndim >= 2 and id(parameter) not in embeddings:
+                self.decay_W[place] = config.weight_decay
+
+    def step(self, update: int, rate: float) -> None:
+        """One step down the gradient; `update` counts them from 0."""
+        gradients_W, (beta_mean, beta_square) = self.flat.gradients_W, _BETAS
+        self.mean_W.lerp_(gradients_W, 1 - beta_mean)
+        self.square_W.mul_(beta_square).addcmul_(gradients_W, gradients_W, value=1 - beta_square)
+        root_W = (self.square_W / (1 - beta_square ** (update + 1))).sqrt_().add_(_EPSILON)
+        step_W = (self.mean_W / (1 - beta_mean ** (update + 1))).div_(root_W)
+        step_W.addcmul_(self.decay_W, self.flat.weights_W).mul_(self.factor_W)
+        self.flat.weights_W.sub_(step_W, alpha=rate)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The live state, which a checkpoint keeps."""
+        return {"mean": self.mean_W, "square": self.square_W}
 
 
 def learning_rate(update: int, total_updates: int, config: Training) -> float:
@@ -76,15 +89,10 @@ def learning_rate(update: int, total_updates: int, config: Training) -> float:
     return peak * (_FINAL_SHARE + (1 - _FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["factor"]
-
-
-def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state by parameter name; the tensors are the live ones."""
-    return {
-        f"{name}.{key}": optimizer.state[parameter][key]
-        for name, parameter in model.named_parameters()
-        for key in ("step", "exp_avg", "exp_avg_sq")
-    }
+def _places(parameters: list[nn.Parameter]) -> list[slice]:
+    """Where each parameter lies in the buffers."""
+    places, start = [], 0
+    for parameter in parameters:
+        places.append(slice(start, start + parameter.numel()))
+        start += parameter.numel()
+    return places
