@@ -27,7 +27,9 @@ def test_a_user_error_is_one_message_and_exit_code_2(capsys: pytest.CaptureFixtu
 def test_a_defect_keeps_its_traceback_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert fail_with(ZeroDivisionError("boom")) == 1
     error = capsys.readouterr().err
-    assert "Traceback" in error and "ZeroDivisionError: boom" in error and "defect" in error
+    assert "Traceback" in error
+    assert "ZeroDivisionError: boom" in error
+    assert "defect" in error
 
 
 def test_a_full_disk_is_the_users_to_mend(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,7 +49,8 @@ def test_an_unknown_key_on_the_command_line_exits_2_before_anything_runs(capsys:
 
 def test_the_summary_is_printed_and_kept_as_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = Job("ingest", load_config([], [f"paths.runs={tmp_path}"]))
-    run_job(job, lambda _: Summary({"events": 1234567, "user_keys": 8}, ["books balance"], "./spark-submit.sh sessionize"))
+    told = Summary({"events": 1234567, "user_keys": 8}, ["books balance"], "./spark-submit.sh sessionize")
+    run_job(job, lambda _: told)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("ingest: done in ")
     assert printed[1:] == ["  events        1,234,567 rows", "  user_keys             8 rows", "  books balance",

@@ -58,7 +58,7 @@ class Simulate(Section):
     late_share: float = Field(0.01, ge=0, lt=1, description="share of events that arrive hours or days late")
     duplicate_share: float = Field(0.01, ge=0, lt=1, description="share of events that are delivered twice")
     malformed_share: float = Field(0.001, ge=0, lt=1, description="share of lines that are broken")
-    predictable: float = Field(0.85, ge=0, le=1, description="0: items are picked at random; 1: by taste and path alone")
+    predictable: float = Field(0.85, ge=0, le=1, description="0: items are picked at random; 1: by taste and path")
 
 
 class Ingest(Section):
@@ -107,7 +107,7 @@ class Model(Section):
 class Training(Section):
     ranks: int = Field(2, ge=1, description="training processes; 1 runs in the driver itself")
     backend: Literal["horovod", "solo"] = Field("horovod", description="`solo` needs ranks=1")
-    epochs: int = Field(6, ge=1, description="most passes over the training examples")
+    epochs: int = Field(5, ge=1, description="most passes over the training examples")
     patience: int = Field(2, ge=1, description="stop after this many epochs without a better validation loss")
     batch_size: int = Field(64, ge=1, description="examples per step over all ranks together")
     lanes: int = Field(8, ge=1, description="parts a batch is cut into; batches are the same for any ranks <= lanes")
@@ -115,10 +115,12 @@ class Training(Section):
     warmup_steps: int = Field(50, ge=0, description="linear warm-up")
     weight_decay: float = Field(0.01, ge=0, description="AdamW")
     clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
+    valid_examples: int = Field(4096, ge=1, description="validation examples looked at after an epoch: the first "
+                                "row groups (users lie in random order) with at least this many")
     purchase_weight: float = Field(0.5, ge=0, description="weight of the purchase loss beside the next-item loss")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="`auto`: bf16 on a GPU, fp32 elsewhere")
     seed: int = Field(13, description="weights, dropout and the order of batches")
-    resume: bool = Field(True, description="go on from the checkpoint of an unfinished run with the same config and data")
+    resume: bool = Field(True, description="go on from an unfinished run's checkpoint, if it had the same config and data")
     checkpoint_steps: int = Field(500, ge=1, description="steps between checkpoints, beside one after every epoch")
     timeout_minutes: float = Field(30, gt=0, description="longest wait for all ranks to start")
 
@@ -151,7 +153,7 @@ class Analyze(Section):
                                     description="steps of the funnel, in order")
     price_bands: int = Field(4, ge=1, description="price bands (quantiles of item prices)")
     top_paths: int = Field(20, ge=1, description="most common paths shown")
-    path_length: int = Field(8, ge=2, description="steps of a path that are told apart; the middle of longer ones is cut")
+    path_length: int = Field(8, ge=2, description="steps of a path told apart; the middle of longer ones is cut")
 
 
 class Config(Section):

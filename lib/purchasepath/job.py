@@ -84,7 +84,8 @@ def argument_parser(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"./spark-submit.sh {name}", allow_abbrev=False)
     parser.add_argument("--config", action="append", default=[], metavar="FILE",
                         help="YAML file with values that differ from the defaults; later files win")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one value; wins over files")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE",
+                        help="one value; wins over files")
     return parser
 
 

@@ -21,7 +21,7 @@ from tests.rules.reading import (
 )
 
 ORDER = ("__init__", "errors", "config", "tables", "storage", "job", "sources", "sessions", "features", "datasets",
-         "models", "training", "bundle", "scoring", "analysis")
+         "models", "training", "bundle", "scoring", "analysis", "pipeline")
 """A package imports only from itself and from packages before it."""
 
 ASIDE = {

@@ -22,7 +22,8 @@ from purchasepath.tables.catalog import CALIBRATION, PATHS
 def warehouse(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
     opened = open_warehouse(spark, load_config([], [f"paths.warehouse={tmp_path_factory.mktemp('wh')}"]))
     with opened.transaction("r1") as work:
-        work.write(PATHS, PATHS.frame(spark, [{"path": "view > cart", "sessions": 12, "revenue": 1.5}, {"path": "a,b"}]))
+        rows = [{"path": "view > cart", "sessions": 12, "revenue": 1.5}, {"path": "a,b"}]
+        work.write(PATHS, PATHS.frame(spark, rows))
         work.write(CALIBRATION, CALIBRATION.frame(spark))
     yield opened
     spark.sql("USE default")
@@ -43,11 +44,13 @@ def test_table_format_aligns_and_counts(spark: SparkSession, warehouse: Warehous
 def test_csv_quotes_and_json_types(spark: SparkSession, warehouse: Warehouse) -> None:
     assert answer(spark, warehouse, "select path from paths order by path", "csv") == 'path\n"a,b"\nview > cart\n'
     row = json.loads(answer(spark, warehouse, "select revenue, date'2024-01-02' as day from paths limit 1", "json"))
-    assert set(row) == {"revenue", "day"} and row["day"] == str(date(2024, 1, 2))
+    assert set(row) == {"revenue", "day"}
+    assert row["day"] == str(date(2024, 1, 2))
 
 
 @pytest.mark.parametrize("query", [
-    "drop table paths", "insert into paths select * from paths", "with x as (select 1) insert into calibration select * from x",
+    "drop table paths", "insert into paths select * from paths",
+    "with x as (select 1) insert into calibration select * from x",
     "create table x (a int)", "",
 ])
 def test_everything_but_reading_is_refused(spark: SparkSession, warehouse: Warehouse, query: str) -> None:

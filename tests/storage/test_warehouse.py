@@ -103,8 +103,8 @@ def test_duckdb_reads_the_current_files(warehouse: EmbeddedWarehouse, spark: Spa
     with warehouse.transaction("r1") as work:
         work.write(SCORES, SCORES.frame(spark, [score("u", DAY_1, 0.25), score("v", DAY_2)]))
     files = tmp_path / "wh/current/scores/**/*.parquet"
-    rows = duckdb.sql(f"SELECT user_id, CAST(as_of_date AS VARCHAR), model_name, purchase_probability "
-                      f"FROM read_parquet('{files}', hive_partitioning=true) ORDER BY user_id").fetchall()
+    scores = duckdb.read_parquet(str(files), hive_partitioning=True).order("user_id")
+    rows = scores.project("user_id, CAST(as_of_date AS VARCHAR), model_name, purchase_probability").fetchall()
     assert rows == [("u", "2024-01-01", "a b", 0.25), ("v", "2024-01-02", "a b", 0.5)]
 
 
@@ -134,7 +134,8 @@ def test_another_process_reads_a_consistent_state_while_we_write(
     root = Path(__file__).resolve().parents[2]
     reader = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                               text=True, env={**os.environ, "PYTHONPATH": str(root / "lib")})
-    assert reader.stdout is not None and reader.stdout.readline() == "pinned\n"
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == "pinned\n"
     for i in range(5):
         with warehouse.transaction(f"w{i}") as work:
             work.write(SCORES, SCORES.frame(spark, [score(f"new{i}", DAY_1)]))

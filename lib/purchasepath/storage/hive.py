@@ -84,8 +84,9 @@ class HiveWarehouse:
                 self.spark.sql(f"ALTER TABLE {name} DROP IF EXISTS PARTITION ({_spec(switch['partition'])})")
             else:
                 spec = _spec(switch["partition"])
-                self.spark.sql(f"ALTER TABLE {name} ADD IF NOT EXISTS PARTITION ({spec}) LOCATION '{switch['location']}'")
-                self.spark.sql(f"ALTER TABLE {name} PARTITION ({spec}) SET LOCATION '{switch['location']}'")
+                place = f"LOCATION '{switch['location']}'"
+                self.spark.sql(f"ALTER TABLE {name} ADD IF NOT EXISTS PARTITION ({spec}) {place}")
+                self.spark.sql(f"ALTER TABLE {name} PARTITION ({spec}) SET {place}")
             self.spark.sql(f"REFRESH TABLE {name}")
 
 
@@ -139,7 +140,8 @@ class _HiveTransaction:
 
 def _count_without_nulls(table: Table, staged: DataFrame) -> int:
     required = [c.name for c in table.columns if not c.nullable and not c.type.startswith("array")]
-    row = staged.agg(F.count(F.lit(1)).alias("_rows"), *[F.count_if(F.col(c).isNull()).alias(c) for c in required]).first()
+    nulls_of = [F.count_if(F.col(c).isNull()).alias(c) for c in required]
+    row = staged.agg(F.count(F.lit(1)).alias("_rows"), *nulls_of).first()
     counts = row.asDict() if row else {"_rows": 0}
     nulls = {c: counts[c] for c in required if counts.get(c)}
     if nulls:
@@ -159,7 +161,7 @@ class _HadoopFiles:
     """The few file operations a commit needs, on whatever file system Spark reaches."""
 
     def __init__(self, spark: SparkSession) -> None:
-        self._jvm = spark.sparkContext._jvm
+        self._jvm: Any = spark.sparkContext._jvm
         self._conf = spark.sparkContext._jsc.hadoopConfiguration()
 
     def qualified(self, path: str) -> str:

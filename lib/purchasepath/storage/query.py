@@ -44,7 +44,7 @@ def _refuse_changes(spark: SparkSession, query: str) -> None:
     if word not in _READS:
         raise QueryError(f"`sql` only reads; the query begins with `{word}`{nearest(word, _READS)}")
     try:
-        plan = spark._jsparkSession.sessionState().sqlParser().parsePlan(query)  # type: ignore[attr-defined]
+        plan = spark._jsparkSession.sessionState().sqlParser().parsePlan(query)
     except ParseException as error:
         raise QueryError(_first_lines(error)) from None
     if "insert" in plan.getClass().getSimpleName().lower():

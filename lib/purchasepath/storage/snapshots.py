@@ -130,7 +130,8 @@ class Snapshots:
         kept = sorted(p for p in (self.root / "snapshots").iterdir() if p.is_dir())
         for snapshot in kept[: -self.keep]:
             _remove_unless_locked(snapshot)
-        used = {link.resolve() for s in (self.root / "snapshots").iterdir() for link in s.iterdir() if link.is_symlink()}
+        links = (link for s in (self.root / "snapshots").iterdir() for link in s.iterdir() if link.is_symlink())
+        used = {link.resolve() for link in links}
         for version in (self.root / "data").glob("*/*"):
             if version.resolve() not in used:
                 shutil.rmtree(version, ignore_errors=True)

@@ -121,7 +121,8 @@ class EmbeddedWarehouse:
         pinned = self._pin()
         found = [(t, location) for t in tables if pinned and (location := pinned.table(t.name))]
         if found and not self._registered:
-            self.spark.sql(f"CREATE DATABASE IF NOT EXISTS `{self.database}` LOCATION '{self._snapshots.root}/.catalog'")
+            place = f"LOCATION '{self._snapshots.root}/.catalog'"
+            self.spark.sql(f"CREATE DATABASE IF NOT EXISTS `{self.database}` {place}")
         for table, location in found:
             if self._registered.get(table.name) == location:
                 continue

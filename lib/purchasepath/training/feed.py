@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from purchasepath.datasets.batch import Batch
     from purchasepath.datasets.manifest import Manifest
     from purchasepath.training.ranks import Ranks
+
+_VALID_BATCH_SIZE = 512
+"""Nothing is learned from these batches; large ones hold more examples of like length, so less padding."""
 
 
 class Feed(Protocol):
@@ -40,21 +43,36 @@ class DatasetFeed:
     config: Training
 
     def steps(self, split: str) -> int:
-        return num_steps(self.manifest.rows(split), self.config.batch_size)
+        return num_steps(self._seen(split).rows(split), self._batch_size(split))
 
     def batches(self, split: str, epoch: int, start_step: int = 0) -> AbstractContextManager[Iterable[Batch]]:
         if not self.manifest.rows(split):
             return nullcontext(())
         return ExampleReader(
-            self.manifest,
+            self._seen(split),
             self.directory,
             split,
             rank=self.ranks.rank,
             num_ranks=self.ranks.size,
             lanes=self.config.lanes,
-            batch_size=self.config.batch_size,
+            batch_size=self._batch_size(split),
             seed=self.config.seed,
             epoch=epoch,
             start_step=start_step,
             shuffle=split == "train",
         )
+
+    def _batch_size(self, split: str) -> int:
+        return self.config.batch_size if split == "train" else max(self.config.batch_size, _VALID_BATCH_SIZE)
+
+    def _seen(self, split: str) -> Manifest:
+        """The manifest with as much of the split as training looks at: all of `train`, a sample of `valid`."""
+        if split == "train":
+            return self.manifest
+        groups, rows = [], 0
+        for group in self.manifest.splits[split]:
+            if rows >= self.config.valid_examples:
+                break
+            groups.append(group)
+            rows += group.rows
+        return replace(self.manifest, splits={**self.manifest.splits, split: tuple(groups)})

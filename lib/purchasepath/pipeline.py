@@ -1,0 +1,44 @@
+"""Which stages a pipeline runs, and its closing words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from purchasepath.config import Config
+from purchasepath.errors import ConfigError, nearest
+
+STAGES = ("simulate", "ingest", "sessionize", "features", "dataset", "train", "evaluate", "score", "analyze", "report")
+
+_WORTH_TRYING = (
+    "select step, sessions, round(drop_off, 3) as drop_off from funnel where dimension = 'all' order by step_number",
+    "select user_id, purchase_probability from scores order by purchase_probability desc limit 10",
+    "select item_id, count(*) as users from recommendations where rank = 1 group by 1 order by users desc limit 10",
+)
+
+
+def chosen_stages(config: Config, first: str | None, last: str | None) -> tuple[str, ...]:
+    """Stages from `first` to `last`; a shop is only simulated where simulated events are asked for.
+
+    Raises ConfigError for an unknown stage, or where `last` comes before `first`.
+    """
+    for name in (first, last):
+        if name is not None and name not in STAGES:
+            raise ConfigError([f"unknown stage `{name}`{nearest(name, STAGES)}"])
+    begin, end = STAGES.index(first or STAGES[0]), STAGES.index(last or STAGES[-1])
+    if begin > end:
+        raise ConfigError([f"--from {first} comes after --to {last}; the order is {', '.join(STAGES)}"])
+    return tuple(s for s in STAGES[begin : end + 1] if s != "simulate" or config.ingest.source == "simulated")
+
+
+def closing_words(rows: Mapping[str, int], seconds: float, standings: str, config: Config, sql_options: str) -> str:
+    """Rows of every table, the model beside its baselines, where the report is, and queries worth trying."""
+    minutes, rest = divmod(round(seconds), 60)
+    width = max((len(table) for table in rows), default=0)
+    lines = [f"\npipeline: done in {minutes} min {rest} s"]
+    lines += [f"  {table:<{width}} {count:>14,} rows" for table, count in rows.items()]
+    lines += ["", standings] if standings else []
+    report = Path(config.paths.report).absolute()
+    lines += ["", f"report: {report}"] if report.exists() else []
+    lines += ["try:", *(f'  ./spark-submit.sh sql{sql_options} "{query}"' for query in _WORTH_TRYING)]
+    return "\n".join(lines)
