@@ -120,7 +120,7 @@ class Training(Section):
     purchase_weight: float = Field(0.5, ge=0, description="weight of the purchase loss beside the next-item loss")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="`auto`: bf16 on a GPU, fp32 elsewhere")
     seed: int = Field(13, description="weights, dropout and the order of batches")
-    resume: bool = Field(True, description="go on from an unfinished run's checkpoint, if it had the same config and data")
+    resume: bool = Field(True, description="go on from the checkpoint of a run with the same config and data")
     checkpoint_steps: int = Field(500, ge=1, description="steps between checkpoints, beside one after every epoch")
     timeout_minutes: float = Field(30, gt=0, description="longest wait for all ranks to start")
 

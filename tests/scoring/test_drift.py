@@ -40,6 +40,11 @@ def test_values_never_seen_before_fall_into_the_nearest_decile_below() -> None:
     assert stability_index(before, {**dict.fromkeys(range(1, 10), 10), -40: 10}) == 0
 
 
+def test_leaving_the_one_probability_that_everybody_had_is_drift() -> None:
+    assert stability_index({-20: 100}, {-90: 100}) > 1
+    assert stability_index({-20: 100}, {60: 100}) > 1
+
+
 def test_a_bin_that_holds_most_users_is_not_split() -> None:
     assert stability_index({0: 95, 7: 5}, {0: 95, 7: 5}) == 0
     assert stability_index({0: 95, 7: 5}, {0: 5, 7: 95}) > 1

@@ -12,7 +12,7 @@ import pytest
 
 from purchasepath.config import load_config
 from purchasepath.errors import PublishError
-from purchasepath.scoring.publish import Stamp, publish
+from purchasepath.scoring.publish import Stamp, drift_since_last, publish
 from purchasepath.scoring.udf import SCORED
 from purchasepath.storage import open_warehouse
 from purchasepath.tables.catalog import RECOMMENDATIONS, SCORES
@@ -43,21 +43,34 @@ def stored(warehouse: Any) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]
     return sorted(map(tuple, scores)), sorted(map(tuple, items))
 
 
-def test_a_publication_replaces_its_own_partition_and_no_other(warehouse: Any, scored: Callable[..., Any]) -> None:
-    first = publish(warehouse, scored(row("u"), row("v", items="")), STAMP, users=2, max_drift=1.0)
+def test_a_publication_replaces_its_own_partition_and_no_other(
+    warehouse: Any, scored: Callable[..., Any], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("purchasepath.scoring.drift.JUDGED_USERS", 2)
+    first = publish(warehouse, scored(row("u"), row("v", items="")), STAMP, users=2, max_drift=0.5)
     assert (first.rows, first.users_without, first.items_shown, first.drift) == (
         {"scores": 2, "recommendations": 2}, 1, 2, None)
-    publish(warehouse, scored(row("u", 0.5)), NEXT_WEEK, users=1, max_drift=1.0)
-    before = stored(warehouse)
-    again = publish(warehouse, scored(row("u", 0.5)), NEXT_WEEK, users=1, max_drift=1.0)
-    assert stored(warehouse) == before
-    assert again.drift is not None
-    assert (again.drift.psi, again.drift.changed_top) == (0, 0)
+
+    moved = scored(row("u", 0.01), row("v", 0.01, items="b"))
+    with pytest.raises(PublishError, match=r"against the scores of 2024-02-12.*max_drift allows 0.5;"):
+        publish(warehouse, moved, NEXT_WEEK, users=2, max_drift=0.5)
     this, following = STAMP.as_of.date(), NEXT_WEEK.as_of.date()
-    assert before == (
-        [(this, "u", 0.25, "run-1"), (this, "v", 0.25, "run-1"), (following, "u", 0.5, "run-2")],
-        [(this, "u", 1, "a"), (this, "u", 2, "b"), (following, "u", 1, "a"), (following, "u", 2, "b")],
-    )
+    scores = [(this, "u", 0.25, "run-1"), (this, "v", 0.25, "run-1")]
+    items = [(this, "u", 1, "a"), (this, "u", 2, "b")]
+    assert stored(warehouse) == (scores, items)
+
+    for drifted, changed in ((True, 0.5), (False, 0.0)):  # let through, then the same again
+        passed = publish(warehouse, moved, NEXT_WEEK, users=2, max_drift=0).drift
+        assert passed is not None
+        assert (passed.psi > 0.5, passed.changed_top) == (drifted, changed)
+        assert stored(warehouse) == (
+            [*scores, (following, "u", pytest.approx(0.01), "run-2"), (following, "v", pytest.approx(0.01), "run-2")],
+            [*items, (following, "u", 1, "a"), (following, "u", 2, "b"), (following, "v", 1, "b")],
+        )
+
+    for not_comparable in (replace(NEXT_WEEK, horizon_hours=24.0), replace(NEXT_WEEK, model_name="other"),
+                           replace(NEXT_WEEK, as_of=datetime(2025, 2, 12, tzinfo=UTC))):
+        assert drift_since_last(warehouse, moved, not_comparable) is None
 
 
 @pytest.mark.parametrize(("bad", "told"), [
@@ -74,20 +87,3 @@ def test_a_failed_audit_publishes_nothing(
     with pytest.raises(PublishError, match=told):
         publish(warehouse, scored(row("u"), bad), STAMP, users=2, max_drift=1.0)
     assert not warehouse.exists(SCORES)
-
-
-def test_drift_above_the_limit_publishes_nothing_and_zero_lets_it_pass(
-    spark: Any, warehouse: Any, scored: Callable[..., Any],
-) -> None:
-    def thousand(probability: float) -> Any:
-        return scored(*[row(f"user-{n}", probability + n / 1e5) for n in range(1_000)])
-
-    publish(warehouse, thousand(0.1), STAMP, users=1_000, max_drift=1.0)
-    with pytest.raises(PublishError, match=r"against the scores of 2024-02-12.*max_drift allows 1;"):
-        publish(warehouse, thousand(0.8), NEXT_WEEK, users=1_000, max_drift=1.0)
-    assert {r["run_id"] for r in warehouse.read(SCORES).select("run_id").distinct().collect()} == {"run-1"}
-    other = replace(NEXT_WEEK, horizon_hours=24.0)
-    assert publish(warehouse, thousand(0.8), other, users=1_000, max_drift=1.0).drift is None  # not comparable
-    passed = publish(warehouse, thousand(0.1), replace(other, horizon_hours=168.0), users=1_000, max_drift=0)
-    assert passed.drift is not None
-    assert passed.drift.since == STAMP.as_of.date()

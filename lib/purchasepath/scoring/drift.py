@@ -72,14 +72,20 @@ def stability_index(before: Mapping[int, int], now: Mapping[int, int]) -> float:
 
 
 def _decile_edges(histogram: Mapping[int, int]) -> list[int]:
-    """First bin of each decile but the lowest; a bin that fills several deciles leaves fewer of them."""
-    edges: list[int] = []
-    total, so_far = sum(histogram.values()), 0
+    """First bin of each decile but the lowest, whose lower end is open.
+
+    A bin with more than a tenth of the users stands alone, between edges of its own: where nearly everybody
+    had one probability, any other is a change.
+    """
+    total, so_far, deciles, edges = sum(histogram.values()), 0, 1, set[int]()
     for bin_, users in sorted(histogram.items()):
-        if so_far * NUM_BINS >= total * (len(edges) + 1):
-            edges.append(bin_)
+        if so_far * NUM_BINS >= total * deciles:
+            edges.add(bin_)
+            deciles = so_far * NUM_BINS // total + 1
+        if users * NUM_BINS > total:
+            edges |= {bin_, bin_ + 1}
         so_far += users
-    return edges
+    return sorted(edges)
 
 
 def _shares(histogram: Mapping[int, int], edges: list[int]) -> list[float]:

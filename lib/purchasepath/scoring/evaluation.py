@@ -33,7 +33,6 @@ from purchasepath.models.baselines import (
     logistic_probabilities,
     markov_answers,
     markov_states,
-    most_popular,
     popularity,
     purchase_points,
     transitions,
@@ -121,24 +120,29 @@ def baseline_answers(
     targets = keep(item_targets(test), "targets")
     moves = keep(transitions(item_targets(train), popular), "moves")
     states = keep(markov_states(moves, max_k), "states")
-    shown = keep(markov_answers(targets, states, popular, max_k), "answers")
-    any_target = targets.limit(1).count()
-    train_points = purchase_points(train, num_features)
-    test_points = purchase_points(test, num_features)
+    popular_counts = _rank_counts(add_popular_rank(targets, popular, max_k))
+    items = popular.count() if popular_counts else 0  # nothing is shown where there is no target
+    train_points, test_points = (purchase_points(split, num_features) for split in (train, test))
     purchases = PurchaseCounts.of({})  # no answers without anything to fit on
     if not train_points.isEmpty():
         purchases = _purchase_counts(logistic_probabilities(train_points, test_points))
     return {
-        "popular_7d": Answers(
-            _rank_counts(add_popular_rank(targets, popular, max_k)),
-            {k: any_target * len(most_popular(popular, k)) for k in ks},
-        ),
+        "popular_7d": Answers(popular_counts, {k: min(k, items) for k in ks}),
         "markov_1": Answers(
             _rank_counts(add_markov_rank(targets, moves, states, popular, max_k)),
-            {k: shown.select(F.explode(F.slice("answer", 1, k))).distinct().count() for k in ks},
+            _shown_counts(markov_answers(targets, states, popular, max_k), ks),
         ),
         "logistic_regression": Answers(purchases=purchases),
     }
+
+
+def _shown_counts(answers: DataFrame, ks: Sequence[int]) -> dict[int, int]:
+    """How many different items are among the first k of any answer."""
+    best_place = answers.select(F.posexplode("answer").alias("place", "item")).groupBy("item").agg(
+        F.min("place").alias("place"))
+    found = best_place.agg(*[F.count_if(F.col("place") < k).alias(str(k)) for k in ks]).first()
+    assert found is not None
+    return {k: found[str(k)] for k in ks}
 
 
 def _rank_counts(ranked: DataFrame) -> dict[int, int]:

@@ -64,7 +64,7 @@ def publish(
     with warehouse.transaction(stamp.run_id) as tx:
         staged = tx.materialize(scored, "scored")
         users_without, items_shown = _audit(staged, users)
-        drift = _drift(warehouse, staged, stamp)
+        drift = drift_since_last(warehouse, staged, stamp)
         if drift is not None and drift.exceeds(max_drift):
             raise PublishError(_too_much_drift(drift, max_drift))
         rows = {
@@ -118,8 +118,8 @@ def _audit(staged: DataFrame, users: int) -> tuple[int, int]:
     return found["without"], staged.select(F.explode("recommendations.item_id")).distinct().count()
 
 
-def _drift(warehouse: Warehouse, staged: DataFrame, stamp: Stamp) -> Drift | None:
-    """Drift against this model's newest published scores up to the same day; None where there are none."""
+def drift_since_last(warehouse: Warehouse, staged: DataFrame, stamp: Stamp) -> Drift | None:
+    """Drift against this model's newest published scores for this horizon, up to the same day; None without any."""
     if not (warehouse.exists(SCORES) and warehouse.exists(RECOMMENDATIONS)):
         return None
     day = stamp.as_of.date()
