@@ -1,0 +1,105 @@
+"""The whole path on a tiny shop: raw events in, scored tables and a report out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.pipeline import load_stage
+from purchasepath.config import Config, load_config
+from purchasepath.errors import ConfigError
+from purchasepath.job import Job, run_job
+from purchasepath.pipeline import STAGES, chosen_stages, closing_words
+from purchasepath.scoring.standings import format_standings
+from purchasepath.storage import open_warehouse
+from purchasepath.storage.query import run_query
+from purchasepath.tables.catalog import METRICS, RECOMMENDATIONS, SCORES, SESSIONS, TABLES
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    root = tmp_path_factory.mktemp("shop")
+    return load_config([], [
+        "simulate.users=150", "simulate.days=28", "training.ranks=1", "training.epochs=1", "dataset.rows_per_group=64",
+        "model.width=16", "model.layers=1", f"tracking.uri=sqlite:///{root}/mlflow.db",
+        f"tracking.artifacts={root}/artifacts", f"ingest.pseudonym_key_file={root}/key",
+        *(f"paths.{name}={root}/{name}" for name in ("raw", "warehouse", "dataset", "models", "runs")),
+        f"paths.report={root}/report.html",
+    ])
+
+
+@pytest.fixture(scope="module")
+def rows(spark: SparkSession, config: Config) -> Iterator[dict[str, int]]:
+    """Rows that each stage says it wrote."""
+    written: dict[str, int] = {}
+    for name in STAGES:
+        written |= run_job(Job(name, config, spark=spark), load_stage(name).run).rows
+    yield written
+    spark.sql("USE default")
+    spark.sql(f"DROP DATABASE IF EXISTS {config.warehouse.database} CASCADE")
+
+
+@pytest.fixture
+def warehouse(spark: SparkSession, config: Config, rows: dict[str, int]) -> Any:
+    return open_warehouse(spark, config)
+
+
+def test_every_declared_table_is_written_and_holds_what_the_summary_says(warehouse: Any, rows: dict[str, int]) -> None:
+    assert set(warehouse.register(list(TABLES))) == {t.name for t in TABLES}
+    for table in (SESSIONS, SCORES, METRICS):
+        assert warehouse.read(table).count() == rows[table.name] > 0
+
+
+def test_everybody_is_scored_once_with_ranked_items(warehouse: Any) -> None:
+    users = warehouse.read(SESSIONS).select("user_id").distinct()
+    scores = warehouse.read(SCORES)
+    assert scores.count() == scores.select("user_id").distinct().count() == users.count()
+    assert scores.join(users, on="user_id", how="left_anti").isEmpty()
+    best = warehouse.read(RECOMMENDATIONS).where("rank = 1")
+    assert best.count() == users.count()
+
+
+def test_the_model_stands_beside_its_baselines_and_the_report_shows_them(config: Config, warehouse: Any) -> None:
+    standings = format_standings(warehouse.read(METRICS))
+    report = Path(config.paths.report).read_text(encoding="utf-8")
+    for model in ("purchasepath", "popular_7d", "markov_1", "logistic_regression"):
+        assert model in standings
+    assert "SYNTHETIC" in report
+    words = closing_words({"scores": 7}, 61, standings, config, "")
+    assert "1 min 1 s" in words
+    assert config.paths.report in words
+
+
+def test_the_queries_it_suggests_are_answered(spark: SparkSession, config: Config, warehouse: Any) -> None:
+    suggested = [line.split('"')[1] for line in closing_words({}, 0, "", config, "").splitlines() if '"' in line]
+    assert len(suggested) == 3
+    for query in suggested:
+        out = io.StringIO()
+        run_query(spark, warehouse, query, "csv", out)
+        assert len(out.getvalue().splitlines()) > 1
+
+
+def test_scoring_again_gives_the_same_rows(spark: SparkSession, config: Config, warehouse: Any) -> None:
+    def answers() -> list[tuple[Any, ...]]:
+        columns = ("user_id", "as_of", "purchase_probability", "model_version")
+        return sorted(tuple(r) for r in open_warehouse(spark, config).read(SCORES).select(*columns).collect())
+
+    before = answers()
+    run_job(Job("score", config, spark=spark), load_stage("score").run)
+    assert answers() == before
+
+
+def test_a_part_of_the_path_is_chosen_by_its_ends(config: Config) -> None:
+    assert chosen_stages(config, None, None) == STAGES
+    assert chosen_stages(config, "score", "analyze") == ("score", "analyze")
+    real = load_config([], ["ingest.source=retailrocket"])
+    assert chosen_stages(real, None, "ingest") == ("ingest",)
+    with pytest.raises(ConfigError, match="did you mean `sessionize`"):
+        chosen_stages(config, "sessionise", None)
+    with pytest.raises(ConfigError, match="comes after"):
+        chosen_stages(config, "score", "ingest")
