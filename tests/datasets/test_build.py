@@ -113,6 +113,7 @@ def test_every_example_written_is_read_once(dataset: tuple[Path, Report]) -> Non
     assert read == Counter(tuple(row) for row in written.column("item").to_pylist())
 
 
+@pytest.mark.slow
 def test_what_happens_after_the_training_span_leaves_its_files_statistics_and_vocabulary_alone(
     dataset: tuple[Path, Report], spark: SparkSession, tmp_path: Path
 ) -> None:
