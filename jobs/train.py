@@ -25,15 +25,13 @@ def run(job: Job) -> Summary:
         result = read_result(Path(request.workspace))
         bundle = make_bundle(job, manifest, result)
         reference = report(tracker, result, bundle, tags)
-        rows = result.curve_rows(bundle.version)
+        curves = TRAINING_CURVES.frame(job.spark, result.curve_rows(bundle.version))
         with job.warehouse.transaction(job.run_id) as tx:
-            written = tx.write(TRAINING_CURVES, TRAINING_CURVES.frame(job.spark, rows))
+            written = tx.write(TRAINING_CURVES, curves)
     point_latest(bundle)
     clear_workspace(Path(request.workspace), checkpoints=True)
-    best = result.best
     lines = [
-        f"trained on {manifest.source} data, {job.config.training.ranks} ranks; best epoch {result.best_epoch} "
-        f"of {len(result.curves)}: validation loss {best['valid_loss']:.4f}, recall@10 {best['valid_recall_10']:.4f}",
+        f"trained on {manifest.source} data, {job.config.training.ranks} ranks; {result.describe()}",
         f"bundle {bundle.directory} ({reference})",
         f"MLflow run {tracker.run_id} in {job.config.tracking.uri}",
     ]

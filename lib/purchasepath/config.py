@@ -107,7 +107,7 @@ class Model(Section):
 class Training(Section):
     ranks: int = Field(2, ge=1, description="training processes; 1 runs in the driver itself")
     backend: Literal["horovod", "solo"] = Field("horovod", description="`solo` needs ranks=1")
-    epochs: int = Field(5, ge=1, description="most passes over the training examples")
+    epochs: int = Field(4, ge=1, description="most passes over the training examples")
     patience: int = Field(2, ge=1, description="stop after this many epochs without a better validation loss")
     batch_size: int = Field(64, ge=1, description="examples per step over all ranks together")
     lanes: int = Field(8, ge=1, description="parts a batch is cut into; batches are the same for any ranks <= lanes")

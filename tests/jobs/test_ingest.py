@@ -131,11 +131,10 @@ def test_path_that_does_not_exist(ingest: Ingest, tmp_path: Path) -> None:
 
 
 def test_damaged_parquet_pages_are_one_clear_error(ingest: Ingest, spark: SparkSession, tmp_path: Path) -> None:
-    wide = ", ".join(
-        f"'{c}' as {c}" for c in ("session_id", "action_type", "reference", "city", "device", "impressions", "prices")
-    )
+    others = ("session_id", "action_type", "reference", "city", "device", "impressions", "prices")
+    wide = [f"'{c}' as {c}" for c in others]
     frame = spark.range(5000).selectExpr(
-        "sha2(string(id), 256) as user_id", "1541599523 + id as timestamp", "id as step", wide
+        "sha2(string(id), 256) as user_id", "1541599523 + id as timestamp", "id as step", *wide
     )
     frame.coalesce(1).write.parquet(str(tmp_path / "p"))
     file = next((tmp_path / "p").glob("*.parquet"))

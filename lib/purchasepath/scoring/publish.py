@@ -135,8 +135,10 @@ def drift_since_last(warehouse: Warehouse, staged: DataFrame, stamp: Stamp) -> D
     best = warehouse.read(RECOMMENDATIONS).where(
         (F.col("model_name") == stamp.model_name) & (F.col("as_of_date") == newest["day"]) & (F.col("rank") == 1)
     )
+    before = published.where(F.col("as_of_date") == newest["day"])
+    best_before = before.select("user_id").join(best.select("user_id", "item_id"), on="user_id", how="left")
     return measure_drift(
-        published.where(F.col("as_of_date") == newest["day"]), best.select("user_id", "item_id"),
+        before, best_before,
         staged, staged.select("user_id", F.get("recommendations.item_id", F.lit(0)).alias("item_id")), newest["day"],
     )
 

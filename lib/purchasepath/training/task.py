@@ -83,6 +83,11 @@ class Result:
         """The best epoch's numbers."""
         return next(curve for curve in self.curves if curve["epoch"] == self.best_epoch)
 
+    def describe(self) -> str:
+        best = self.best
+        return (f"best epoch {self.best_epoch} of {len(self.curves)}: validation loss {best['valid_loss']:.4f}, "
+                f"recall@10 {best['valid_recall_10']:.4f}")
+
     def curve_rows(self, model_version: str) -> list[dict[str, Any]]:
         """Rows of TRAINING_CURVES; what was not defined (no validation targets, say) has none."""
         return [
