@@ -209,7 +209,7 @@ LINES = st.one_of(
 )
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(LINES, max_size=30))
 def test_books_balance_and_do_not_depend_on_the_order_of_lines(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, lines: list[str]
