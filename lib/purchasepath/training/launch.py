@@ -127,7 +127,7 @@ class RankOutput:
 
     _PREFIX = re.compile(r"^\[\d+\]<(?:stdout|stderr)>:", re.MULTILINE)
 
-    def __init__(self, forward: TextIO | None, keep: int = 30) -> None:
+    def __init__(self, forward: TextIO | None, keep: int = 200) -> None:  # the cause comes first: survivors add a traceback each
         self.forward = forward
         self.last: deque[str] = deque(maxlen=keep)
 
