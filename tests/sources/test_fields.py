@@ -83,7 +83,7 @@ def test_time(spark: SparkSession, time: TimeFormat, texts: list[str | None], ex
 @pytest.mark.parametrize(
     ("kind", "texts", "expected"),
     [
-        ("int", ["2", "2.0", "2.5", "-3", "x", "99999999999", None], [2, 2, None, -3, None, None, None]),
+        ("int", ["2", "2.0", "2.5", "-3", "x", "99999999999", "NaN", "1e300", None], [2, 2, None, -3] + [None] * 5),
         ("double", ["21.55", "1e3", "12,50", "", None], [21.55, 1000.0, None, None, None]),
         ("boolean", ["true", "False", "1", "no", "maybe", None], [True, False, True, False, None, None]),
         ("string", ["x", None], ["x", None]),

@@ -62,7 +62,7 @@ def typed_value(text: Column, kind: str, time: TimeFormat) -> Column:
     if kind == "timestamp":
         return parse_time(text, time)
     if kind == "int":
-        number = text.try_cast("decimal(18,3)")  # 2 and 2.0 are whole, 2.5 is not
+        number = text.try_cast("double")  # 2 and 2.0 are whole, 2.5 is not
         return F.when(number == F.floor(number), number.try_cast("int"))
     return text if kind == "string" else text.try_cast(kind)
 
@@ -76,7 +76,8 @@ def parse_time(text: Column, time: TimeFormat) -> Column:
         # a pattern with a zone letter takes the zone from the text
         return _from_zone(F.try_to_timestamp(text, F.lit(time.format)), time.zone)
     # Spark also takes "12:30" (today!) and "2024" for timestamps; we do not
-    at = F.when(text.rlike(r"^\d{4}-\d{2}-\d{2}"), text.try_cast("timestamp"))
+    dated = (text.substr(5, 1) == "-") & (text.substr(8, 1) == "-")
+    at = F.when(dated, text.try_cast("timestamp"))
     return at if time.zone == "UTC" else \
         F.when(text.rlike(r"(?i)(Z|UTC|GMT|[+-]\d{2}:?\d{2})$"), at).otherwise(_from_zone(at, time.zone))
 

@@ -127,7 +127,8 @@ class RankOutput:
 
     _PREFIX = re.compile(r"^\[\d+\]<(?:stdout|stderr)>:", re.MULTILINE)
 
-    def __init__(self, forward: TextIO | None, keep: int = 200) -> None:  # the cause comes first: survivors add a traceback each
+    def __init__(self, forward: TextIO | None, keep: int = 200) -> None:
+        # many lines: the cause comes first, and each surviving rank adds a traceback of its own after it
         self.forward = forward
         self.last: deque[str] = deque(maxlen=keep)
 
