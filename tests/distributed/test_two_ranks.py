@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 from purchasepath.config import load_config
+from purchasepath.errors import UserError
 from purchasepath.training.launch import run_on_ranks
 from purchasepath.training.ranks import Ranks
 from purchasepath.training.task import Request, Result, read_result, train_on_rank
@@ -43,13 +46,26 @@ def test_two_horovod_ranks_learn_what_one_rank_learns(
 
 def _fail(ranks: Ranks, request: str) -> None:
     if ranks.rank == 1:
-        raise ValueError("the second rank has had enough")
+        raise UserError(f"the second rank has had enough of {request}")
+    ranks.sum_(torch.zeros(1))
+
+
+@pytest.mark.slow
+def test_a_rank_that_fails_ends_the_run_and_its_reason_is_told(spark: object) -> None:
+    config = load_config([], ["training.ranks=2"]).training
+    with pytest.raises(UserError, match=r"^the second rank has had enough of this$"):
+        run_on_ranks(_fail, "this", spark=lambda: spark, config=config)
+
+
+def _die(ranks: Ranks, request: str) -> None:
+    if ranks.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
     ranks.sum_(torch.zeros(1))
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of Horovod's Spark job thread
-def test_a_rank_that_fails_ends_the_run_and_its_last_words_are_told(spark: object) -> None:
+def test_a_killed_rank_ends_the_run(spark: object) -> None:
     config = load_config([], ["training.ranks=2"]).training
-    with pytest.raises(RuntimeError, match="the second rank has had enough"):
-        run_on_ranks(_fail, "", spark=lambda: spark, config=config)
+    with pytest.raises(RuntimeError, match="training on 2 ranks failed"):
+        run_on_ranks(_die, "", spark=lambda: spark, config=config)

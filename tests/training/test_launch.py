@@ -8,7 +8,7 @@ import pytest
 
 from purchasepath.config import Training
 from purchasepath.errors import ConfigError, UserError
-from purchasepath.training.launch import RankOutput, _is_no_retry_note, check_slots, run_on_ranks
+from purchasepath.training.launch import Failure, RankOutput, _is_no_retry_note, check_slots, raise_first, run_on_ranks
 from purchasepath.training.ranks import Ranks
 
 
@@ -43,6 +43,17 @@ def test_one_rank_runs_in_this_process_without_spark() -> None:
 def test_the_solo_backend_refuses_several_ranks() -> None:
     with pytest.raises(ConfigError, match=r"training\.ranks=1"):
         run_on_ranks(lambda ranks, request: None, "", spark=lambda: None, config=Training(ranks=2, backend="solo"))
+
+
+def test_the_failure_that_the_others_followed_is_told() -> None:
+    followed = Failure(0, "Horovod has been shut down", followed=True)
+    with pytest.raises(RuntimeError, match="rank 1 failed:\nZeroDivisionError"):
+        raise_first([followed, Failure(1, "ZeroDivisionError")])
+    with pytest.raises(UserError, match=r"^the learning rate is too high$"):
+        raise_first([followed, Failure(1, "the learning rate is too high", by_user=True)])
+    with pytest.raises(RuntimeError, match="shut down"):
+        raise_first([followed])
+    raise_first([])
 
 
 def test_output_of_ranks_is_forwarded_without_the_launchers_prefix() -> None:

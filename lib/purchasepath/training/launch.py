@@ -11,8 +11,10 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -70,7 +72,7 @@ def _run_with_horovod(task: Task, request: str, spark: SparkSession, config: Tra
     output, errors = RankOutput(sys.stdout), RankOutput(None)
     logging.getLogger().addFilter(_is_no_retry_note)
     try:
-        horovod.spark.run(
+        outcomes = horovod.spark.run(
             _rank_main,
             args=(task, request),
             num_proc=config.ranks,
@@ -89,14 +91,48 @@ def _run_with_horovod(task: Task, request: str, spark: SparkSession, config: Tra
             from failure
     finally:
         logging.getLogger().removeFilter(_is_no_retry_note)
+    raise_first(outcome for outcome in outcomes if outcome is not None)
 
 
-def _rank_main(task: Task, request: str) -> None:
+@dataclass(frozen=True)
+class Failure:
+    """Why a rank gave up. `followed` if only because another one had: Horovod then fails its collectives."""
+
+    rank: int
+    text: str
+    by_user: bool = False
+    followed: bool = False
+
+
+def _rank_main(task: Task, request: str) -> Failure | None:
+    """Runs the task on this rank. A failure is returned, not raised: so the driver knows its kind and its reason.
+
+    Leaving Horovod fails the collectives that the other ranks wait in, so none hangs.
+    """
+    from horovod.common.exceptions import HorovodInternalError
+
     ranks = HorovodRanks()
     try:
         task(ranks, request)
+    except UserError as error:
+        return Failure(ranks.rank, str(error), by_user=True)
+    except HorovodInternalError as error:
+        return Failure(ranks.rank, str(error), followed=True)
+    except Exception:
+        return Failure(ranks.rank, traceback.format_exc())
     finally:
         ranks.close()
+    return None
+
+
+def raise_first(failures: Iterable[Failure]) -> None:
+    """Raises the failure that the others followed, as UserError if the user can fix it; nothing where all is well."""
+    first = min(failures, key=lambda failure: (failure.followed, failure.rank), default=None)
+    if first is None:
+        return
+    if first.by_user:
+        raise UserError(first.text)
+    raise RuntimeError(f"rank {first.rank} failed:\n{first.text}")
 
 
 def _environment(local: bool) -> dict[str, str]:
