@@ -93,8 +93,9 @@ def guarded(work: Callable[[], object]) -> int:
     """Run `work` and turn what it raises into an exit code; prints the message or the traceback."""
     logging.basicConfig(level=os.environ.get("PURCHASEPATH_LOG", "INFO"), stream=sys.stderr,
                         format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
-    for noisy in ("py4j", "alembic", "mlflow", "matplotlib", "urllib3", "git"):
+    for noisy in ("py4j", "alembic", "matplotlib", "urllib3", "git"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # MLflow sets its loggers' level when it is imported
     try:
         work()
     except UserError as error:
