@@ -40,7 +40,8 @@ def run(job: Job) -> Summary:
         tx.write(INGEST_BOOKS, earlier.unionByName(entry).coalesce(1))
 
     lines = [f"{source.name}, {found.num_files} files: {books}", *[f"rejected: {r}" for r in rejections]]
-    return Summary(rows=written, lines=[*lines, *found.remarks], next="./spark-submit.sh sessionize")
+    return Summary(rows=written, lines=[*lines, *found.remarks], next="./spark-submit.sh sessionize",
+                   events=books.read)
 
 
 def settle(tx: Transaction, rows: DataFrame, key: bytes) -> tuple[DataFrame, Books]:

@@ -19,6 +19,7 @@ def run(job: Job) -> Summary:
             f"events in {raw}/events, the truth behind them in {raw}/truth",
         ],
         next="./spark-submit.sh ingest",
+        events=counts.events,
     )
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from purchasepath import __version__
 from purchasepath.config import Config, load_config
+from purchasepath.cost import Cost, Meter
 from purchasepath.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,11 +32,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Summary:
-    """What a job tells when it is done: rows per table, short facts, and what to run next."""
+    """What a job tells when it is done: rows per table, short facts, and what to run next.
+
+    `events`: events it worked through, to which its cost is related.
+    """
 
     rows: dict[str, int] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     next: str = ""
+    events: int | None = None
 
 
 class Job:
@@ -48,12 +53,15 @@ class Job:
         self.run_id = f"{self.started_at:%Y%m%dT%H%M%S%f}-{name}"
         self.log = logging.getLogger(f"purchasepath.{name}")
         self._given_spark = spark
+        self._meter: Meter | None = None
 
     @cached_property
     def spark(self) -> SparkSession:
         from purchasepath.storage.session import build_session
 
-        return self._given_spark or build_session(self.name, self.config)
+        spark = self._given_spark or build_session(self.name, self.config)
+        self._meter = Meter(spark)
+        return spark
 
     @cached_property
     def warehouse(self) -> Warehouse:
@@ -61,14 +69,19 @@ class Job:
 
         return open_warehouse(self.spark, self.config)
 
+    def cost(self, events: int | None = None) -> Cost | None:
+        """What the run's Spark tasks have cost so far; None where it used no Spark."""
+        return self._meter.read(events) if self._meter else None
+
 
 def run_job(job: Job, run: Callable[[Job], Summary]) -> Summary:
     """Run the stage, print its summary and leave its manifest in `paths.runs`."""
     clock = time.perf_counter()
     summary = run(job)
     seconds = time.perf_counter() - clock
-    print(format_summary(job.name, summary, seconds), flush=True)
-    _write_manifest(job, summary, seconds)
+    cost = job.cost(summary.events)
+    print(format_summary(job.name, summary, seconds, cost), flush=True)
+    _write_manifest(job, summary, seconds, cost)
     return summary
 
 
@@ -131,22 +144,24 @@ def explain_spark_error(error: BaseException) -> str | None:
     return None
 
 
-def format_summary(name: str, summary: Summary, seconds: float) -> str:
+def format_summary(name: str, summary: Summary, seconds: float, cost: Cost | None) -> str:
     """The closing lines of a job, aligned for a terminal."""
     width = max((len(table) for table in summary.rows), default=0)
     body = [f"  {table:<{width}}  {rows:>12,} rows" for table, rows in summary.rows.items()]
     body += [f"  {line}" for line in summary.lines]
+    body += [f"  cost: {cost}"] if cost else []
     if summary.next:
         body.append(f"  next: {summary.next}")
     return "\n".join([f"{name}: done in {seconds:.1f} s", *body])
 
 
-def _write_manifest(job: Job, summary: Summary, seconds: float) -> None:
+def _write_manifest(job: Job, summary: Summary, seconds: float, cost: Cost | None) -> None:
     directory = Path(job.config.paths.runs)
     directory.mkdir(parents=True, exist_ok=True)
     manifest = {
         "run_id": job.run_id, "job": job.name, "version": __version__, "started_at": job.started_at.isoformat(),
         "seconds": round(seconds, 3), "rows": summary.rows, "facts": summary.lines,
+        "cost": cost.facts() if cost else None,
         "config": job.config.model_dump(mode="json"),
     }
     staged = directory / f".{job.run_id}.json"
