@@ -39,7 +39,7 @@ def test_the_summary_tells_sessions_reasons_bots_and_agreement(spark: SparkSessi
     assert summary.rows == {"sessions": 3}
     assert summary.lines == [
         "6 events, 2.0 per session",
-        "ended by: end 1, gap 1, max_events 1",
+        "ended by: gap 2, max_events 1",
         "flagged as bots: 1 sessions (kept)",
         "agreement with the shop's own 2 sessions: 50.00% are exactly ours; "
         "neighbouring events kept together: precision 100.00%, recall 75.00%",
@@ -47,7 +47,7 @@ def test_the_summary_tells_sessions_reasons_bots_and_agreement(spark: SparkSessi
     ]
     rows = job.warehouse.read(SESSIONS).orderBy("started_at").collect()
     assert [(r.num_events, r.cut_reason, r.is_bot) for r in rows] == [
-        (4, "max_events", True), (1, "gap", False), (1, "end", False)]
+        (4, "max_events", True), (1, "gap", False), (1, "gap", False)]
 
 
 def test_without_events_sessionize_names_the_stage_to_run(spark: SparkSession, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def cut(events: Iterable[Event], config: Sessions) -> list[tuple[list[Event], st
                 found.append((session, reason))
                 session = []
             session.append(event)
-        found.append((session, "end"))
+        found.append((session, "gap"))  # as far as is known
     return found
 
 

@@ -85,7 +85,7 @@ def test_sessions_equal_the_plain_loop(spark: SparkSession, events: list[Event],
 def test_event_exactly_at_the_gap_stays_in_the_session(spark: SparkSession) -> None:
     events = [event(0, t(0)), event(1, t(30)), event(2, t(60, us=1))]
     found = sessionized(EVENTS.frame(spark, events), Sessions())
-    assert {row["num_events"]: row["cut_reason"] for row in found.values()} == {2: "gap", 1: "end"}
+    assert {row["num_events"]: row["cut_reason"] for row in found.values()} == {2: "gap", 1: "gap"}
 
 
 def test_caps_count_from_the_session_they_create(spark: SparkSession) -> None:
@@ -94,9 +94,9 @@ def test_caps_count_from_the_session_they_create(spark: SparkSession) -> None:
     by_hours = sessionized(EVENTS.frame(spark, events), Sessions(max_hours=40 / 60))
     by_count = sessionized(EVENTS.frame(spark, events), Sessions(max_events=2))
     assert sorted((r["started_at"], r["num_events"], r["cut_reason"]) for r in by_hours.values()) == [
-        (t(0), 3, "max_hours"), (t(60), 3, "max_hours"), (t(120), 1, "end")]
+        (t(0), 3, "max_hours"), (t(60), 3, "max_hours"), (t(120), 1, "gap")]
     assert sorted((r["started_at"], r["num_events"], r["cut_reason"]) for r in by_count.values()) == [
-        (t(0), 2, "max_events"), (t(40), 2, "max_events"), (t(80), 2, "max_events"), (t(120), 1, "end")]
+        (t(0), 2, "max_events"), (t(40), 2, "max_events"), (t(80), 2, "max_events"), (t(120), 1, "gap")]
 
 
 def test_session_adopts_its_first_campaign_and_ends_at_another(spark: SparkSession) -> None:
@@ -104,7 +104,7 @@ def test_session_adopts_its_first_campaign_and_ends_at_another(spark: SparkSessi
     events = [event(n, t(n), campaign=c) for n, c in enumerate(campaigns)]
     found = sessionized(EVENTS.frame(spark, events), Sessions(cut_on_campaign=True))
     assert sorted((r["num_events"], r["campaign"], r["cut_reason"], r["started_at"]) for r in found.values()) == [
-        (1, "a", "end", t(6)), (2, "b", "campaign", t(4)), (4, "a", "campaign", t(0))]
+        (1, "a", "gap", t(6)), (2, "b", "campaign", t(4)), (4, "a", "campaign", t(0))]
 
 
 def test_midnight_is_local(spark: SparkSession) -> None:
@@ -112,7 +112,7 @@ def test_midnight_is_local(spark: SparkSession) -> None:
     config = Sessions(gap_minutes=600, cut_at_midnight=True, timezone="America/New_York")
     found = sessionized(EVENTS.frame(spark, events), config)
     assert sorted((r["started_at"], r["num_events"], r["cut_reason"]) for r in found.values()) == [
-        (t(-10), 3, "midnight"), (t(5 * 60 + 10), 1, "end")]
+        (t(-10), 3, "midnight"), (t(5 * 60 + 10), 1, "gap")]
 
 
 def test_rows_do_not_depend_on_order_and_partitions(spark: SparkSession) -> None:

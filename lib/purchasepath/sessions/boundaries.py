@@ -1,5 +1,8 @@
 """Where a visitor's timeline is cut whatever came before: after a pause, and at local midnight.
 
+Where no next event is known, a pause is taken for granted. So a session depends only on the events linked to its
+own by pauses of at most the gap, not on how much of the visitor's other doings is known.
+
 What lies between two such cuts is a block. Campaigns and caps depend on the session they end and cut blocks
 further (see `caps`). Times are microseconds since the epoch, so `idle > gap` is exact.
 """
@@ -15,13 +18,13 @@ MINUTE_US = 60_000_000
 
 
 def ends_block(event_us: Column, next_us: Column, day: Column, next_day: Column, config: Sessions) -> Column:
-    """Why the next event opens a new block: `gap`, `midnight`, `end` where there is no next event, else null.
+    """Why the block ends here: `gap` (also where no next event is known), `midnight`; null where it goes on.
 
     An event exactly `gap_minutes` after the one before stays in. Where both apply, `gap` is the reason.
     """
     gap_us = round(config.gap_minutes * MINUTE_US)
-    paused = next_us - event_us > gap_us
-    reason = F.when(next_us.isNull(), "end").when(paused, "gap")
+    paused = next_us.isNull() | (next_us - event_us > gap_us)
+    reason = F.when(paused, "gap")
     return reason.when(next_day != day, "midnight") if config.cut_at_midnight else reason
 
 
@@ -30,7 +33,7 @@ def add_block(events: DataFrame, config: Sessions) -> DataFrame:
 
     ```
     event_ts  10:00  10:20  11:00  11:05
-    ends      -      gap    -      end
+    ends      -      gap    -      gap
     block     0      0      1      1
     ```
     Order within a visitor is (event_ts, event_id), which is total: ties cannot move.

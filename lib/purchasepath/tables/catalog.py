@@ -92,8 +92,8 @@ SESSIONS = Table(
         C("started_at", "timestamp", "time of the first event"),
         C("ended_at", "timestamp", "time of the last event (never last + gap)"),
         C("duration_s", "double", "ended_at - started_at, seconds"),
-        C("cut_reason", "string", "why the next session began: gap, max_hours, max_events, campaign, midnight; "
-                                  "end for a visitor's last one"),
+        C("cut_reason", "string", "why it ended: gap (no event of the visitor followed within gap_minutes, so "
+                                  "far), max_hours, max_events, campaign, midnight"),
         C("num_events", "int", "events"),
         C("num_items", "int", "different items"),
         C("num_searches", "int", "searches"),
