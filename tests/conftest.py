@@ -25,8 +25,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     scratch = tmp_path_factory.mktemp("spark")
     config = load_config([], [f"paths.warehouse={scratch / 'warehouse'}", "spark.shuffle_partitions=4",
                               "spark.conf.spark.ui.enabled=false", "spark.driver_memory=1g",
-                              # short runs: the first compiler alone is far quicker to start
-                              "spark.conf.spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1"])
+                              # short runs: the first compiler alone is far quicker to start; its default code
+                              # cache is full after some minutes, and then nothing is compiled any more
+                              "spark.conf.spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1 "
+                              "-XX:ReservedCodeCacheSize=400m"])
     session = build_session("tests", config, master="local[2]")
     yield session
     session.stop()
