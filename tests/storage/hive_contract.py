@@ -11,7 +11,7 @@ from purchasepath.errors import PublishError, TableMissingError
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.hive import HiveWarehouse
 from purchasepath.storage.session import build_session
-from purchasepath.tables.catalog import PATHS, SCORES
+from purchasepath.tables.catalog import CALIBRATION, PATHS, RECOMMENDATIONS, SCORES
 
 root = Path(sys.argv[1])
 config = load_config([], [
@@ -94,4 +94,45 @@ with warehouse.transaction("r7"):
     pass  # the next transaction finishes what was cut off
 assert users() == ["k1", "k2"], users()
 assert sorted(warehouse.register([SCORES, PATHS])) == ["paths", "scores"]
+
+before = warehouse.fingerprints(SCORES)
+assert set(before) == {"as_of_date=2024-01-01/model_name=a b", "as_of_date=2024-01-02/model_name=it%27s"}, before
+with warehouse.transaction("r8") as work:  # rows join a partition, another is replaced, a third is new
+    day_3 = {"as_of_date": date(2024, 1, 3), "model_name": "m"}
+    added = SCORES.frame(spark, [score("l1", DAY_1), score("l2", DAY_2), score("l3", day_3)])
+    assert work.write(SCORES, added, partitions=[DAY_2], append=True) == 3
+    assert work.write(PATHS, PATHS.frame(spark, [{"path": "buy"}]), append=True) == 1
+assert users() == ["k1", "l1", "l2", "l3"], users()
+assert warehouse.read(PATHS).count() == 3
+after = warehouse.fingerprints(SCORES)
+assert set(after) == {*before, "as_of_date=2024-01-03/model_name=m"}, after
+assert not set(after.values()) & set(before.values()), (before, after)
+
+with warehouse.transaction("r9") as work:  # adding nothing changes nothing
+    assert work.write(SCORES, SCORES.frame(spark), append=True) == 0
+    assert work.write(PATHS, PATHS.frame(spark), append=True) == 0
+    assert work.write(CALIBRATION, CALIBRATION.frame(spark), append=True) == 0
+    assert work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark), append=True) == 0
+assert warehouse.fingerprints(SCORES) == after
+assert warehouse.read(CALIBRATION).count() == warehouse.read(RECOMMENDATIONS).count() == 0
+
+with warehouse.transaction("r10") as work:  # of the others, only the partitions that gain rows move
+    work.write(SCORES, SCORES.frame(spark, [score("m1", DAY_1)]), append=True)
+kept = set(warehouse.fingerprints(SCORES).items()) & set(after.items())
+assert {partition for partition, _ in kept} == set(after) - {"as_of_date=2024-01-01/model_name=a b"}, kept
+
+other = open_warehouse(spark, config)
+try:
+    with warehouse.transaction("r11") as work:
+        work.write(SCORES, SCORES.frame(spark, [score("mine", DAY_2)]), append=True)
+        with other.transaction("r12") as theirs:
+            theirs.write(SCORES, SCORES.frame(spark, [score("theirs", day_3)]), append=True)
+    raise AssertionError("added rows to a table that another run had changed")
+except PublishError:
+    pass
+assert users() == ["k1", "l1", "l2", "l3", "m1", "theirs"], users()
+
+with warehouse.transaction("r13") as work:  # the whole table: partitions without rows go away, whatever their names
+    work.write(SCORES, SCORES.frame(spark, [score("last", DAY_1)]))
+assert users() == ["last"], users()
 print("the contract holds")

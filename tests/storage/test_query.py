@@ -72,5 +72,10 @@ def test_a_syntax_error_is_one_clear_message(spark: SparkSession, warehouse: War
 
 def test_an_empty_warehouse_says_how_to_fill_it(spark: SparkSession, tmp_path: Path) -> None:
     empty = open_warehouse(spark, load_config([], [f"paths.warehouse={tmp_path}"]))
-    with pytest.raises(QueryError, match=r"spark-submit\.sh pipeline"):
-        answer(spark, empty, "select 1")
+    with pytest.raises(QueryError, match=r"(?s)`events`.*empty; fill it first: \./spark-submit\.sh pipeline"):
+        answer(spark, empty, "select count(*) from events")
+
+
+def test_an_empty_warehouse_answers_what_needs_no_table(spark: SparkSession, tmp_path: Path) -> None:
+    empty = open_warehouse(spark, load_config([], [f"paths.warehouse={tmp_path}"]))
+    assert answer(spark, empty, "select 1 as one", "csv") == "one\n1\n"

@@ -11,7 +11,7 @@ from purchasepath.storage.snapshots import Snapshot, Snapshots, StagedTable
 
 
 def commit(snapshots: Snapshots, table: str, files: dict[str, str], *, replaced: frozenset[str] | None = None,
-           base: Snapshot | None = None, name: str = "t") -> None:
+           appends: bool = False, base: Snapshot | None = None, name: str = "t") -> None:
     """Commit text files as if they were Parquet; `base` is what the writer had read (the newest, if not given)."""
     base = base or snapshots.pin()
     with snapshots.staging(name) as directory:
@@ -20,7 +20,8 @@ def commit(snapshots: Snapshots, table: str, files: dict[str, str], *, replaced:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
         (directory / table).mkdir(exist_ok=True)
-        snapshots.commit({table: StagedTable(directory / table, replaced)}, {}, base=base)
+        change = StagedTable(directory / table, frozenset() if appends else replaced, appends=appends)
+        snapshots.commit({table: change}, {}, base=base)
     if base:
         base.release()
 
@@ -108,3 +109,57 @@ def test_the_second_of_two_writers_of_one_partition_is_told_and_the_first_stands
     with pytest.raises(PublishError, match="same partitions"):
         commit(snapshots, "scores", {"d=1/c.parquet": "second"}, replaced=frozenset({"d=1"}), base=base)
     assert content(snapshots, "scores") == {"d=1/b.parquet": "first", "d=2/b.parquet": "other partition"}
+
+
+def test_added_files_stand_beside_the_old_ones_which_stay_the_same_files(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, keep=1)
+    commit(snapshots, "events", {"d=1/a.parquet": "1", "d=2/a.parquet": "2"})
+    before = (tmp_path / "current/events/d=1/a.parquet").stat().st_ino
+    commit(snapshots, "events", {"d=1/b.parquet": "late", "d=3/b.parquet": "3"}, appends=True)
+    assert content(snapshots, "events") == {
+        "d=1/a.parquet": "1", "d=1/b.parquet": "late", "d=2/a.parquet": "2", "d=3/b.parquet": "3"}
+    assert (tmp_path / "current/events/d=1/a.parquet").stat().st_ino == before
+
+
+def test_collected_versions_do_not_take_shared_files_with_them(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, keep=1)
+    for i in range(4):
+        commit(snapshots, "events", {f"{i}.parquet": str(i)}, appends=True)
+    versions = sorted(v.name for v in (tmp_path / "data/events").iterdir())
+    assert versions == ["000003", "000004"]  # the last writer still read the third when it committed
+    assert content(snapshots, "events") == {f"{i}.parquet": str(i) for i in range(4)}
+    assert (tmp_path / "current/events/0.parquet").stat().st_nlink == 2
+
+
+def test_an_addition_to_a_table_that_changed_meanwhile_is_refused(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, keep=3)
+    commit(snapshots, "events", {"d=1/a.parquet": "1"})
+    base = snapshots.pin()
+    commit(snapshots, "sessions", {"a.parquet": "another table"}, base=base)
+    commit(snapshots, "events", {"d=2/a.parquet": "first"}, appends=True, base=base)
+    with pytest.raises(PublishError, match=r"table events: another job .*the whole table"):
+        commit(snapshots, "events", {"d=3/a.parquet": "second"}, appends=True, base=base)
+    assert content(snapshots, "events") == {"d=1/a.parquet": "1", "d=2/a.parquet": "first"}
+
+
+def test_fingerprints_change_with_the_files_of_their_partition_only(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path, keep=1)
+
+    def fingerprints() -> dict[str, str]:
+        pinned = snapshots.pin()
+        assert pinned is not None
+        found = pinned.fingerprints("events")
+        pinned.release()
+        return found
+
+    commit(snapshots, "events", {"d=1/a.parquet": "1", "d=2/a.parquet": "2"})
+    first = fingerprints()
+    assert set(first) == {"d=1", "d=2"}
+    commit(snapshots, "sessions", {"a.parquet": "s"})
+    assert fingerprints() == first
+    commit(snapshots, "events", {"d=2/b.parquet": "late", "d=3/b.parquet": "3"}, appends=True)
+    second = fingerprints()
+    assert (second["d=1"], set(second)) == (first["d=1"], {"d=1", "d=2", "d=3"})
+    assert second["d=2"] != first["d=2"]
+    commit(snapshots, "events", {}, replaced=frozenset({"d=2"}))
+    assert fingerprints() == {partition: second[partition] for partition in ("d=1", "d=3")}

@@ -66,6 +66,58 @@ def test_named_partitions_are_replaced_and_all_others_stay(warehouse: EmbeddedWa
     assert users(warehouse) == ["new2"]
 
 
+def test_added_rows_join_their_partitions_and_named_ones_are_replaced(
+    warehouse: EmbeddedWarehouse, spark: SparkSession
+) -> None:
+    with warehouse.transaction("r1") as work:
+        assert work.write(SCORES, SCORES.frame(spark, [score("a1", DAY_1), score("a2", DAY_2)]), append=True) == 2
+        work.write(PATHS, PATHS.frame(spark, [{"path": "view"}]))
+    before = warehouse.fingerprints(SCORES)
+    with warehouse.transaction("r2") as work:
+        added = SCORES.frame(spark, [score("b1", DAY_1), score("b2", DAY_2)])
+        assert work.write(SCORES, added, partitions=[DAY_2], append=True) == 2
+        work.write(PATHS, PATHS.frame(spark, [{"path": "cart"}]), append=True)
+    assert users(warehouse) == ["a1", "b1", "b2"]
+    assert warehouse.read(PATHS).count() == 2
+    after = warehouse.fingerprints(SCORES)
+    assert set(after) == set(before) == {"as_of_date=2024-01-01/model_name=a b", "as_of_date=2024-01-02/model_name=a b"}
+    assert not set(after.values()) & set(before.values())
+    assert list(warehouse.fingerprints(PATHS)) == [""]
+    assert warehouse.fingerprints(CALIBRATION) == {}
+
+
+def test_adding_nothing_changes_no_file_and_clashes_with_nobody(
+    warehouse: EmbeddedWarehouse, spark: SparkSession, tmp_path: Path
+) -> None:
+    with warehouse.transaction("r1") as work:
+        work.write(SCORES, SCORES.frame(spark), append=True)
+    assert warehouse.read(SCORES).count() == 0
+    other = open_warehouse(spark, load_config([], [f"paths.warehouse={tmp_path / 'wh'}"]))
+    with warehouse.transaction("r2") as work:
+        assert work.write(SCORES, SCORES.frame(spark), append=True) == 0
+        with other.transaction("r3") as theirs:
+            theirs.write(SCORES, SCORES.frame(spark, [score("u", DAY_1)]), append=True)
+    files = warehouse.fingerprints(SCORES)
+    with warehouse.transaction("r4") as work:
+        work.write(SCORES, SCORES.frame(spark), append=True)
+    assert (users(warehouse), warehouse.fingerprints(SCORES)) == (["u"], files)
+
+
+def test_of_two_that_add_at_once_one_wins_whole_and_the_other_is_told(
+    warehouse: EmbeddedWarehouse, spark: SparkSession, tmp_path: Path
+) -> None:
+    other = open_warehouse(spark, load_config([], [f"paths.warehouse={tmp_path / 'wh'}"]))
+    with warehouse.transaction("r1") as work:
+        work.write(SCORES, SCORES.frame(spark, [score("a", DAY_1)]))
+    with pytest.raises(PublishError, match="Run this job again"), warehouse.transaction("r2") as work:
+        work.write(SCORES, SCORES.frame(spark, [score("mine", DAY_2)]), append=True)
+        work.write(PATHS, PATHS.frame(spark, [{"path": "mine"}]))
+        with other.transaction("r3") as theirs:
+            theirs.write(SCORES, SCORES.frame(spark, [score("theirs", DAY_1)]), append=True)
+    assert users(other) == ["a", "theirs"]
+    assert not other.exists(PATHS)
+
+
 def test_an_exception_leaves_every_table_as_it_was(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
     with warehouse.transaction("r1") as work:
         work.write(SCORES, SCORES.frame(spark, [score("old", DAY_1)]))

@@ -88,5 +88,6 @@ def books_row(spark: SparkSession, books: Books, *, run_id: str, source: str, fi
     """One row of INGEST_BOOKS."""
     return INGEST_BOOKS.frame(spark, [{
         "run_id": run_id, "source": source, "files": files, "read": books.read, "accepted": books.accepted,
-        "duplicates": books.duplicates, "rejected": books.rejected, "finished_at": datetime.now(UTC),
+        "duplicates": books.duplicates, "rejected": books.rejected, "history": "replace", "replaced": 0,
+        "finished_at": datetime.now(UTC),
     }])

@@ -5,22 +5,32 @@ an unpartitioned table) at them with ALTER TABLE … SET LOCATION, which the met
 a time. So that a commit of many partitions is still all or nothing, its whole list of switches is written
 to `<warehouse>/_commits/` first: a commit that was cut off is carried on by the next transaction.
 Replaced files stay where they are for readers that still use them; remove old run directories by age.
+
+A partition has one location, so one that gains rows is written whole, old rows and new, to a new one. Rows
+are added only if the table's property `purchasepath.run` (the last run that changed it) is still what it was
+when the table was read. The metastore offers no lock that every file system shares: two commits within the
+same seconds could both pass this check, so schedule writers of one table one after the other.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pyspark.sql.functions as F
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 
 from purchasepath.config import Config
 from purchasepath.errors import PublishError, TableMissingError
+from purchasepath.storage.files import sha256_json
 from purchasepath.storage.warehouse import Partition, Transaction, create_table_sql, partition_path, write_parquet
 from purchasepath.tables.types import Table
+
+_LAST_RUN = "purchasepath.run"
 
 
 class HiveWarehouse:
@@ -31,6 +41,7 @@ class HiveWarehouse:
         self.database = config.warehouse.database
         self.files = _HadoopFiles(spark)
         self.root = self.files.qualified(config.paths.warehouse)
+        self._seen: dict[str, str] = {}
 
     @property
     def snapshot(self) -> str:
@@ -43,8 +54,32 @@ class HiveWarehouse:
         if not self.exists(table):
             raise TableMissingError(table.name, table.written_by)
         name = f"`{self.database}`.`{table.name}`"
+        self.seen_run(table.name)
         self.spark.sql(f"REFRESH TABLE {name}")  # another process may have switched partitions since
         return table.select(self.spark.table(name))
+
+    def fingerprints(self, table: Table) -> dict[str, str]:
+        if not self.exists(table):
+            return {}
+        files: dict[str, list[str]] = {}
+        for uri in sorted(self.read(table).inputFiles()):  # a file is never changed: its path stands for its rows
+            path = unquote(urlsplit(uri).path)
+            place = path.split(f"/{table.name}/", 1)[-1].split("/")  # <run_id>/a=1/b=x/part-….parquet
+            files.setdefault("/".join(place[1:-1]), []).append(path)
+        return {partition: sha256_json(paths) for partition, paths in files.items()}
+
+    def last_run(self, table: str) -> str:
+        """The run that changed a table last; '' for a table that was never written."""
+        if not self.spark.catalog.tableExists(f"{self.database}.{table}"):
+            return ""
+        rows = self.spark.sql(f"SHOW TBLPROPERTIES `{self.database}`.`{table}`").collect()
+        return str({row["key"]: row["value"] for row in rows}.get(_LAST_RUN, ""))
+
+    def seen_run(self, table: str) -> str:
+        """The run that had changed a table last when we first read it, since our own last transaction."""
+        if table not in self._seen:
+            self._seen[table] = self.last_run(table)
+        return self._seen[table]
 
     def register(self, tables: Sequence[Table]) -> list[str]:
         return [t.name for t in tables if self.exists(t)]
@@ -55,11 +90,20 @@ class HiveWarehouse:
         work = _HiveTransaction(self, run_id)
         try:
             yield work
+            self._refuse_conflicts(work.expected)
         except BaseException:
             work.discard()
             raise
         self._commit(run_id, work.switches)
+        self._seen.clear()
         work.discard(only_scratch=True)
+
+    def _refuse_conflicts(self, expected: dict[str, str]) -> None:
+        changed = {table: run for table, seen in expected.items() if (run := self.last_run(table)) != seen}
+        if changed:
+            raise PublishError("; ".join(f"table {table}: run {run} has changed it while this one was adding rows to it"
+                                         for table, run in changed.items())
+                               + "; theirs stands. Run this job again to build on it")
 
     def _commit(self, run_id: str, switches: list[dict[str, Any]]) -> None:
         if switches:
@@ -80,6 +124,8 @@ class HiveWarehouse:
             self.spark.sql(switch["create"])
             if switch["partition"] is None:
                 self.spark.sql(f"ALTER TABLE {name} SET LOCATION '{switch['location']}'")
+            elif not switch["partition"]:
+                pass  # a partitioned table without any rows: being there is all
             elif switch["location"] is None:
                 self.spark.sql(f"ALTER TABLE {name} DROP IF EXISTS PARTITION ({_spec(switch['partition'])})")
             else:
@@ -87,6 +133,7 @@ class HiveWarehouse:
                 place = f"LOCATION '{switch['location']}'"
                 self.spark.sql(f"ALTER TABLE {name} ADD IF NOT EXISTS PARTITION ({spec}) {place}")
                 self.spark.sql(f"ALTER TABLE {name} PARTITION ({spec}) SET {place}")
+            self.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{_LAST_RUN}'='{switch['run']}')")
             self.spark.sql(f"REFRESH TABLE {name}")
 
 
@@ -95,31 +142,62 @@ class _HiveTransaction:
         self.warehouse = warehouse
         self.run_id = run_id
         self.switches: list[dict[str, Any]] = []
+        self.expected: dict[str, str] = {}
+        """Table that gains rows -> the run whose state it must still have."""
         self._locations: list[str] = []
         self._scratch: list[str] = []
 
-    def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None) -> int:
+    def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None,
+              append: bool = False) -> int:
         location = f"{self.warehouse.root}/{table.name}/{self.run_id}"
         self._locations.append(location)
         write_parquet(table, frame, location)
         staged = self.warehouse.spark.read.schema(table.spark_schema()).parquet(location)
         rows = _count_without_nulls(table, staged)
-        create = create_table_sql(table, self.warehouse.database, f"{self.warehouse.root}/{table.name}/_none")
-        if not table.partition_by:
-            self.switches.append({"table": table.name, "create": create, "partition": None, "location": location})
-            return rows
-        found = [r.asDict() for r in staged.select(*table.partition_by).distinct().collect()]  # one row per partition
+        existing = self._existing(table)
+        found = [r.asDict() for r in staged.select(*table.partition_by).distinct().collect()] \
+            if table.partition_by else []  # one row per partition
         written = {partition_path(table, p): p for p in found}
-        replaced = {partition_path(table, p): dict(p) for p in partitions} if partitions is not None \
-            else {partition_path(table, p): p for p in self._existing(table)}
-        if partitions is not None and not set(written) <= set(replaced):
+        replaced = {partition_path(table, p): dict(p) for p in partitions or []}
+        if append:
+            if not rows and not replaced and self.warehouse.exists(table):
+                return 0
+            self._add_old_rows(table, location, [p for path, p in written.items()
+                                                 if path in existing and path not in replaced])
+        elif partitions is None:
+            replaced = existing
+        elif not set(written) <= set(replaced):
             raise PublishError(f"table {table.name}: rows for partitions {sorted(set(written) - set(replaced))} were "
                                "staged, but they are not to be replaced. Nothing was published")
-        for path, partition in {**replaced, **written}.items():
-            target = f"{location}/{path}" if path in written else None
-            values = {name: str(value) for name, value in partition.items()}
-            self.switches.append({"table": table.name, "create": create, "partition": values, "location": target})
+        self._switch(table, location, written, replaced)
         return rows
+
+    def _add_old_rows(self, table: Table, location: str, partitions: Sequence[Partition]) -> None:
+        """Copy the rows of partitions that gain some (of a whole table without partitions) beside the new ones."""
+        self.expected[table.name] = self.warehouse.seen_run(table.name)
+        if not self.warehouse.exists(table):
+            return
+        old = self.warehouse.read(table)
+        if table.partition_by:
+            if not partitions:
+                return
+            old = old.where(reduce(Column.__or__, [_is_partition(p) for p in partitions]))
+        write_parquet(table, old, location, mode="append")
+
+    def _switch(self, table: Table, location: str, written: Mapping[str, Partition],
+                replaced: Mapping[str, Partition]) -> None:
+        root = self.warehouse.root
+        switch = {"table": table.name, "run": self.run_id,
+                  "create": create_table_sql(table, self.warehouse.database, f"{root}/{table.name}/_none")}
+        if not table.partition_by:
+            self.switches.append({**switch, "partition": None, "location": location})
+            return
+        targets = dict.fromkeys(replaced) | {path: f"{location}/{path}" for path in written}
+        for path, partition in {**replaced, **written}.items():
+            values = {name: str(value) for name, value in partition.items()}
+            self.switches.append({**switch, "partition": values, "location": targets[path]})
+        if not targets:
+            self.switches.append({**switch, "partition": {}, "location": None})
 
     def materialize(self, frame: DataFrame, name: str) -> DataFrame:
         location = f"{self.warehouse.root}/_staging/{self.run_id}/{name}"
@@ -131,11 +209,18 @@ class _HiveTransaction:
         for location in [*self._scratch, *([] if only_scratch else self._locations)]:
             self.warehouse.files.remove(location)
 
-    def _existing(self, table: Table) -> list[dict[str, Any]]:
-        if not self.warehouse.exists(table):
-            return []
+    def _existing(self, table: Table) -> dict[str, dict[str, str]]:
+        """Path -> values of the partitions that are there."""
+        if not table.partition_by or not self.warehouse.exists(table):
+            return {}
         listed = self.warehouse.spark.sql(f"SHOW PARTITIONS `{self.warehouse.database}`.`{table.name}`").collect()
-        return [dict(part.split("=", 1) for part in row.partition.split("/")) for row in listed]
+        found = [dict(part.split("=", 1) for part in row.partition.split("/")) for row in listed]
+        plain = [{name: unquote(value) for name, value in partition.items()} for partition in found]
+        return {partition_path(table, p): p for p in plain}
+
+
+def _is_partition(partition: Partition) -> Column:
+    return reduce(Column.__and__, [F.col(name) == F.lit(value) for name, value in partition.items()])
 
 
 def _count_without_nulls(table: Table, staged: DataFrame) -> int:

@@ -27,13 +27,14 @@ def run_query(spark: SparkSession, warehouse: Warehouse, query: str, style: str,
     """Answer `query` from one consistent state of the warehouse and print it in `style`, one of FORMATS."""
     _refuse_changes(spark, query)
     known = warehouse.register(list(TABLES))
-    if not known:
-        raise QueryError("the warehouse is empty; fill it first: ./spark-submit.sh pipeline")
     try:
-        spark.sql(f"USE `{warehouse.database}`")
+        if known:
+            spark.sql(f"USE `{warehouse.database}`")
         FORMATS[style](spark.sql(query), out)
     except AnalysisException as error:
-        raise QueryError(f"{_first_lines(error)}\n  tables: {', '.join(sorted(known))}") from None
+        tables = f"tables: {', '.join(sorted(known))}" if known else \
+            "the warehouse is empty; fill it first: ./spark-submit.sh pipeline"
+        raise QueryError(f"{_first_lines(error)}\n  {tables}") from None
     except PySparkException as error:
         raise QueryError(_first_lines(error)) from None
 

@@ -7,8 +7,9 @@ Layout below the root:
     data/<table>/<version>/…                    immutable files, Hive-style partition directories inside
     staging/<transaction>/<table>/…             not visible to anyone until its transaction commits
 
-`current/<table>/` is an ordinary Hive-style Parquet directory to every engine. Partitions that a commit
-leaves alone are hard links to the same files, so a commit costs what it changes.
+`current/<table>/` is an ordinary Hive-style Parquet directory to every engine. Files that a commit leaves
+alone are hard links to the same files, so a commit costs what it changes, and a version may be removed
+without harm to the later ones that share files with it.
 
 Everything is guarded by kernel locks (flock), which end with the process that holds them: a reader's shared
 lock on its snapshot keeps it from being removed; a writer's lock on its staging directory tells a running
@@ -18,6 +19,7 @@ transaction from the leftovers of a killed one, which the next commit removes.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -70,7 +72,7 @@ class Snapshots:
         """Make all staged tables visible at once, on top of whatever is current now.
 
         `base` is the snapshot the writer had read. Raises PublishError when somebody else has replaced one of
-        the same partitions since: theirs stands, ours is not applied.
+        the same partitions since, or has changed a table that we add rows to: theirs stands, ours is not applied.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / "lock").open("w") as lock:
@@ -102,11 +104,12 @@ class Snapshots:
     def _refuse_conflict(self, table: str, change: StagedTable, base: Snapshot | None, newest: Path | None) -> None:
         before = base.table(table) if base else None
         now = (newest / table).resolve() if newest and (newest / table).exists() else None
-        touched = change.replaced if change.replaced is not None else {""}
-        if before != now and any(_files_of(before, p) != _files_of(now, p) for p in touched):
+        depends_on = {""} if change.replaced is None or change.appends else change.replaced
+        if before != now and any(_files_of(before, p) != _files_of(now, p) for p in depends_on):
             raise PublishError(
                 f"table {table}: another job has published the same partitions while this one was running "
-                f"({', '.join(sorted(touched)) or 'the whole table'}); theirs stands. Run this job again to build on it"
+                f"({', '.join(sorted(depends_on)) or 'the whole table'}); theirs stands. "
+                "Run this job again to build on it"
             )
 
     def _move_in(self, table: str, change: StagedTable, newest: Path | None, number: int) -> Path:
@@ -155,16 +158,33 @@ class Snapshot:
         link = self.directory / name
         return link.resolve() if link.exists() else None
 
+    def fingerprints(self, name: str) -> dict[str, str]:
+        """`a=1/b=x` of each partition of a table (`` without partitions) -> digest over its files' names, sizes, times.
+
+        Files are never changed, and Spark names each with a fresh id: equal digests mean equal rows.
+        """
+        directory = self.table(name)
+        lines: dict[str, list[str]] = {}
+        for file in sorted(directory.rglob("*.parquet")) if directory else []:
+            facts = file.stat()
+            partition = str(file.parent.relative_to(directory or file)).removeprefix(".")
+            lines.setdefault(partition, []).append(f"{file.name} {facts.st_size} {facts.st_mtime_ns}\n")
+        return {partition: hashlib.sha256("".join(files).encode()).hexdigest() for partition, files in lines.items()}
+
     def release(self) -> None:
         self._lock.close()
 
 
 class StagedTable:
-    """Staged files of one table and what they replace: None = the whole table, else `a=1/b=x` partition paths."""
+    """Staged files of one table and what they replace: None = the whole table, else `a=1/b=x` partition paths.
 
-    def __init__(self, directory: Path, replaced: frozenset[str] | None) -> None:
+    `appends`: the files may lie in other partitions too, beside the files that are there.
+    """
+
+    def __init__(self, directory: Path, replaced: frozenset[str] | None, *, appends: bool = False) -> None:
         self.directory = directory
         self.replaced = replaced
+        self.appends = appends
 
 
 def _files_of(table: Path | None, partition: str) -> list[tuple[str, int]]:

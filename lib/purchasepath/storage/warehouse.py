@@ -33,8 +33,13 @@ Partition = Mapping[str, Any]
 class Transaction(Protocol):
     """What a job may do inside `warehouse.transaction(...)`."""
 
-    def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None) -> int:
-        """Stage `frame` as the whole table, or as exactly these partitions; the number of rows written."""
+    def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None,
+              append: bool = False) -> int:
+        """Stage `frame` as the whole table, or as exactly these partitions; the number of rows of `frame`.
+
+        With `append`, rows are added to what is there: `partitions` are replaced, all others keep their rows and
+        may gain new ones. Published only if nobody else has changed the table since it was read (PublishError).
+        """
 
     def materialize(self, frame: DataFrame, name: str) -> DataFrame:
         """`frame`, computed once and read back from the staging area; gone when the transaction ends."""
@@ -55,6 +60,12 @@ class Warehouse(Protocol):
     def read(self, table: Table) -> DataFrame:
         """The table, exactly as declared."""
 
+    def fingerprints(self, table: Table) -> dict[str, str]:
+        """Path of each partition (`partition_path`; '' without partitions) -> digest that changes with its files.
+
+        A partition without files is absent; {} for a table that was never written.
+        """
+
     def transaction(self, run_id: str) -> Any:
         """Context manager that yields a Transaction and switches on exit."""
 
@@ -62,7 +73,7 @@ class Warehouse(Protocol):
         """Make these tables queryable by name in the Spark session; the names of those that exist."""
 
 
-def write_parquet(table: Table, frame: DataFrame, location: str) -> None:
+def write_parquet(table: Table, frame: DataFrame, location: str, *, mode: str = "overwrite") -> None:
     """Write the declared columns of `frame`: Hive-style partition directories, files sorted by `cluster_by`.
 
     `rebalance` gathers each partition's rows into few files of a sensible size and splits large ones.
@@ -73,7 +84,7 @@ def write_parquet(table: Table, frame: DataFrame, location: str) -> None:
     order = [*table.partition_by, *table.cluster_by]
     if order:
         rows = rows.sortWithinPartitions(*order)
-    writer = rows.write.mode("overwrite")
+    writer = rows.write.mode(mode)
     (writer.partitionBy(*table.partition_by) if table.partition_by else writer).parquet(location)
 
 
@@ -117,6 +128,10 @@ class EmbeddedWarehouse:
             raise TableMissingError(table.name, table.written_by)
         return self.spark.table(f"`{self.database}`.`{table.name}`").select(*table.names)
 
+    def fingerprints(self, table: Table) -> dict[str, str]:
+        pinned = self._pin()
+        return pinned.fingerprints(table.name) if pinned else {}
+
     def register(self, tables: Sequence[Table]) -> list[str]:
         pinned = self._pin()
         found = [(t, location) for t in tables if pinned and (location := pinned.table(t.name))]
@@ -136,7 +151,7 @@ class EmbeddedWarehouse:
     def transaction(self, run_id: str) -> Iterator[Transaction]:
         base = self._pin()
         with self._snapshots.staging(run_id) as directory:
-            work = _EmbeddedTransaction(self.spark, directory)
+            work = _EmbeddedTransaction(self.spark, directory, base)
             yield work
             if work.staged:
                 self._snapshots.commit(work.staged, {"run_id": run_id}, base=base)
@@ -155,12 +170,14 @@ class EmbeddedWarehouse:
 
 
 class _EmbeddedTransaction:
-    def __init__(self, spark: SparkSession, directory: Path) -> None:
+    def __init__(self, spark: SparkSession, directory: Path, base: Snapshot | None) -> None:
         self.spark = spark
         self.directory = directory
+        self.base = base
         self.staged: dict[str, StagedTable] = {}
 
-    def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None) -> int:
+    def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None,
+              append: bool = False) -> int:
         replaced = None if partitions is None else frozenset(partition_path(table, p) for p in partitions)
         location = self.directory / table.name
         write_parquet(table, frame, location.as_uri())
@@ -170,12 +187,21 @@ class _EmbeddedTransaction:
                 f"table {table.name}: " + ", ".join(f"{n} nulls in {c}" for c, n in nulls.items())
                 + "; these columns are declared without nulls. Nothing was published"
             )
+        if append:
+            self._stage_addition(table, location, replaced or frozenset(), rows)
+            return rows
         written = {str(f.parent.relative_to(location)) for f in location.rglob("*.parquet")}
         if replaced is not None and not written <= replaced:
             raise PublishError(f"table {table.name}: rows for partitions {sorted(written - replaced)} were staged, "
                                f"but only {sorted(replaced)} are to be replaced. Nothing was published")
         self.staged[table.name] = StagedTable(location, replaced)
         return rows
+
+    def _stage_addition(self, table: Table, location: Path, replaced: frozenset[str], rows: int) -> None:
+        """Adding nothing to a table that is there stages nothing, so it clashes with nobody and leaves no files."""
+        there = self.base is not None and self.base.table(table.name) is not None
+        if rows or replaced or not there:
+            self.staged[table.name] = StagedTable(location, replaced, appends=True)
 
     def materialize(self, frame: DataFrame, name: str) -> DataFrame:
         location = (self.directory / f"_{name}").as_uri()

@@ -54,6 +54,21 @@ REJECTED_EVENTS = Table(
     ),
 )
 
+EVENT_CHANGES = Table(
+    "event_changes",
+    "event added to or taken out of EVENTS that SESSIONS does not know yet",
+    "ingest",
+    (
+        C("user_id", "string", "keyed pseudonym of the visitor"),
+        C("event_id", "string", "as in events"),
+        C("event_ts", "timestamp", "when it happened"),
+        C("change", "string", "added, or removed: a delivery that arrived earlier took its place"),
+        C("ingest_run", "string", "run of the ingest job"),
+    ),
+    key=("event_id", "change", "ingest_run"),
+    partition_by=("ingest_run",),
+)
+
 INGEST_BOOKS = Table(
     "ingest_books",
     "source and ingest run",
@@ -63,9 +78,12 @@ INGEST_BOOKS = Table(
         C("source", "string", "mapping it was read with"),
         C("files", "bigint", "files read"),
         C("read", "bigint", "raw rows read = accepted + duplicates + rejected"),
-        C("accepted", "bigint", "rows in EVENTS"),
-        C("duplicates", "bigint", "exact duplicates and repeated event ids, dropped"),
-        C("rejected", "bigint", "rows in REJECTED_EVENTS"),
+        C("accepted", "bigint", "rows put into EVENTS"),
+        C("duplicates", "bigint", "exact duplicates and repeated event ids, of this run or an earlier one, dropped"),
+        C("rejected", "bigint", "rows put into REJECTED_EVENTS"),
+        C("history", "string", "add: to what was there, or replace: everything. Since the last replace, rows of EVENTS "
+                               "= sum(accepted) - sum(replaced)"),
+        C("replaced", "bigint", "rows of EVENTS from earlier runs that gave way to one of the accepted rows"),
         C("finished_at", "timestamp", "when the run finished"),
     ),
     key=("run_id",),
@@ -321,7 +339,7 @@ VOCABULARY = Table(
 )
 
 CORE_TABLES: tuple[Table, ...] = (
-    EVENTS, REJECTED_EVENTS, INGEST_BOOKS, USER_KEYS, SESSIONS, TRAINING_CURVES, METRICS, CALIBRATION,
+    EVENTS, REJECTED_EVENTS, EVENT_CHANGES, INGEST_BOOKS, USER_KEYS, SESSIONS, TRAINING_CURVES, METRICS, CALIBRATION,
     SCORES, RECOMMENDATIONS, FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS, CHANNELS,
 )
 
