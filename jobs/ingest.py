@@ -13,7 +13,7 @@ from purchasepath.sources.mapping import load_source
 from purchasepath.sources.pseudonyms import load_key
 from purchasepath.sources.unreadable import explained_damage
 from purchasepath.storage.warehouse import Transaction
-from purchasepath.tables.catalog import EVENTS, INGEST_BOOKS, REJECTED_EVENTS, USER_KEYS
+from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, INGEST_BOOKS, REJECTED_EVENTS, USER_KEYS
 
 
 def run(job: Job) -> Summary:
@@ -37,6 +37,7 @@ def run(job: Job) -> Summary:
             "user_keys": tx.write(USER_KEYS, summarize_ids(judged)),
         }
         Books(books.read, written["events"], books.duplicates, written["rejected_events"]).check()
+        tx.write(EVENT_CHANGES, EVENT_CHANGES.frame(job.spark))  # EVENTS was replaced: SESSIONS are built anew
         tx.write(INGEST_BOOKS, earlier.unionByName(entry).coalesce(1))
 
     lines = [f"{source.name}, {found.num_files} files: {books}", *[f"rejected: {r}" for r in rejections]]
