@@ -41,15 +41,13 @@ def run(job: Job) -> Summary:
         tx.write(INGEST_BOOKS, earlier.unionByName(entry).coalesce(1))
 
     lines = [f"{source.name}, {found.num_files} files: {books}", *[f"rejected: {r}" for r in rejections]]
-    return Summary(rows=written, lines=[*lines, *found.remarks], next="./spark-submit.sh sessionize",
-                   events=books.read)
+    return Summary(written, [*lines, *found.remarks], next="./spark-submit.sh sessionize", events=books.read)
 
 
 def settle(tx: Transaction, rows: DataFrame, key: bytes) -> tuple[DataFrame, Books]:
-    """The judged rows, computed once, and their books, balanced against a count of the raw rows of its own.
+    """The judged rows, computed once, and their books, balanced against a count of the raw rows (cheap: unparsed).
 
-    Counting parses nothing, so it costs little more than reading the lines. (`Observation` would count in the
-    same pass, but blocks forever where Spark optimises an empty input away, SPARK-54620.)
+    `Observation` would count in the same pass, but blocks forever on an empty input (SPARK-54620).
     """
     with explained_damage():
         judged = tx.materialize(judge(rows, key), "judged")
