@@ -7,7 +7,7 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=environment/ensure.sh
 source "$root/environment/ensure.sh"
 
-stages=(pipeline simulate ingest sessionize features dataset train evaluate score analyze report sql doctor)
+stages=(pipeline simulate ingest sessionize features dataset train evaluate score analyze report stitch sql doctor)
 
 usage() {
   cat <<'TEXT'
@@ -26,6 +26,7 @@ stages, in the order in which `pipeline` runs them:
   analyze      funnel, transitions, removal effects, paths
   report       all of it as one HTML file
 and beside the path:
+  stitch       who stands behind a visitor: accounts, persons, and sessions across devices
   sql          query the warehouse: ./spark-submit.sh sql "select * from metrics" [--format table|csv|json]
   doctor       what is installed, what works, what to do about the rest [--json]
 

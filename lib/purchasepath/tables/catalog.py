@@ -6,6 +6,8 @@ Prices and revenue are in the shop's own currency.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from purchasepath.tables.features import FEATURE_TABLES
 from purchasepath.tables.types import Column as C
 from purchasepath.tables.types import Table
@@ -142,6 +144,46 @@ SESSIONS = Table(
     key=("session_id",),
     partition_by=("session_date",),
     cluster_by=("user_id", "started_at"),
+)
+
+IDENTITIES = Table(
+    "identities",
+    "visitor and stretch of logged-in events with one account",
+    "stitch",
+    (
+        C("user_id", "string", "keyed pseudonym of the visitor"),
+        C("stretch", "bigint", "1 for the visitor's first; their order, also where two begin in the same microsecond"),
+        C("login_id", "string", "keyed pseudonym of the account"),
+        C("valid_from", "timestamp", "first event with the account"),
+        C("valid_to", "timestamp", "first event of the visitor with another account after it; null where there is "
+                                   "none", nullable=True),
+        C("known_from", "timestamp", "from when on the shop knew: when the first of its events to arrive had arrived"),
+        C("num_events", "bigint", "logged-in events of the stretch"),
+    ),
+    key=("user_id", "stretch"),
+)
+
+PERSONS = Table(
+    "persons",
+    "visitor",
+    "stitch",
+    (
+        C("user_id", "string", "keyed pseudonym of the visitor"),
+        C("person_id", "string", "pseudonym of the account last logged in with, as far as is known today; of the "
+                                 "visitor where there was none"),
+        C("since", "timestamp", "first login of the visitor", nullable=True),
+        C("num_accounts", "int", "different accounts: above 1 on a shared device"),
+    ),
+    key=("user_id",),
+)
+
+STITCHED_SESSIONS = replace(
+    SESSIONS,
+    name="stitched_sessions",
+    grain="session of a person over all visitors (devices) the person was logged in on",
+    written_by="stitch",
+    columns=tuple(replace(c, meaning="the person: see persons.person_id") if c.name == "user_id" else c
+                  for c in SESSIONS.columns),
 )
 
 FUNNEL = Table(
@@ -341,6 +383,7 @@ VOCABULARY = Table(
 CORE_TABLES: tuple[Table, ...] = (
     EVENTS, REJECTED_EVENTS, EVENT_CHANGES, INGEST_BOOKS, USER_KEYS, SESSIONS, TRAINING_CURVES, METRICS, CALIBRATION,
     SCORES, RECOMMENDATIONS, FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS, CHANNELS,
+    IDENTITIES, PERSONS, STITCHED_SESSIONS,
 )
 
 TABLES: tuple[Table, ...] = CORE_TABLES + FEATURE_TABLES
