@@ -50,7 +50,7 @@ def warehouse(spark: SparkSession, config: Config, rows: dict[str, int]) -> Any:
 
 
 def test_every_declared_table_is_written_and_holds_what_the_summary_says(warehouse: Any, rows: dict[str, int]) -> None:
-    assert set(warehouse.register(list(TABLES))) == {t.name for t in TABLES}
+    assert set(warehouse.register(list(TABLES))) == {t.name for t in TABLES if t.written_by in STAGES}
     for table in (SESSIONS, SCORES, METRICS):
         assert warehouse.read(table).count() == rows[table.name] > 0
 

@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from purchasepath.tables.catalog import EVENT_TYPES, EVENTS, EXAMPLES, SESSIONS, TABLES, VOCABULARY
+from purchasepath.tables.catalog import DATASET_TABLES, EVENT_TYPES, EVENTS, SESSIONS, TABLES
 from purchasepath.tables.docs import tables_page
 from purchasepath.tables.types import Table
 
-DECLARED = (*TABLES, EXAMPLES, VOCABULARY)
+DECLARED = (*TABLES, *DATASET_TABLES)
 PORTABLE = re.compile(r"(array<)?(string|int|bigint|double|float|boolean|timestamp|date)>?$")
-STAGES = {"ingest", "sessionize", "features", "dataset", "train", "evaluate", "score", "analyze"}
+STAGES = {"ingest", "sessionize", "features", "dataset", "train", "evaluate", "score", "analyze", "stitch"}
 
 
 def test_names_are_unique() -> None:

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from purchasepath.tables.analyses import CHANNELS, FUNNEL, PATHS, REMOVAL_EFFECTS, TRANSITIONS
 from purchasepath.tables.features import FEATURE_TABLES
+from purchasepath.tables.learning import (
+    CALIBRATION,
+    EXAMPLES,
+    METRICS,
+    RECOMMENDATIONS,
+    SCORES,
+    TRAINING_CURVES,
+    VOCABULARY,
+)
 from purchasepath.tables.types import Column as C
 from purchasepath.tables.types import Table
 
@@ -186,200 +196,6 @@ STITCHED_SESSIONS = replace(
                   for c in SESSIONS.columns),
 )
 
-FUNNEL = Table(
-    "funnel",
-    "dimension value and funnel step",
-    "analyze",
-    (
-        C("dimension", "string", "all, channel, price_band or device"),
-        C("value", "string", "value of the dimension"),
-        C("step_number", "int", "1 for the first step"),
-        C("step", "string", "event type of the step"),
-        C("sessions", "bigint", "sessions that reached this step after all steps before it, in order"),
-        C("share_of_first", "double", "sessions / sessions of step 1"),
-        C("drop_off", "double", "share of the previous step's sessions that did not get here; 0 for step 1"),
-    ),
-    key=("dimension", "value", "step_number"),
-)
-
-TRANSITIONS = Table(
-    "transitions",
-    "pair of path states",
-    "analyze",
-    (
-        C("from_state", "string", "start, or an event type"),
-        C("to_state", "string", "an event type, purchase (absorbing) or leave (absorbing)"),
-        C("transitions", "bigint", "times the pair was seen in sessions"),
-        C("probability", "double", "transitions / all transitions out of from_state"),
-        C("median_seconds", "double", "median seconds between the two events; null to leave", nullable=True),
-    ),
-    key=("from_state", "to_state"),
-)
-
-REMOVAL_EFFECTS = Table(
-    "removal_effects",
-    "path state",
-    "analyze",
-    (
-        C("state", "string", "event type"),
-        C("reach_probability", "double", "probability that a session ever gets to the state"),
-        C("conversion_probability", "double", "probability of a purchase from the state on"),
-        C("removal_effect", "double", "share of purchases lost if every path ended at the state"),
-    ),
-    key=("state",),
-)
-
-PATHS = Table(
-    "paths",
-    "path of event types (consecutive repeats collapsed)",
-    "analyze",
-    (
-        C("path", "string", "states joined by ' > '"),
-        C("length", "int", "states on the path"),
-        C("sessions", "bigint", "sessions that walked it"),
-        C("purchases", "bigint", "sessions among them with a purchase"),
-        C("revenue", "double", "their revenue"),
-        C("median_duration_s", "double", "median seconds from first to last event"),
-    ),
-    key=("path",),
-)
-
-CHANNELS = Table(
-    "channels",
-    "channel",
-    "analyze",
-    (
-        C("channel", "string", "channel of sessions; unknown where the events do not say, other for rare ones"),
-        C("journeys", "bigint", "journeys that touch it; a journey is a visitor's sessions up to and including one "
-                                "with a purchase, and once more those after the last purchase"),
-        C("first_touch", "double", "conversions of journeys that began with it"),
-        C("last_touch", "double", "conversions in a session that came by it"),
-        C("linear_touch", "double", "conversions shared equally among the sessions of their journey"),
-        C("removal_effect", "double", "share of conversions lost if every journey ended at it"),
-        C("markov", "double", "conversions shared in proportion to the removal effects"),
-    ),
-    key=("channel",),
-)
-
-SCORES = Table(
-    "scores",
-    "user, as-of date and model",
-    "score",
-    (
-        C("user_id", "string", "keyed pseudonym of the visitor"),
-        C("as_of", "timestamp", "the scores use only events before this time that had arrived by it"),
-        C("purchase_probability", "float", "probability of a purchase within the horizon after as_of"),
-        C("num_events", "int", "events the model saw of this user"),
-        C("horizon_hours", "double", "the horizon"),
-        C("model_version", "string", "fingerprint of the bundle"),
-        C("run_id", "string", "run of the score job"),
-        C("as_of_date", "date", "day (UTC) of as_of"),
-        C("model_name", "string", "name of the bundle"),
-    ),
-    key=("user_id", "as_of_date", "model_name"),
-    partition_by=("as_of_date", "model_name"),
-)
-
-RECOMMENDATIONS = Table(
-    "recommendations",
-    "user, rank, as-of date and model",
-    "score",
-    (
-        C("user_id", "string", "keyed pseudonym of the visitor"),
-        C("as_of", "timestamp", "as in scores"),
-        C("rank", "int", "1 is the best"),
-        C("item_id", "string", "the shop's item id"),
-        C("score", "float", "the model's logit; comparable within one user only"),
-        C("model_version", "string", "fingerprint of the bundle"),
-        C("run_id", "string", "run of the score job"),
-        C("as_of_date", "date", "day (UTC) of as_of"),
-        C("model_name", "string", "name of the bundle"),
-    ),
-    key=("user_id", "rank", "as_of_date", "model_name"),
-    partition_by=("as_of_date", "model_name"),
-)
-
-METRICS = Table(
-    "metrics",
-    "model, task and metric",
-    "evaluate",
-    (
-        C("model", "string", "purchasepath (ours), popular_7d, markov_1 or logistic_regression"),
-        C("task", "string", "next_item or purchase"),
-        C("metric", "string", "recall, ndcg, mrr, coverage, roc_auc, pr_auc, precision, recall, f1, log_loss, "
-                              "calibration_error, base_rate"),
-        C("k", "int", "cut-off of a ranking metric", nullable=True),
-        C("value", "double", "the metric; null where it is not defined (one class only, nothing to rank)",
-          nullable=True),
-        C("support", "bigint", "targets or points it was measured on"),
-        C("protocol", "string", "how it was measured"),
-        C("model_version", "string", "fingerprint of the bundle it was measured beside"),
-        C("run_id", "string", "run of the evaluate job"),
-    ),
-    key=("model", "task", "metric", "k"),
-)
-
-CALIBRATION = Table(
-    "calibration",
-    "model and bin of predicted purchase probability",
-    "evaluate",
-    (
-        C("model", "string", "as in metrics"),
-        C("bin", "int", "0-9, equal width"),
-        C("points", "bigint", "predictions in the bin"),
-        C("mean_predicted", "double", "mean predicted probability"),
-        C("observed", "double", "share that bought"),
-    ),
-    key=("model", "bin"),
-)
-
-TRAINING_CURVES = Table(
-    "training_curves",
-    "epoch of the newest training run",
-    "train",
-    (
-        C("epoch", "int", "from 1"),
-        C("metric", "string", "train_loss, valid_loss, valid_item_loss, valid_purchase_loss, valid_recall_10 …"),
-        C("value", "double", "value at the end of the epoch"),
-        C("model_version", "string", "fingerprint of the bundle"),
-    ),
-    key=("epoch", "metric"),
-)
-
-EXAMPLES = Table(
-    "examples",
-    "stretch of at most dataset.max_length events of one user, in one split",
-    "dataset",
-    (
-        C("example_id", "bigint", "hash of user_id, split and the stretch's number"),
-        C("item", "array<int>", "vocabulary id of each event's item (see VOCABULARY)"),
-        C("type", "array<int>", "1 + position of the event's type in EVENT_TYPES"),
-        C("gap", "array<float>", "log(1 + seconds since the user's previous event); 0 for the first"),
-        C("price", "array<float>", "standardised log(1 + price); 0 where unknown"),
-        C("target", "array<int>", "item of the next event if it has one, other than this event's, that belongs to "
-                                  "the split; 0: no target"),
-        C("point", "array<int>", "for each as-of time: position of the last event before it"),
-        C("idle", "array<float>", "for each as-of time: log(1 + seconds since that event)"),
-        C("features", "array<float>", "for each as-of time: the standardised user features, flattened"),
-        C("bought", "array<int>", "for each as-of time: 1 if a purchase follows within the horizon, else 0"),
-        C("split", "string", "train, valid or test"),
-    ),
-    key=("example_id",),
-    partition_by=("split",),
-)
-
-VOCABULARY = Table(
-    "vocabulary",
-    "known item",
-    "dataset",
-    (
-        C("item_id", "string", "the shop's item id"),
-        C("id", "int", "0 padding, 1 no item, 2 unknown item; items from 3 by falling count, ties by item_id"),
-        C("count", "bigint", "events on the training span"),
-    ),
-    key=("item_id",),
-)
-
 CORE_TABLES: tuple[Table, ...] = (
     EVENTS, REJECTED_EVENTS, EVENT_CHANGES, INGEST_BOOKS, USER_KEYS, SESSIONS, TRAINING_CURVES, METRICS, CALIBRATION,
     SCORES, RECOMMENDATIONS, FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS, CHANNELS,
@@ -387,4 +203,7 @@ CORE_TABLES: tuple[Table, ...] = (
 )
 
 TABLES: tuple[Table, ...] = CORE_TABLES + FEATURE_TABLES
-"""Every table of the warehouse. (EXAMPLES and VOCABULARY live in the dataset directory instead.)"""
+"""Every table of the warehouse."""
+
+DATASET_TABLES: tuple[Table, ...] = (EXAMPLES, VOCABULARY)
+"""Tables in the dataset directory."""

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from purchasepath.config import Config
-from purchasepath.tables.catalog import EXAMPLES, TABLES, VOCABULARY
+from purchasepath.tables.catalog import DATASET_TABLES, TABLES
 from purchasepath.tables.types import Column, Table
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,7 +46,7 @@ def configuration_page() -> str:
 
 def pages() -> dict[Path, str]:
     """Path and content of every generated page."""
-    tables = (*TABLES, VOCABULARY, EXAMPLES)  # the last two are files of the dataset, not in the warehouse
+    tables = (*TABLES, *DATASET_TABLES)
     return {DIRECTORY / "tables.md": tables_page(tables), DIRECTORY / "configuration.md": configuration_page(),
             README: with_files(README.read_text(encoding="utf-8"))}
 

@@ -1,0 +1,125 @@
+"""Tables around the model: what it learns from, how well it did, what it says."""
+
+from __future__ import annotations
+
+from purchasepath.tables.types import Column as C
+from purchasepath.tables.types import Table
+
+SCORES = Table(
+    "scores",
+    "user, as-of date and model",
+    "score",
+    (
+        C("user_id", "string", "keyed pseudonym of the visitor"),
+        C("as_of", "timestamp", "the scores use only events before this time that had arrived by it"),
+        C("purchase_probability", "float", "probability of a purchase within the horizon after as_of"),
+        C("num_events", "int", "events the model saw of this user"),
+        C("horizon_hours", "double", "the horizon"),
+        C("model_version", "string", "fingerprint of the bundle"),
+        C("run_id", "string", "run of the score job"),
+        C("as_of_date", "date", "day (UTC) of as_of"),
+        C("model_name", "string", "name of the bundle"),
+    ),
+    key=("user_id", "as_of_date", "model_name"),
+    partition_by=("as_of_date", "model_name"),
+)
+
+RECOMMENDATIONS = Table(
+    "recommendations",
+    "user, rank, as-of date and model",
+    "score",
+    (
+        C("user_id", "string", "keyed pseudonym of the visitor"),
+        C("as_of", "timestamp", "as in scores"),
+        C("rank", "int", "1 is the best"),
+        C("item_id", "string", "the shop's item id"),
+        C("score", "float", "the model's logit; comparable within one user only"),
+        C("model_version", "string", "fingerprint of the bundle"),
+        C("run_id", "string", "run of the score job"),
+        C("as_of_date", "date", "day (UTC) of as_of"),
+        C("model_name", "string", "name of the bundle"),
+    ),
+    key=("user_id", "rank", "as_of_date", "model_name"),
+    partition_by=("as_of_date", "model_name"),
+)
+
+METRICS = Table(
+    "metrics",
+    "model, task and metric",
+    "evaluate",
+    (
+        C("model", "string", "purchasepath (ours), popular_7d, markov_1 or logistic_regression"),
+        C("task", "string", "next_item or purchase"),
+        C("metric", "string", "recall, ndcg, mrr, coverage, roc_auc, pr_auc, precision, recall, f1, log_loss, "
+                              "calibration_error, base_rate"),
+        C("k", "int", "cut-off of a ranking metric", nullable=True),
+        C("value", "double", "the metric; null where it is not defined (one class only, nothing to rank)",
+          nullable=True),
+        C("support", "bigint", "targets or points it was measured on"),
+        C("protocol", "string", "how it was measured"),
+        C("model_version", "string", "fingerprint of the bundle it was measured beside"),
+        C("run_id", "string", "run of the evaluate job"),
+    ),
+    key=("model", "task", "metric", "k"),
+)
+
+CALIBRATION = Table(
+    "calibration",
+    "model and bin of predicted purchase probability",
+    "evaluate",
+    (
+        C("model", "string", "as in metrics"),
+        C("bin", "int", "0-9, equal width"),
+        C("points", "bigint", "predictions in the bin"),
+        C("mean_predicted", "double", "mean predicted probability"),
+        C("observed", "double", "share that bought"),
+    ),
+    key=("model", "bin"),
+)
+
+TRAINING_CURVES = Table(
+    "training_curves",
+    "epoch of the newest training run",
+    "train",
+    (
+        C("epoch", "int", "from 1"),
+        C("metric", "string", "train_loss, valid_loss, valid_item_loss, valid_purchase_loss, valid_recall_10 …"),
+        C("value", "double", "value at the end of the epoch"),
+        C("model_version", "string", "fingerprint of the bundle"),
+    ),
+    key=("epoch", "metric"),
+)
+
+EXAMPLES = Table(
+    "examples",
+    "stretch of at most dataset.max_length events of one user, in one split",
+    "dataset",
+    (
+        C("example_id", "bigint", "hash of user_id, split and the stretch's number"),
+        C("item", "array<int>", "vocabulary id of each event's item (see VOCABULARY)"),
+        C("type", "array<int>", "1 + position of the event's type in EVENT_TYPES"),
+        C("gap", "array<float>", "log(1 + seconds since the user's previous event); 0 for the first"),
+        C("price", "array<float>", "standardised log(1 + price); 0 where unknown"),
+        C("target", "array<int>", "item of the next event if it has one, other than this event's, that belongs to "
+                                  "the split; 0: no target"),
+        C("point", "array<int>", "for each as-of time: position of the last event before it"),
+        C("idle", "array<float>", "for each as-of time: log(1 + seconds since that event)"),
+        C("features", "array<float>", "for each as-of time: the standardised user features, flattened"),
+        C("bought", "array<int>", "for each as-of time: 1 if a purchase follows within the horizon, else 0"),
+        C("split", "string", "train, valid or test"),
+    ),
+    key=("example_id",),
+    partition_by=("split",),
+)
+
+VOCABULARY = Table(
+    "vocabulary",
+    "known item",
+    "dataset",
+    (
+        C("item_id", "string", "the shop's item id"),
+        C("id", "int", "0 padding, 1 no item, 2 unknown item; items from 3 by falling count, ties by item_id"),
+        C("count", "bigint", "events on the training span"),
+    ),
+    key=("item_id",),
+)
