@@ -1,19 +1,18 @@
-"""Raw files -> EVENTS, REJECTED_EVENTS, USER_KEYS and INGEST_BOOKS, all of them or none."""
+"""Raw files -> EVENTS and the tables beside it (rejected rows, changes, ids, books), all of them or none."""
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
+from dataclasses import replace
 
 from purchasepath.errors import InputError
 from purchasepath.job import Job, Summary, main
-from purchasepath.sources.books import Books, books_row, check_rejected_share, count_verdicts, top_rejections
-from purchasepath.sources.cleaning import judge, keep_accepted, keep_rejected, read_rows, summarize_ids
+from purchasepath.sources.books import books_row, check_rejected_share, other_sources, top_rejections
+from purchasepath.sources.cleaning import keep_rejected, read_rows
+from purchasepath.sources.delivery import add_to_history, read_history, replace_history, settle
 from purchasepath.sources.layout import find_source_layouts
 from purchasepath.sources.mapping import load_source
 from purchasepath.sources.pseudonyms import load_key
-from purchasepath.sources.unreadable import explained_damage
-from purchasepath.storage.warehouse import Transaction
-from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, INGEST_BOOKS, REJECTED_EVENTS, USER_KEYS
+from purchasepath.tables.catalog import EVENTS, INGEST_BOOKS, REJECTED_EVENTS, USER_KEYS
 
 
 def run(job: Job) -> Summary:
@@ -24,34 +23,30 @@ def run(job: Job) -> Summary:
     rows = read_rows(job.spark, source, found.layouts, job.started_at)
 
     with job.warehouse.transaction(job.run_id) as tx:
+        adds = config.ingest.history == "add"
+        history = read_history(job.warehouse, key) if adds else None
         judged, books = settle(tx, rows, key)
         if not books.read:
             raise InputError(f"{config.paths.raw}: {found.num_files} files without a single row; expected raw events")
         rejections = top_rejections(judged) if books.rejected else []
         check_rejected_share(books, rejections, config.ingest.max_rejected_share)
-        entry = books_row(job.spark, books, run_id=job.run_id, source=source.name, files=found.num_files)
+
+        delivered = add_to_history(tx, judged, books, history, job.run_id) if history \
+            else replace_history(tx, judged, books)
+        rejected = tx.write(REJECTED_EVENTS, keep_rejected(judged, source.name), append=adds)
+        books = replace(delivered.books, rejected=rejected).check()
+        entry = books_row(job.spark, books, run_id=job.run_id, source=source.name, files=found.num_files,
+                          history="add" if history else "replace")
         earlier = job.warehouse.read(INGEST_BOOKS) if job.warehouse.exists(INGEST_BOOKS) else entry.limit(0)
-        written = {
-            "events": tx.write(EVENTS, keep_accepted(judged)),
-            "rejected_events": tx.write(REJECTED_EVENTS, keep_rejected(judged, source.name)),
-            "user_keys": tx.write(USER_KEYS, summarize_ids(judged)),
-        }
-        Books(books.read, written["events"], books.duplicates, written["rejected_events"]).check()
-        tx.write(EVENT_CHANGES, EVENT_CHANGES.frame(job.spark))  # EVENTS was replaced: SESSIONS are built anew
         tx.write(INGEST_BOOKS, earlier.unionByName(entry).coalesce(1))
+        others = other_sources(earlier, source.name) if history else []
 
-    lines = [f"{source.name}, {found.num_files} files: {books}", *[f"rejected: {r}" for r in rejections]]
-    return Summary(written, [*lines, *found.remarks], next="./spark-submit.sh sessionize", events=books.read)
-
-
-def settle(tx: Transaction, rows: DataFrame, key: bytes) -> tuple[DataFrame, Books]:
-    """The judged rows, computed once, and their books, balanced against a count of the raw rows (cheap: unparsed).
-
-    `Observation` would count in the same pass, but blocks forever on an empty input (SPARK-54620).
-    """
-    with explained_damage():
-        judged = tx.materialize(judge(rows, key), "judged")
-        return judged, count_verdicts(judged, rows.count()).check()
+    lines = [f"{source.name}, {found.num_files} files: {books}", *([books.news] if history else []),
+             *[f"rejected: {r}" for r in rejections], *found.remarks]
+    if others:
+        lines.append(f"earlier runs read {', '.join(others)}; to begin anew: --set ingest.history=replace")
+    written = {EVENTS.name: books.accepted, REJECTED_EVENTS.name: rejected, USER_KEYS.name: delivered.new_ids}
+    return Summary(written, lines, next="./spark-submit.sh sessionize", events=books.read)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from purchasepath.config import Config, load_config
 from purchasepath.job import Job, argument_parser, guarded, run_job
-from purchasepath.pipeline import chosen_stages, closing_words
+from purchasepath.pipeline import chosen_stages, closing_words, with_fresh_history
 from purchasepath.scoring.standings import format_standings
 from purchasepath.tables.catalog import METRICS
 
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str]) -> int:
 
     def work() -> None:
         config = load_config(chosen.config, chosen.set)
-        run_pipeline(config, chosen_stages(config, chosen.first, chosen.last), "".join(where))
+        stages = chosen_stages(config, chosen.first, chosen.last)
+        run_pipeline(with_fresh_history(config, stages), stages, "".join(where))
 
     return guarded(work)
 

@@ -18,7 +18,7 @@ def run(job: Job) -> Summary:
             f"{counts.late:,} events late, {counts.repeated:,} delivered twice, {counts.broken:,} broken lines added",
             f"events in {raw}/events, the truth behind them in {raw}/truth",
         ],
-        next="./spark-submit.sh ingest",
+        next="./spark-submit.sh ingest --set ingest.history=replace",
         events=counts.events,
     )
 

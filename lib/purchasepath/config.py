@@ -63,6 +63,8 @@ class Simulate(Section):
 
 class Ingest(Section):
     source: str = Field("simulated", description="name of a mapping in conf/sources, or a path to one")
+    history: Literal["add", "replace"] = Field("add", description="`add` to the events of earlier runs, or `replace` "
+                                               "all of them")
     max_rejected_share: float = Field(0.02, ge=0, le=1, description="a larger share of rejected rows fails the job")
     pseudonym_key_env: str = Field("PURCHASEPATH_KEY", description="environment variable that holds the key")
     pseudonym_key_file: str = Field("var/pseudonym.key", description="key file used when the variable is not set; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from purchasepath.config import Config
@@ -29,6 +29,13 @@ def chosen_stages(config: Config, first: str | None, last: str | None) -> tuple[
     if begin > end:
         raise ConfigError([f"--from {first} comes after --to {last}; the order is {', '.join(STAGES)}"])
     return tuple(s for s in STAGES[begin : end + 1] if s != "simulate" or config.ingest.source == "simulated")
+
+
+def with_fresh_history(config: Config, stages: Sequence[str]) -> Config:
+    """`config` for these stages: events of a shop that is simulated anew replace those of the shop before it."""
+    if "simulate" not in stages:
+        return config
+    return config.model_copy(update={"ingest": config.ingest.model_copy(update={"history": "replace"})})
 
 
 def closing_words(rows: Mapping[str, int], seconds: float, standings: str, config: Config, sql_options: str) -> str:

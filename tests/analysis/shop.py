@@ -79,7 +79,7 @@ def all_tables(spark: SparkSession) -> dict[Table, DataFrame]:
             for user in range(4) for rank, item in enumerate((EVIL_ITEM, "item-1", f"item-{user + 2}"), start=1)]),
         catalog.INGEST_BOOKS: catalog.INGEST_BOOKS.frame(spark, [
             {"run_id": "1", "source": "simulated", "files": 2, "read": 100, "accepted": 90, "duplicates": 7,
-             "rejected": 3}]),
+             "rejected": 3, "history": "replace"}]),
         catalog.REJECTED_EVENTS: catalog.REJECTED_EVENTS.frame(spark, [{"raw": "x", "reasons": [EVIL_REASON]}] * 3),
     }
     return {table: local(frame) for table, frame in tables.items()}

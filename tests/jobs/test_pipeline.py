@@ -14,7 +14,7 @@ from jobs.pipeline import load_stage
 from purchasepath.config import Config, load_config
 from purchasepath.errors import ConfigError
 from purchasepath.job import Job, run_job
-from purchasepath.pipeline import STAGES, chosen_stages, closing_words
+from purchasepath.pipeline import STAGES, chosen_stages, closing_words, with_fresh_history
 from purchasepath.scoring.standings import format_standings
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.query import run_query
@@ -99,6 +99,8 @@ def test_a_part_of_the_path_is_chosen_by_its_ends(config: Config) -> None:
     assert chosen_stages(config, "score", "analyze") == ("score", "analyze")
     real = load_config([], ["ingest.source=retailrocket"])
     assert chosen_stages(real, None, "ingest") == ("ingest",)
+    assert with_fresh_history(config, STAGES).ingest.history == "replace"
+    assert with_fresh_history(real, STAGES[1:]) == real
     with pytest.raises(ConfigError, match="did you mean `sessionize`"):
         chosen_stages(config, "sessionise", None)
     with pytest.raises(ConfigError, match="comes after"):

@@ -18,4 +18,4 @@ def test_the_summary_counts_what_lies_in_paths_raw_and_says_synthetic(spark: Spa
     assert summary.rows["raw lines"] == spark.read.text(str(raw / "events")).count()
     assert summary.rows["truth/visitors"] == 30
     assert "SYNTHETIC" in summary.lines[0]
-    assert summary.next.endswith("ingest")
+    assert summary.next.endswith("ingest --set ingest.history=replace")

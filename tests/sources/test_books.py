@@ -49,9 +49,9 @@ def test_rejections_are_counted_by_reason_with_an_example(spark: SparkSession) -
 
 
 def test_row_of_the_books(spark: SparkSession) -> None:
-    row = books_row(spark, Books(4, 1, 2, 1), run_id="r", source="s", files=3).collect()[0].asDict()
+    row = books_row(spark, Books(4, 1, 2, 1), run_id="r", source="s", files=3, history="add").collect()[0].asDict()
     assert abs((datetime.now(UTC) - row.pop("finished_at").astimezone(UTC)).total_seconds()) < 3600
     assert row == {
         "run_id": "r", "source": "s", "files": 3, "read": 4, "accepted": 1, "duplicates": 2, "rejected": 1,
-        "history": "replace", "replaced": 0,
+        "history": "add", "replaced": 0,
     }

@@ -126,7 +126,7 @@ def top_items(rows: Sequence[Row]) -> Content:
 def books(rows: Sequence[Row]) -> Content:
     row = rows[0]
     if not row["read"]:
-        return Content("The last ingest read no rows.")
+        return Content("No rows were read.")
     balanced = row["read"] == row["accepted"] + row["duplicates"] + row["rejected"]
     tiles = tuple((part, count(row[part])) for part in ("read", "accepted", "duplicates", "rejected"))
     return Content(
@@ -167,7 +167,7 @@ SCORES = (
     Panel("top-items", "What is recommended most", queries.TOP_ITEMS, top_items),
 )
 QUALITY = (
-    Panel("books", "The books of the last ingest", queries.BOOKS, books),
+    Panel("books", "The books of ingest", queries.BOOKS, books),
     Panel("rejections", "Why rows were rejected", queries.REJECTIONS, rejections),
     Panel("bots", "Bots", queries.BOTS, bots),
 )

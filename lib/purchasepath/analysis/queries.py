@@ -189,10 +189,15 @@ LIMIT 15
 """)
 
 BOOKS = Query((catalog.INGEST_BOOKS,), """
-SELECT source, files, read, accepted, duplicates, rejected, finished_at
+SELECT array_join(array_sort(collect_set(source)), ', ') AS source,
+       sum(files) AS files,
+       sum(read) AS read,
+       sum(accepted) - sum(replaced) AS accepted,
+       sum(duplicates) + sum(replaced) AS duplicates,
+       sum(rejected) AS rejected
 FROM ingest_books
-ORDER BY finished_at DESC, run_id DESC
-LIMIT 1
+WHERE finished_at >= (SELECT max(finished_at) FROM ingest_books WHERE history = 'replace')
+HAVING count(*) > 0
 """)
 
 REJECTIONS = Query((catalog.REJECTED_EVENTS,), """

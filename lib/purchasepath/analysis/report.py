@@ -121,7 +121,7 @@ def render(answers: Answers, *, now: datetime) -> str:
     sections = [(section, [show(panel, answers) for panel in section.panels]) for section in SECTIONS]
     return _environment().get_template("report.html.j2").render(
         headline=show(panels_shop.HEADLINE, answers), sections=sections, source=source,
-        synthetic=source == SIMULATED, written_at=f"{now.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+        synthetic=SIMULATED in (source or "").split(", "), written_at=f"{now.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         plotly=Markup(get_plotlyjs()),
     )
 

@@ -17,12 +17,14 @@ SHOWN_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class Books:
-    """Counts of raw rows."""
+    """Counts of raw rows. `known` of the duplicates were there before; `replaced` rows of earlier runs gave way."""
 
     read: int
     accepted: int
     duplicates: int
     rejected: int
+    known: int = 0
+    replaced: int = 0
 
     @property
     def rejected_share(self) -> float:
@@ -41,6 +43,12 @@ class Books:
     def __str__(self) -> str:
         return (f"read {self.read:,} = accepted {self.accepted:,} + duplicates {self.duplicates:,} "
                 f"+ rejected {self.rejected:,}")
+
+    @property
+    def news(self) -> str:
+        """What the run added to earlier ones."""
+        return (f"added to earlier runs: {self.accepted - self.replaced:,} events are new, {self.known:,} were known "
+                f"before, {self.replaced:,} displaced one that arrived later")
 
 
 @dataclass(frozen=True)
@@ -84,10 +92,18 @@ def check_rejected_share(books: Books, rejections: list[Rejection], most: float)
     )
 
 
-def books_row(spark: SparkSession, books: Books, *, run_id: str, source: str, files: int) -> DataFrame:
+def other_sources(earlier: DataFrame, source: str) -> list[str]:
+    """Sources other than `source` whose events are in EVENTS, from the books of earlier runs."""
+    found: set[str] = set()
+    for run in earlier.orderBy("finished_at", "run_id").select("history", "source").collect():  # one row per run
+        found = {run["source"]} if run["history"] == "replace" else found | {run["source"]}
+    return sorted(found - {source})
+
+
+def books_row(spark: SparkSession, books: Books, *, run_id: str, source: str, files: int, history: str) -> DataFrame:
     """One row of INGEST_BOOKS."""
     return INGEST_BOOKS.frame(spark, [{
         "run_id": run_id, "source": source, "files": files, "read": books.read, "accepted": books.accepted,
-        "duplicates": books.duplicates, "rejected": books.rejected, "history": "replace", "replaced": 0,
+        "duplicates": books.duplicates, "rejected": books.rejected, "history": history, "replaced": books.replaced,
         "finished_at": datetime.now(UTC),
     }])

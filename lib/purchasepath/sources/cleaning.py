@@ -1,10 +1,10 @@
 """Cleaning: every raw row gets one verdict, accepted, duplicate or rejected, and nothing is lost on the way.
 
 - rejected: cannot be parsed, or breaks a rule; all its reasons are kept. Judged first.
-- duplicate: an accepted row has its event id already. Of rows with one id the one that arrived first stays,
-  then the one whose text has the smallest hash. Where a source has no ids, the id is that hash, so exact
-  duplicates share it.
-- accepted: the rest.
+- duplicate: an accepted row has its event id already. Of rows with one id the one that arrived first stays
+  (`history.FIRST`, which also settles ties). Where a source has no ids, the id is a hash of the row's text, so
+  exact duplicates share it.
+- accepted: the rest. Whether an earlier run knew their ids is decided afterwards (`delivery`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 
 from purchasepath.sources.fields import content_hash, field_rules, text_columns, typed_columns
+from purchasepath.sources.history import FIRST
 from purchasepath.sources.layout import Layout
 from purchasepath.sources.mapping import FIELDS, OWN_PREFIX, Input, Source
 from purchasepath.sources.pseudonyms import add_pseudonyms
@@ -54,14 +55,15 @@ def judge(rows: DataFrame, key: bytes) -> DataFrame:
 
     Columns: EVENTS, raw_user_id, raw_login_id, RAW, FILE, REASONS, VERDICT.
     """
+    rows = add_pseudonyms(rows, key, IDS)  # first: the order of duplicates is one of published columns
     rejected = F.size(REASONS) > 0
     # rejected rows are no rivals: each stands in a group of equal texts, so no group is the group of all nulls
     rivals = F.when(rejected, F.concat(F.lit("!"), _HASH)).otherwise(F.col("event_id"))
     kept_text = {name: F.when(rejected, F.col(name)) for name in (RAW, FILE)}
-    copies = Window.partitionBy(rivals).orderBy("arrived_at", _HASH)
+    copies = Window.partitionBy(rivals).orderBy(*FIRST)
     verdict = F.when(rejected, REJECTED).when(F.row_number().over(copies) > 1, DUPLICATE).otherwise(ACCEPTED)
     judged = rows.withColumns(kept_text).withColumn(VERDICT, verdict).withColumn("event_date", F.to_date("event_ts"))
-    return add_pseudonyms(judged.drop(_HASH), key, IDS)
+    return judged.drop(_HASH)
 
 
 def keep_accepted(judged: DataFrame) -> DataFrame:
@@ -77,10 +79,14 @@ def keep_rejected(judged: DataFrame, source: str) -> DataFrame:
 
 
 def summarize_ids(judged: DataFrame) -> DataFrame:
-    """USER_KEYS: one row per visitor or account id of an accepted event."""
-    accepted = judged.where(F.col(VERDICT) == ACCEPTED)
+    """USER_KEYS: one row per visitor or account id of a row that was not rejected.
+
+    Duplicates count too: which copy of an event is accepted can change with the next delivery, an id that was
+    seen stays seen.
+    """
+    read = judged.where(F.col(VERDICT) != REJECTED)
     pairs = F.array(*[F.struct(F.col(name).alias("user_id"), F.col(f"raw_{name}").alias("raw_id")) for name in IDS])
-    return accepted.select(F.inline(pairs)).where(F.col("user_id").isNotNull()).distinct()
+    return read.select(F.inline(pairs)).where(F.col("user_id").isNotNull()).distinct()
 
 
 def _filled(typed: Mapping[str, Column]) -> dict[str, Column]:
@@ -88,6 +94,7 @@ def _filled(typed: Mapping[str, Column]) -> dict[str, Column]:
     defaults = {c.name: F.coalesce(typed[c.name], F.lit(c.default)) for c in EVENTS.columns if c.default is not None}
     return defaults | {
         "event_id": F.coalesce(typed["event_id"], F.col(_HASH)),
+        "price": typed["price"] + F.lit(0.0),  # -0 becomes 0: equal rows are equal to the byte
         # a log entry from before the event itself is a clock's error, not an early arrival
         "arrived_at": F.greatest(typed["arrived_at"], typed["event_ts"]),
     }

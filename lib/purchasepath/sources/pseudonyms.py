@@ -8,6 +8,7 @@ and the Spark UI. Who has the key can tell the pseudonym of any id; who has not 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import secrets
 import stat
@@ -87,6 +88,11 @@ def pseudonym(raw_id: Column) -> Column:
     """Pseudonym of `raw_id` (UTF-8) in a frame with key pads; null for null."""
     inner = F.unhex(F.sha2(F.concat(F.col(INNER), F.encode(raw_id, "UTF-8")), 256))
     return F.substring(F.sha2(F.concat(F.col(OUTER), inner), 256), 1, 32)
+
+
+def pseudonym_of(key: bytes, raw_id: str) -> str:
+    """The same for one id on the driver."""
+    return hmac.new(key, raw_id.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def add_pseudonyms(frame: DataFrame, key: bytes, ids: Sequence[str]) -> DataFrame:

@@ -103,7 +103,7 @@ INGEST_BOOKS = Table(
 
 USER_KEYS = Table(
     "user_keys",
-    "visitor or account id of the shop",
+    "visitor or account id of the shop that was ever read",
     "ingest",
     (
         C("user_id", "string", "keyed pseudonym, as everywhere else"),
