@@ -35,7 +35,7 @@ class PurchaseHead(nn.Module):
     """Logit of a purchase within the horizon, from the hidden vector, the idle time and the user's features.
 
     A linear term on idle time and features plus an MLP on everything: with the MLP at zero, where it starts,
-    the head is a logistic regression on the features.
+    the head is a logistic regression on the features (and training begins at the fitted one).
     """
 
     def __init__(self, width: int, num_features: int, dropout: float) -> None:
@@ -49,7 +49,12 @@ class PurchaseHead(nn.Module):
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.outer.weight)
 
+    @staticmethod
+    def known(idle_P: Tensor, features_PF: Tensor) -> Tensor:
+        """Inputs of the linear term (P, 1 + F): what is known of the user beside the sequence."""
+        return torch.cat((idle_P.unsqueeze(1) / LOG_SECONDS_SCALE, features_PF), dim=1)
+
     def forward(self, hidden_PD: Tensor, idle_P: Tensor, features_PF: Tensor) -> Tensor:
-        known_PF = torch.cat((idle_P.unsqueeze(1) / LOG_SECONDS_SCALE, features_PF), dim=1)
+        known_PF = self.known(idle_P, features_PF)
         inner_PK = self.dropout(functional.silu(self.inner(torch.cat((hidden_PD, known_PF), dim=1))))
         return (self.linear(known_PF) + self.outer(inner_PK)).squeeze(1)

@@ -19,9 +19,6 @@ _REFERENCE_BATCH = 128
 _FINAL_SHARE = 0.1
 _BETAS = (0.9, 0.98)
 _EPSILON = 1e-8
-_LINEAR_FACTOR = 10.0
-"""The purchase head's linear term learns faster: Adam moves a weight by about the rate per step, and a base rate of
-a few percent is a bias of -3 or -4, thousands of steps away at the rate of the other weights."""
 
 
 class FlatModel:
@@ -51,13 +48,10 @@ class AdamW:
         self.mean_W = torch.zeros_like(flat.weights_W)
         self.square_W = torch.zeros_like(flat.weights_W)
         self.decay_W = torch.zeros_like(flat.weights_W)
-        self.factor_W = torch.ones_like(flat.weights_W)
         embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-        names, parameters = zip(*model.named_parameters(), strict=True)
-        for name, parameter, place in zip(names, parameters, _places(list(parameters)), strict=True):
-            if name.startswith("purchase.linear"):
-                self.factor_W[place] = _LINEAR_FACTOR
-            elif parameter.ndim >= 2 and id(parameter) not in embeddings:
+        parameters = list(model.parameters())
+        for parameter, place in zip(parameters, _places(parameters), strict=True):
+            if parameter.ndim >= 2 and id(parameter) not in embeddings:
                 self.decay_W[place] = config.weight_decay
 
     def step(self, update: int, rate: float) -> None:
@@ -67,7 +61,7 @@ class AdamW:
         self.square_W.mul_(beta_square).addcmul_(gradients_W, gradients_W, value=1 - beta_square)
         root_W = (self.square_W / (1 - beta_square ** (update + 1))).sqrt_().add_(_EPSILON)
         step_W = (self.mean_W / (1 - beta_mean ** (update + 1))).div_(root_W)
-        step_W.addcmul_(self.decay_W, self.flat.weights_W).mul_(self.factor_W)
+        step_W.addcmul_(self.decay_W, self.flat.weights_W)
         self.flat.weights_W.sub_(step_W, alpha=rate)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from purchasepath.training.checkpoint import Checkpoints
 from purchasepath.training.feed import DatasetFeed
 from purchasepath.training.loop import Trainer
 from purchasepath.training.ranks import Ranks
+from purchasepath.training.warm_start import start_at_logistic_regression
 
 _NOT_OF_THE_RESULT = {"ranks", "backend", "resume", "timeout_minutes", "checkpoint_steps"}
 """Training knobs that do not change what is learned; a run may be resumed with other values of these."""
@@ -107,10 +108,12 @@ def train_on_rank(ranks: Ranks, request: str) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks.local_size))
     torch.manual_seed(config.seed)
     model = build_for(manifest, Model.model_validate(wanted.model))
+    feed = DatasetFeed(Path(wanted.dataset), manifest, ranks, config)
+    start_at_logistic_regression(model.purchase, feed, ranks)
     workspace = Path(wanted.workspace)
     trainer = Trainer(
         model,
-        DatasetFeed(Path(wanted.dataset), manifest, ranks, config),
+        feed,
         ranks,
         config,
         checkpoints=Checkpoints(workspace, wanted.fingerprint(manifest)),

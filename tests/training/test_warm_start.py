@@ -1,0 +1,75 @@
+"""The linear term starts at the logistic regression that scikit-learn finds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+from torch.nn import functional
+
+from purchasepath.models.heads import PurchaseHead
+from purchasepath.training.ranks import SoloRanks
+from purchasepath.training.warm_start import RIDGE, _totals, minimize, start_at_logistic_regression
+from tests.training.feeds import Example, MemoryFeed
+
+
+def points(number: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """known_PX with a last column of ones, bought_P by a logistic law with a low base rate."""
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(number, 4)) * [1.0, 3.0, 0.2, 1.0]
+    logit = features @ [0.5, -0.4, 2.0, 0.0] - 2.0
+    bought = random.random(number) < 1 / (1 + np.exp(-logit))
+    return functional.pad(torch.tensor(features), (0, 1), value=1.0), torch.tensor(bought).double()
+
+
+def solve(known_PX: Tensor, bought_P: Tensor) -> Tensor:
+    return minimize(lambda w: _totals(w, known_PX, bought_P, SoloRanks()), size=known_PX.shape[1],
+                    points=float(len(bought_P)))
+
+
+def test_weights_equal_scikit_learns() -> None:
+    known_PX, bought_P = points(2000)
+    reference = LogisticRegression(C=1 / (RIDGE * len(bought_P)), tol=1e-10, max_iter=10_000)
+    reference.fit(known_PX[:, :-1].numpy(), bought_P.numpy())
+    expected = torch.tensor(np.append(reference.coef_[0], reference.intercept_))
+    torch.testing.assert_close(solve(known_PX, bought_P), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_ranks_that_add_up_their_shares_find_the_same_weights() -> None:
+    known_PX, bought_P = points(500)
+
+    def shared(weights_X: Tensor) -> tuple[float, Tensor, Tensor]:
+        shares = (slice(0, 123), slice(123, 500))
+        parts = [_totals(weights_X, known_PX[own], bought_P[own], SoloRanks()) for own in shares]
+        return sum(p[0] for p in parts), parts[0][1] + parts[1][1], parts[0][2] + parts[1][2]
+
+    together = minimize(shared, size=5, points=500.0)
+    torch.testing.assert_close(together, solve(known_PX, bought_P), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("bought", [[0.0, 0.0, 1.0, 1.0], [0.0] * 4, [1.0] * 4])
+def test_separable_points_and_a_single_class_stay_finite(bought: list[float]) -> None:
+    known_PX = torch.tensor([[-2.0, 1.0], [-1.0, 1.0], [1.0, 1.0], [2.0, 1.0]], dtype=torch.float64)
+    weights_X = solve(known_PX, torch.tensor(bought, dtype=torch.float64))
+    assert weights_X.isfinite().all()
+    assert ((torch.sigmoid(known_PX @ weights_X) > 0.5).double() == torch.tensor(bought, dtype=torch.float64)).all()
+
+
+def test_points_that_are_all_alike_give_the_base_rate() -> None:
+    known_PX = torch.tensor([[0.0, 1.0]] * 10, dtype=torch.float64)
+    weights_X = solve(known_PX, torch.tensor([1.0] * 2 + [0.0] * 8, dtype=torch.float64))
+    assert torch.sigmoid(known_PX @ weights_X)[0] == pytest.approx(0.2, abs=1e-6)
+
+
+def test_the_head_says_the_base_rate_of_its_feed_and_stays_as_it_is_without_points() -> None:
+    head = PurchaseHead(width=4, num_features=3, dropout=0.0)
+    head.start_at_zero()
+    before = head.linear.bias.clone()
+    start_at_logistic_regression(head, MemoryFeed([Example([3, 4])] * 8, [], batch_size=4), SoloRanks())
+    assert torch.equal(head.linear.bias, before)
+    shoppers = [Example([3, 4], bought=float(i == 0)) for i in range(8)]
+    start_at_logistic_regression(head, MemoryFeed(shoppers, [], batch_size=4), SoloRanks())
+    logit_P = head(torch.randn(1, 4), torch.ones(1), torch.zeros(1, 3))
+    assert torch.sigmoid(logit_P).item() == pytest.approx(1 / 8, abs=1e-4)
