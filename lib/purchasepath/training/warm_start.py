@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 4096
 """Batches looked at: a sample of a large training split, as batches are drawn at random."""
-RIDGE = 1e-4
+RIDGE = 1e-3
 """Weight of the squared coefficients beside the mean loss; keeps separable data finite. The constant is free."""
 _MAX_ITERATIONS = 50
 _MAX_HALVINGS = 30
