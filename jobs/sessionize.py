@@ -1,4 +1,4 @@
-"""EVENTS -> SESSIONS."""
+"""EVENTS -> SESSIONS, LATE_EVENTS and SUPERSEDED_SESSIONS: all sessions anew, or those that changed events touch."""
 
 from __future__ import annotations
 
@@ -7,35 +7,43 @@ from pyspark.sql import DataFrame
 
 from purchasepath.job import Job, Summary, main
 from purchasepath.sessions.agreement import measure
-from purchasepath.sessions.summary import sessionize
-from purchasepath.tables.catalog import EVENTS, SESSIONS
+from purchasepath.sessions.books import books_row, make_plan
+from purchasepath.sessions.increment import add_changes
+from purchasepath.sessions.rebuild import Run, build_all
+from purchasepath.tables.catalog import EVENTS, SESSIONIZE_BOOKS, SESSIONS
 
 
 def run(job: Job) -> Summary:
-    events = job.warehouse.read(EVENTS)
+    plan = make_plan(job.warehouse, job.config.sessions)
+    before = job.warehouse.fingerprints(SESSIONS)
     with job.warehouse.transaction(job.run_id) as tx:
-        rows = tx.write(SESSIONS, sessionize(events, job.config.sessions))
-    sessions = job.warehouse.read(SESSIONS)
-    known = events.select("event_id", F.col("source_session").alias("known_session")).where("known_session IS NOT NULL")
-    lines = _describe(sessions)
-    if not known.isEmpty():
-        lines += measure(sessions, known).lines()
-    return Summary({SESSIONS.name: rows}, lines, next="./spark-submit.sh features")
+        this = Run(job.warehouse, tx, job.config.sessions, job.run_id)
+        entry = build_all(this) if plan.why_full else add_changes(this, plan.sessionized)
+        tx.write(SESSIONIZE_BOOKS, books_row(job.spark, plan, entry, job.run_id), append=True)
+    after = job.warehouse.fingerprints(SESSIONS)
+    untouched = sum(before.get(day) == files for day, files in after.items())
+    lines = [f"{plan}: {entry}, {untouched:,} of {len(after):,} days untouched"]
+    if plan.why_full:
+        lines += _describe(job.warehouse.read(SESSIONS), job.warehouse.read(EVENTS))
+    return Summary({SESSIONS.name: entry.sessions_written}, lines, next="./spark-submit.sh features",
+                   events=entry.events if plan.why_full else entry.changes)
 
 
-def _describe(sessions: DataFrame) -> list[str]:
-    """Events, why sessions ended, bots."""
+def _describe(sessions: DataFrame, events: DataFrame) -> list[str]:
+    """Events, why sessions ended, bots; and the agreement with the shop's own sessions, where it has any."""
     reasons = sessions.groupBy("cut_reason").agg(
         F.count(F.lit(1)).alias("sessions"), F.sum("num_events").alias("events"), F.count_if("is_bot").alias("bots"),
     ).collect()  # one row per reason
     num_sessions, num_events, num_bots = (sum(row[name] for row in reasons) for name in ("sessions", "events", "bots"))
     ended = ", ".join(f"{row['cut_reason']} {row['sessions']:,}"
                       for row in sorted(reasons, key=lambda row: (-row["sessions"], row["cut_reason"])))
-    return [
+    lines = [
         f"{num_events:,} events, {num_events / max(num_sessions, 1):.1f} per session",
         f"ended by: {ended}",
         f"flagged as bots: {num_bots:,} sessions (kept)",
     ]
+    known = events.select("event_id", F.col("source_session").alias("known_session")).where("known_session IS NOT NULL")
+    return lines if known.isEmpty() else [*lines, *measure(sessions, known).lines()]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import pyspark.sql.functions as F
 
 from purchasepath.job import Job, Summary, main
 from purchasepath.sessions.identity import link_accounts, persons, stitch
+from purchasepath.sessions.lateness import keep_timely
 from purchasepath.sessions.summary import sessionize
 from purchasepath.tables.catalog import EVENTS, IDENTITIES, PERSONS, STITCHED_SESSIONS
 
@@ -14,7 +15,8 @@ def run(job: Job) -> Summary:
     events = job.warehouse.read(EVENTS)
     with job.warehouse.transaction(job.run_id) as tx:
         identities = tx.materialize(link_accounts(events), "identities")
-        sessions = sessionize(stitch(events, identities), job.config.sessions)
+        timely = keep_timely(events, job.config.sessions)
+        sessions = sessionize(stitch(timely, identities), job.config.sessions)
         rows = {
             IDENTITIES.name: tx.write(IDENTITIES, identities),
             PERSONS.name: tx.write(PERSONS, persons(events, identities)),

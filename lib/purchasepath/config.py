@@ -75,6 +75,8 @@ class Sessions(Section):
     gap_minutes: float = Field(30, gt=0, description="a longer pause between two events opens a new session")
     max_hours: float = Field(12, gt=0, description="longest session")
     max_events: int = Field(2500, ge=1, description="largest session")
+    late_horizon_days: float = Field(3, ge=0, description="an event that arrived later than this after it happened "
+                                     "goes to late_events and into no session")
     cut_on_campaign: bool = Field(False, description="a new campaign opens a new session")
     cut_at_midnight: bool = Field(False, description="local midnight opens a new session")
     timezone: str = Field("UTC", description="zone of `cut_at_midnight`")

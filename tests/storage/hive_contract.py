@@ -102,6 +102,9 @@ with warehouse.transaction("r8") as work:  # rows join a partition, another is r
     added = SCORES.frame(spark, [score("l1", DAY_1), score("l2", DAY_2), score("l3", day_3)])
     assert work.write(SCORES, added, partitions=[DAY_2], append=True) == 3
     assert work.write(PATHS, PATHS.frame(spark, [{"path": "buy"}]), append=True) == 1
+    assert sorted(row.user_id for row in work.read(SCORES).collect()) == ["k1", "l1", "l2", "l3"]
+    assert work.read(PATHS).count() == 3
+    assert "l1" not in users()
 assert users() == ["k1", "l1", "l2", "l3"], users()
 assert warehouse.read(PATHS).count() == 3
 after = warehouse.fingerprints(SCORES)

@@ -77,6 +77,11 @@ def test_added_rows_join_their_partitions_and_named_ones_are_replaced(
         added = SCORES.frame(spark, [score("b1", DAY_1), score("b2", DAY_2)])
         assert work.write(SCORES, added, partitions=[DAY_2], append=True) == 2
         work.write(PATHS, PATHS.frame(spark, [{"path": "cart"}]), append=True)
+        left = sorted(row.user_id for row in work.read(SCORES).collect())
+        assert (left, work.read(PATHS).count()) == (["a1", "b1", "b2"], 2)  # what nobody else can see yet
+        with pytest.raises(TableMissingError):
+            work.read(CALIBRATION)
+        assert users(warehouse) == ["a1", "a2"]
     assert users(warehouse) == ["a1", "b1", "b2"]
     assert warehouse.read(PATHS).count() == 2
     after = warehouse.fingerprints(SCORES)

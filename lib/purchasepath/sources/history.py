@@ -46,7 +46,7 @@ def keep_days(events: DataFrame, days: Iterable[date]) -> DataFrame:
 
 
 def find_contests(candidates: DataFrame, stored: DataFrame) -> DataFrame:
-    """One row per event id of both: `event_id`, DISPLACES (ours arrived first) and the stored row's user and time.
+    """One row per event id of both: `event_id`, DISPLACES (ours arrived first) and the stored row's user and times.
 
     Both sides hold an id once. Of two equal rows the stored one stays.
     """
@@ -54,7 +54,7 @@ def find_contests(candidates: DataFrame, stored: DataFrame) -> DataFrame:
     theirs = stored.select("event_id", "event_date", F.struct(*FIRST).alias(_THEIRS))
     both = ours.join(theirs, on="event_id", how="inner")
     return both.select("event_id", (F.col(_OURS) < F.col(_THEIRS)).alias(DISPLACES), f"{_THEIRS}.user_id",
-                       f"{_THEIRS}.event_ts", "event_date")
+                       f"{_THEIRS}.event_ts", f"{_THEIRS}.arrived_at", "event_date")
 
 
 def keep_new(candidates: DataFrame, contests: DataFrame) -> DataFrame:

@@ -27,7 +27,14 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from purchasepath.config import Config
 from purchasepath.errors import PublishError, TableMissingError
 from purchasepath.storage.files import sha256_json
-from purchasepath.storage.warehouse import Partition, Transaction, create_table_sql, partition_path, write_parquet
+from purchasepath.storage.warehouse import (
+    Partition,
+    Transaction,
+    create_table_sql,
+    keep_other_partitions,
+    partition_path,
+    write_parquet,
+)
 from purchasepath.tables.types import Table
 
 _LAST_RUN = "purchasepath.run"
@@ -144,6 +151,8 @@ class _HiveTransaction:
         self.switches: list[dict[str, Any]] = []
         self.expected: dict[str, str] = {}
         """Table that gains rows -> the run whose state it must still have."""
+        self._left: dict[str, DataFrame] = {}
+        """Table -> what we have staged, with the partitions of before that stay."""
         self._locations: list[str] = []
         self._scratch: list[str] = []
 
@@ -170,6 +179,7 @@ class _HiveTransaction:
             raise PublishError(f"table {table.name}: rows for partitions {sorted(set(written) - set(replaced))} were "
                                "staged, but they are not to be replaced. Nothing was published")
         self._switch(table, location, written, replaced)
+        self._left[table.name] = self._with_rest(table, location, [*written.values(), *replaced.values()])
         return rows
 
     def _add_old_rows(self, table: Table, location: str, partitions: Sequence[Partition]) -> None:
@@ -183,6 +193,13 @@ class _HiveTransaction:
                 return
             old = old.where(reduce(Column.__or__, [_is_partition(p) for p in partitions]))
         write_parquet(table, old, location, mode="append")
+
+    def _with_rest(self, table: Table, location: str, partitions: Sequence[Partition]) -> DataFrame:
+        """The staged files, and the partitions that they do not take the place of."""
+        staged = self.warehouse.spark.read.schema(table.spark_schema()).parquet(location)  # lists the files anew
+        if not table.partition_by or not self.warehouse.exists(table):
+            return staged
+        return keep_other_partitions(self.warehouse.read(table), partitions).union(staged)
 
     def _switch(self, table: Table, location: str, written: Mapping[str, Partition],
                 replaced: Mapping[str, Partition]) -> None:
@@ -198,6 +215,9 @@ class _HiveTransaction:
             self.switches.append({**switch, "partition": values, "location": targets[path]})
         if not targets:
             self.switches.append({**switch, "partition": {}, "location": None})
+
+    def read(self, table: Table) -> DataFrame:
+        return self._left[table.name] if table.name in self._left else self.warehouse.read(table)
 
     def materialize(self, frame: DataFrame, name: str) -> DataFrame:
         location = f"{self.warehouse.root}/_staging/{self.run_id}/{name}"

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, SparkSession
+import pyspark.sql.functions as F
+from pyspark.sql import Column, DataFrame, SparkSession
 
 from purchasepath.config import Config
 from purchasepath.errors import PublishError, TableMismatchError, TableMissingError
@@ -40,6 +42,9 @@ class Transaction(Protocol):
         With `append`, rows are added to what is there: `partitions` are replaced, all others keep their rows and
         may gain new ones. Published only if nobody else has changed the table since it was read (PublishError).
         """
+
+    def read(self, table: Table) -> DataFrame:
+        """The table as this transaction will leave it. Raises TableMissingError where it was never written."""
 
     def materialize(self, frame: DataFrame, name: str) -> DataFrame:
         """`frame`, computed once and read back from the staging area; gone when the transaction ends."""
@@ -86,6 +91,12 @@ def write_parquet(table: Table, frame: DataFrame, location: str, *, mode: str = 
         rows = rows.sortWithinPartitions(*order)
     writer = rows.write.mode(mode)
     (writer.partitionBy(*table.partition_by) if table.partition_by else writer).parquet(location)
+
+
+def keep_other_partitions(rows: DataFrame, partitions: Sequence[Partition]) -> DataFrame:
+    """Rows that lie in none of the partitions; the files of those are not opened."""
+    named = [reduce(Column.__and__, [F.col(name) == F.lit(value) for name, value in p.items()]) for p in partitions]
+    return rows.where(~reduce(Column.__or__, named)) if named else rows
 
 
 def partition_path(table: Table, partition: Partition) -> str:
@@ -151,7 +162,7 @@ class EmbeddedWarehouse:
     def transaction(self, run_id: str) -> Iterator[Transaction]:
         base = self._pin()
         with self._snapshots.staging(run_id) as directory:
-            work = _EmbeddedTransaction(self.spark, directory, base)
+            work = _EmbeddedTransaction(self, directory, base)
             yield work
             if work.staged:
                 self._snapshots.commit(work.staged, {"run_id": run_id}, base=base)
@@ -170,15 +181,18 @@ class EmbeddedWarehouse:
 
 
 class _EmbeddedTransaction:
-    def __init__(self, spark: SparkSession, directory: Path, base: Snapshot | None) -> None:
-        self.spark = spark
+    def __init__(self, warehouse: EmbeddedWarehouse, directory: Path, base: Snapshot | None) -> None:
+        self.warehouse = warehouse
+        self.spark = warehouse.spark
         self.directory = directory
         self.base = base
         self.staged: dict[str, StagedTable] = {}
+        self._replaced: dict[str, Sequence[Partition]] = {}
 
     def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None,
               append: bool = False) -> int:
         replaced = None if partitions is None else frozenset(partition_path(table, p) for p in partitions)
+        self._replaced[table.name] = partitions or []
         location = self.directory / table.name
         write_parquet(table, frame, location.as_uri())
         rows, nulls = _count_rows_and_nulls(table, location)
@@ -202,6 +216,15 @@ class _EmbeddedTransaction:
         there = self.base is not None and self.base.table(table.name) is not None
         if rows or replaced or not there:
             self.staged[table.name] = StagedTable(location, replaced, appends=True)
+
+    def read(self, table: Table) -> DataFrame:
+        change = self.staged.get(table.name)
+        if change is None:
+            return self.warehouse.read(table)
+        written = self.spark.read.schema(table.spark_schema()).parquet(change.directory.as_uri())
+        if change.replaced is None or not self.warehouse.exists(table):
+            return written
+        return keep_other_partitions(self.warehouse.read(table), self._replaced[table.name]).union(written)
 
     def materialize(self, frame: DataFrame, name: str) -> DataFrame:
         location = (self.directory / f"_{name}").as_uri()

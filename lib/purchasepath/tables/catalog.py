@@ -54,6 +54,19 @@ EVENTS = Table(
     partition_by=("event_date",),
 )
 
+LATE_EVENTS = Table(
+    "late_events",
+    "accepted event that arrived too late to be in a session",
+    "sessionize",
+    (
+        *EVENTS.columns[:-1],
+        C("reason", "string", "why it is in no session"),
+        EVENTS.columns[-1],
+    ),
+    key=("event_id",),
+    partition_by=("event_date",),
+)
+
 REJECTED_EVENTS = Table(
     "rejected_events",
     "raw row that was not accepted",
@@ -74,6 +87,7 @@ EVENT_CHANGES = Table(
         C("user_id", "string", "keyed pseudonym of the visitor"),
         C("event_id", "string", "as in events"),
         C("event_ts", "timestamp", "when it happened"),
+        C("arrived_at", "timestamp", "when the shop's log received it"),
         C("change", "string", "added, or removed: a delivery that arrived earlier took its place"),
         C("ingest_run", "string", "run of the ingest job"),
     ),
@@ -156,6 +170,43 @@ SESSIONS = Table(
     cluster_by=("user_id", "started_at"),
 )
 
+SUPERSEDED_SESSIONS = Table(
+    "superseded_sessions",
+    "session id that was published once and is in SESSIONS no more",
+    "sessionize",
+    (
+        C("session_id", "string", "the id that was published"),
+        C("user_id", "string", "keyed pseudonym of the visitor"),
+        C("started_at", "timestamp", "time of its first event"),
+        C("superseded_by", "string", "the session that now holds its first event; null: that event was taken back, "
+                                     "or counts as late now", nullable=True),
+        C("run_id", "string", "run of sessionize that found it gone"),
+        C("session_date", "date", "day (UTC) of started_at"),
+    ),
+    key=("session_id",),
+    partition_by=("session_date",),
+    cluster_by=("user_id", "started_at"),
+)
+
+SESSIONIZE_BOOKS = Table(
+    "sessionize_books",
+    "run of sessionize",
+    "sessionize",
+    (
+        C("run_id", "string", "run of the sessionize job"),
+        C("mode", "string", "full: every session was built; incremental: those near changed events"),
+        C("rules", "string", "fingerprint of the rules sessions are cut by"),
+        C("last_ingest_run", "string", "newest run of ingest in it; null where EVENTS has no books", nullable=True),
+        C("changes", "bigint", "rows of EVENT_CHANGES that it worked in (full: that it made obsolete)"),
+        C("events", "bigint", "rows of EVENTS = events in SESSIONS + late"),
+        C("late", "bigint", "rows of LATE_EVENTS"),
+        C("sessions_written", "bigint", "sessions that this run built and wrote"),
+        C("sessions_retired", "bigint", "stored sessions whose place they took"),
+        C("finished_at", "timestamp", "when the run finished"),
+    ),
+    key=("run_id",),
+)
+
 IDENTITIES = Table(
     "identities",
     "visitor and stretch of logged-in events with one account",
@@ -197,9 +248,10 @@ STITCHED_SESSIONS = replace(
 )
 
 CORE_TABLES: tuple[Table, ...] = (
-    EVENTS, REJECTED_EVENTS, EVENT_CHANGES, INGEST_BOOKS, USER_KEYS, SESSIONS, TRAINING_CURVES, METRICS, CALIBRATION,
-    SCORES, RECOMMENDATIONS, FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS, CHANNELS,
-    IDENTITIES, PERSONS, STITCHED_SESSIONS,
+    EVENTS, REJECTED_EVENTS, EVENT_CHANGES, INGEST_BOOKS, USER_KEYS,
+    SESSIONS, LATE_EVENTS, SUPERSEDED_SESSIONS, SESSIONIZE_BOOKS, IDENTITIES, PERSONS, STITCHED_SESSIONS,
+    TRAINING_CURVES, METRICS, CALIBRATION, SCORES, RECOMMENDATIONS,
+    FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS, CHANNELS,
 )
 
 TABLES: tuple[Table, ...] = CORE_TABLES + FEATURE_TABLES

@@ -1,0 +1,99 @@
+"""The books of sessionize: what a run has to build, and that no event was lost or counted twice.
+
+    rows of EVENTS = events in SESSIONS + rows of LATE_EVENTS
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyspark.sql.functions as F
+from pyspark.sql import DataFrame, SparkSession
+
+from purchasepath.config import Sessions
+from purchasepath.storage.files import sha256_json
+from purchasepath.storage.warehouse import Warehouse
+from purchasepath.tables.catalog import INGEST_BOOKS, SESSIONIZE_BOOKS, SESSIONS
+
+_ALGORITHM = 1
+"""Raised when the same events and configuration give other rows than before."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the next run has to build, and on what it builds."""
+
+    why_full: str
+    """Why every session has to be built; '' where working in the changes is enough."""
+    rules: str
+    last_ingest_run: str | None
+    sessionized: int = 0
+    """Events in SESSIONS now."""
+
+    @property
+    def mode(self) -> str:
+        return "full" if self.why_full else "incremental"
+
+    def __str__(self) -> str:
+        return f"{self.mode} ({self.why_full})" if self.why_full else self.mode
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a run did. `sessionized` and `late` are totals after it; the others are its own."""
+
+    events: int
+    sessionized: int
+    late: int
+    changes: int
+    sessions_written: int
+    sessions_retired: int
+
+    def check(self) -> Entry:
+        """This entry. Raises RuntimeError, a defect, unless the books balance."""
+        if self.events != self.sessionized + self.late:
+            raise RuntimeError(f"the books do not balance: {self.events:,} rows of events, but {self.sessionized:,} "
+                               f"in sessions + {self.late:,} late. Nothing was published")
+        return self
+
+    def __str__(self) -> str:
+        return (f"{self.changes:,} changed events, {self.sessions_written:,} sessions written, "
+                f"{self.sessions_retired:,} retired")
+
+
+def make_plan(warehouse: Warehouse, config: Sessions) -> Plan:
+    """Full unless SESSIONS was built by the same rules from a history that has only been added to since."""
+    rules = sha256_json({"algorithm": _ALGORITHM, **config.model_dump(mode="json")})
+    ingests = _rows(warehouse.read(INGEST_BOOKS)) if warehouse.exists(INGEST_BOOKS) else []
+    newest = max((row["run_id"] for row in ingests), default=None)
+    done = _rows(warehouse.read(SESSIONIZE_BOOKS)) if warehouse.exists(SESSIONIZE_BOOKS) else []
+    if not done or not warehouse.exists(SESSIONS):
+        return Plan("nothing was built before", rules, newest)
+    last = done[-1]
+    replaced = any(row["history"] == "replace" and row["run_id"] > (last["last_ingest_run"] or "") for row in ingests)
+    why = "the rules of sessions have changed" if last["rules"] != rules else \
+        "ingest has replaced the history" if replaced else ""
+    return Plan(why, rules, newest, last["events"] - last["late"])
+
+
+def books_row(spark: SparkSession, plan: Plan, entry: Entry, run_id: str) -> DataFrame:
+    """One row of SESSIONIZE_BOOKS."""
+    return SESSIONIZE_BOOKS.frame(spark, [{
+        "run_id": run_id, "mode": plan.mode, "rules": plan.rules, "last_ingest_run": plan.last_ingest_run,
+        "changes": entry.changes, "events": entry.events, "late": entry.late,
+        "sessions_written": entry.sessions_written, "sessions_retired": entry.sessions_retired,
+        "finished_at": datetime.now(UTC),
+    }])
+
+
+def count_events_in(sessions: DataFrame) -> int:
+    """Events in these sessions."""
+    row = sessions.agg(F.sum("num_events").alias("events")).first()
+    return int(row["events"] or 0) if row else 0
+
+
+def _rows(books: DataFrame) -> list[dict[str, Any]]:
+    """Oldest first; one row per run."""
+    return [row.asDict() for row in books.orderBy("run_id").collect()]

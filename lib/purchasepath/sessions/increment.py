@@ -1,0 +1,113 @@
+"""SESSIONS and the tables beside it after some events came or went: what is built equals what a full run builds.
+
+Three tables change, each in the stretches of time that the changes touch and nowhere else. A day whose stored rows
+all stay only gains files; a day that loses a row is rewritten; all other days keep their files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import date, timedelta
+from itertools import count
+
+import pyspark.sql.functions as F
+from pyspark.sql import DataFrame
+
+from purchasepath.sessions.books import Entry
+from purchasepath.sessions.lateness import is_late, keep_late, keep_timely
+from purchasepath.sessions.rebuild import Run, consume_changes, published_ids
+from purchasepath.sessions.stretches import Reach, days_around, find_stretches, keep_within, reach_of
+from purchasepath.sessions.summary import sessionize
+from purchasepath.sessions.superseded import find_superseded
+from purchasepath.storage.warehouse import Partition
+from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
+from purchasepath.tables.types import Table
+
+
+def add_changes(run: Run, sessionized: int) -> Entry:
+    """Work EVENT_CHANGES in and empty it; the checked entry for the books. `sessionized`: events in SESSIONS so far."""
+    retired = more_sessions = more_events = 0
+    for changes in run.stored(EVENT_CHANGES):
+        stretches, reach = _read_stretches(run, keep_timely(changes, run.config))
+        if reach.within:
+            _write_sessions(run, stretches, reach)
+            _write_superseded(run, stretches, reach)
+            retired = reach.num_retired
+            more_sessions, more_events = _difference(_on(run.warehouse.read(SESSIONS), reach.within),
+                                                     _on(run.tx.read(SESSIONS), reach.within))
+        _write_late(run, changes)
+    return Entry(events=run.warehouse.read(EVENTS).count(), sessionized=sessionized + more_events,
+                 late=run.tx.read(LATE_EVENTS).count(), changes=consume_changes(run),
+                 sessions_written=retired + more_sessions, sessions_retired=retired).check()
+
+
+def _read_stretches(run: Run, changes: DataFrame) -> tuple[DataFrame, Reach]:
+    """The stretches to build again. Of SESSIONS only the days are read that can matter: a few, however long the
+    history, and more only where somebody's chain goes on over them."""
+    days = days_around(changes, run.config)
+    for attempt in count():
+        sessions = _on(run.warehouse.read(SESSIONS), days)
+        stretches = run.tx.materialize(find_stretches(changes, sessions, run.config), f"stretches_{attempt}")
+        reach = reach_of(stretches, run.config)
+        missing = reach.needed - days
+        if not missing:
+            return stretches, reach
+        # a chain of many days: looking ahead twice as far each time keeps the rounds few
+        days |= {day + timedelta(days=n) for day in missing for n in range(2**attempt)}
+    raise AssertionError("unreachable")
+
+
+def _write_sessions(run: Run, stretches: DataFrame, reach: Reach) -> None:
+    """Put what the events of the stretches are now in the place of the sessions there."""
+    events = keep_timely(_on(run.warehouse.read(EVENTS), reach.within, "event_date"), run.config)
+    built = sessionize(keep_within(events, F.unix_micros("event_ts"), stretches), run.config)
+    retired = stretches.select(F.explode("retired.session_id").alias("session_id"))
+    kept = _on(run.warehouse.read(SESSIONS), reach.losing).join(retired, on="session_id", how="left_anti")
+    run.tx.write(SESSIONS, built.unionByName(kept), partitions=_partitions("session_date", reach.losing), append=True)
+
+
+def _write_superseded(run: Run, stretches: DataFrame, reach: Reach) -> None:
+    """Look at the retired sessions and at those once superseded in the stretches: where are their events now?"""
+    stored = _on(run.warehouse.read(SUPERSEDED_SESSIONS), reach.within)
+    once = keep_within(stored, F.unix_micros("started_at"), stretches)
+    retired = stretches.select("user_id", F.inline("retired")).withColumn("started_at", F.timestamp_micros("from_us"))
+    published = published_ids(retired, run.run_id).unionByName(published_ids(once, run.run_id))
+    rows = find_superseded(published, _on(run.tx.read(SESSIONS), reach.within))
+    _replace_rows(run, SUPERSEDED_SESSIONS, "session_id", gone=once, rows=rows)
+
+
+def _write_late(run: Run, changes: DataFrame) -> None:
+    """The late ones among the changed events: told in LATE_EVENTS exactly as long as EVENTS has them."""
+    late = changes.where(is_late(run.config)).select("event_id", F.to_date("event_ts").alias("event_date"))
+    days = {row["event_date"] for row in late.select("event_date").distinct().collect()}
+    if days:
+        ids = run.tx.materialize(late.select("event_id").distinct(), "late")
+        events = keep_late(_on(run.warehouse.read(EVENTS), days, "event_date"), run.config)
+        stored = _on(run.warehouse.read(LATE_EVENTS), days, "event_date")
+        _replace_rows(run, LATE_EVENTS, "event_id", gone=stored.join(ids, on="event_id", how="left_semi"),
+                      rows=events.join(ids, on="event_id", how="left_semi"))
+
+
+def _replace_rows(run: Run, table: Table, key: str, *, gone: DataFrame, rows: DataFrame) -> None:
+    """Take rows out of a table of days and put others in. Only days that lose rows are rewritten."""
+    [column] = table.partition_by
+    losing = {row[column] for row in gone.select(column).distinct().collect()}
+    kept = _on(run.warehouse.read(table), losing, column).join(gone.select(key), on=key, how="left_anti")
+    run.tx.write(table, rows.unionByName(kept), partitions=_partitions(column, losing), append=True)
+
+
+def _difference(before: DataFrame, after: DataFrame) -> tuple[int, int]:
+    """How many more sessions, and events in sessions, there are after than before."""
+    signed = before.select(F.lit(-1).alias("sign"), "num_events").union(after.select(F.lit(1), "num_events"))
+    row = signed.agg(F.sum("sign"), F.sum(F.col("sign") * F.col("num_events"))).first()
+    assert row is not None
+    return row[0] or 0, row[1] or 0
+
+
+def _on(rows: DataFrame, days: Collection[date], column: str = "session_date") -> DataFrame:
+    """Rows of these days; the files of all others are not opened."""
+    return rows.where(F.col(column).isin(sorted(days)))
+
+
+def _partitions(column: str, days: Collection[date]) -> list[Partition]:
+    return [{column: day} for day in sorted(days)]

@@ -1,0 +1,32 @@
+"""Events that arrived too late to be in a session.
+
+Lateness is a property of the event alone, so which events are in sessions does not depend on the order in which
+they were worked in. EVENTS holds them all; those beyond the horizon are told in LATE_EVENTS as well.
+"""
+
+from __future__ import annotations
+
+import pyspark.sql.functions as F
+from pyspark.sql import Column, DataFrame
+
+from purchasepath.config import Sessions
+from purchasepath.tables.catalog import LATE_EVENTS
+
+DAY_US = 86_400_000_000
+
+
+def is_late(config: Sessions) -> Column:
+    """Whether more than `late_horizon_days` lie between event_ts and arrived_at; exactly as many are in time."""
+    lag_us = F.unix_micros("arrived_at") - F.unix_micros("event_ts")
+    return lag_us > round(config.late_horizon_days * DAY_US)
+
+
+def keep_timely(events: DataFrame, config: Sessions) -> DataFrame:
+    """The rows that belong in sessions; of any frame with event_ts and arrived_at."""
+    return events.where(~is_late(config))
+
+
+def keep_late(events: DataFrame, config: Sessions) -> DataFrame:
+    """LATE_EVENTS of EVENTS."""
+    reason = F.lit(f"arrived more than {config.late_horizon_days:g} days after it happened")
+    return LATE_EVENTS.select(events.where(is_late(config)).withColumn("reason", reason))

@@ -1,0 +1,69 @@
+"""SESSIONS and the tables beside it, from all events at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+
+import pyspark.sql.functions as F
+from pyspark.sql import DataFrame
+
+from purchasepath.config import Sessions
+from purchasepath.sessions.books import Entry, count_events_in
+from purchasepath.sessions.lateness import is_late, keep_late, keep_timely
+from purchasepath.sessions.summary import sessionize
+from purchasepath.sessions.superseded import find_superseded
+from purchasepath.storage.warehouse import Transaction, Warehouse
+from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
+from purchasepath.tables.types import Table
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of sessionize: where from, where to, by which rules. Nothing is visible before `tx` ends."""
+
+    warehouse: Warehouse
+    tx: Transaction
+    config: Sessions
+    run_id: str
+
+    def stored(self, *tables: Table) -> list[DataFrame]:
+        """Those of the tables that were ever written."""
+        return [self.warehouse.read(table) for table in tables if self.warehouse.exists(table)]
+
+
+def build_all(run: Run) -> Entry:
+    """Write every session anew; the checked entry for the books. Makes all recorded changes obsolete."""
+    events = run.warehouse.read(EVENTS)
+    written = run.tx.write(SESSIONS, sessionize(keep_timely(events, run.config), run.config))
+    late = run.tx.write(LATE_EVENTS, _late_of(events, run.config))
+    published = [published_ids(table, run.run_id) for table in run.stored(SESSIONS, SUPERSEDED_SESSIONS)]
+    sessions = run.tx.read(SESSIONS)
+    nothing = published_ids(sessions.limit(0), run.run_id)
+    run.tx.write(SUPERSEDED_SESSIONS, find_superseded(reduce(DataFrame.unionByName, published, nothing), sessions))
+    return Entry(events=events.count(), sessionized=count_events_in(sessions), late=late,
+                 changes=consume_changes(run), sessions_written=written,
+                 sessions_retired=sum(table.count() for table in run.stored(SESSIONS))).check()
+
+
+def consume_changes(run: Run) -> int:
+    """Take the changes that this run has seen out of EVENT_CHANGES; how many they were."""
+    if not run.warehouse.exists(EVENT_CHANGES):
+        return 0
+    changes = run.warehouse.read(EVENT_CHANGES)
+    seen = changes.groupBy("ingest_run").count().collect()  # one row per run of ingest since the last one of ours
+    if seen:
+        run.tx.write(EVENT_CHANGES, changes.limit(0), partitions=[{"ingest_run": row["ingest_run"]} for row in seen])
+    return sum(row["count"] for row in seen)
+
+
+def published_ids(sessions: DataFrame, run_id: str) -> DataFrame:
+    """What `find_superseded` needs of SESSIONS or SUPERSEDED_SESSIONS; ids not yet superseded get this run."""
+    run = F.col("run_id") if "run_id" in sessions.columns else F.lit(run_id).alias("run_id")
+    return sessions.select("session_id", "user_id", "started_at", "session_date", run)
+
+
+def _late_of(events: DataFrame, config: Sessions) -> DataFrame:
+    """LATE_EVENTS of all events. A first pass reads the times alone: most days have none."""
+    days = [row["event_date"] for row in events.where(is_late(config)).select("event_date").distinct().collect()]
+    return keep_late(events.where(F.col("event_date").isin(days)), config)

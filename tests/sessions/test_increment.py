@@ -1,0 +1,153 @@
+"""SESSIONS and the tables beside it, built as events arrive, equal what one run over all events builds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs import sessionize as sessionize_job
+from purchasepath.config import load_config
+from purchasepath.job import Job, Summary
+from purchasepath.sessions.lateness import keep_late, keep_timely
+from purchasepath.sessions.summary import sessionize
+from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
+from purchasepath.tables.types import Table
+from tests.sessions.arrivals import DAY_US, Delivery, Log, arrivals, delivery
+from tests.sessions.oracle import T0, sessions_of, t
+
+SMALL = ("max_events=3", "max_hours=1", "cut_on_campaign=true", "cut_at_midnight=true")
+
+
+class Shop:
+    """A warehouse that events arrive in, sessionized after each arrival."""
+
+    def __init__(self, spark: SparkSession, directory: Path, *rules: str) -> None:
+        self.spark = spark
+        self.directory = directory
+        self.rules = rules
+        self.log = Log(spark, self.open("ingest").warehouse)
+        self.published: dict[str, tuple[Any, ...]] = {}
+        """Session id -> its first event, of every session that ever was."""
+
+    def open(self, name: str) -> Job:
+        paths = [f"paths.warehouse={self.directory / 'warehouse'}"]
+        return Job(name, load_config([], [*paths, *(f"sessions.{rule}" for rule in self.rules)]), spark=self.spark)
+
+    def read(self, table: Table) -> list[dict[str, Any]]:
+        return rows(self.open("check").warehouse.read(table))
+
+    def files(self) -> dict[str, str]:
+        return self.open("check").warehouse.fingerprints(SESSIONS)
+
+    def arrive(self, deliveries: Sequence[Delivery]) -> Summary:
+        self.log.ingest(deliveries)
+        return self.sessionize()
+
+    def sessionize(self) -> Summary:
+        summary = sessionize_job.run(self.open("sessionize"))
+        self.published |= {key: first_event(row) for key, row in self.expected_sessions().items()}
+        return summary
+
+    def expected_sessions(self) -> dict[str, dict[str, Any]]:
+        """By the plain loop."""
+        horizon = timedelta(days=3)
+        timely = [event for event in self.log.events.values() if event["arrived_at"] - event["event_ts"] <= horizon]
+        return sessions_of(timely, self.open("check").config.sessions)
+
+    def expected_superseded(self) -> dict[str, str | None]:
+        now = self.expected_sessions()
+        holder = {(row["user_id"], row["started_at"] + timedelta(microseconds=offset), event_id): key
+                  for key, row in now.items()
+                  for event_id, offset in zip(row["event_ids"], row["offsets_us"], strict=True)}
+        return {key: holder.get(first) for key, first in self.published.items() if key not in now}
+
+    def check(self) -> None:
+        """Every column of every row of a full run; each id that has vanished, with the holder of its first event."""
+        job = self.open("check")
+        events, rules = job.warehouse.read(EVENTS), job.config.sessions
+        assert self.read(SESSIONS) == rows(sessionize(keep_timely(events, rules), rules))
+        assert self.read(LATE_EVENTS) == rows(keep_late(events, rules))
+        assert self.read(EVENT_CHANGES) == []
+        assert {row["session_id"] for row in self.read(SESSIONS)} == set(self.expected_sessions())
+        gone = self.read(SUPERSEDED_SESSIONS)
+        assert {row["session_id"]: row["superseded_by"] for row in gone} == self.expected_superseded()
+        assert len({row["session_id"] for row in gone}) == len(gone)
+
+
+def first_event(session: dict[str, Any]) -> tuple[Any, ...]:
+    return session["user_id"], session["started_at"], session["event_ids"][0]
+
+
+def rows(frame: DataFrame) -> list[dict[str, Any]]:
+    return sorted((row.asDict() for row in frame.collect()), key=repr)
+
+
+def check_arrivals(spark: SparkSession, runs: Sequence[Sequence[Delivery]], rules: Sequence[str]) -> None:
+    with TemporaryDirectory() as directory:
+        shop = Shop(spark, Path(directory), *rules)
+        for run in runs:
+            shop.arrive(run)
+        shop.check()
+
+
+@settings(max_examples=1, deadline=None, phases=[Phase.generate])
+@given(seed=st.integers(0, 2**31))
+def test_any_arrivals_in_any_order_give_what_one_full_run_gives(spark: SparkSession, seed: int) -> None:
+    check_arrivals(spark, arrivals(seed, num_users=30, num_runs=3), SMALL)
+
+
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None, phases=[Phase.generate])
+@given(seed=st.integers(0, 2**31), rules=st.sampled_from([SMALL, ("max_events=3",), ("gap_minutes=20",)]))
+def test_many_more_arrivals(spark: SparkSession, seed: int, rules: Sequence[str]) -> None:
+    check_arrivals(spark, arrivals(seed, num_users=40, num_runs=4), rules)
+
+
+def test_only_days_that_a_change_touches_are_written(spark: SparkSession, tmp_path: Path) -> None:
+    shop = Shop(spark, tmp_path)
+    first = shop.arrive([delivery(name, t(minute)) for name, minute in
+                         {"a": 0, "b": 60, "next day": 24 * 60, "day 3": 48 * 60, "day 5": 96 * 60}.items()])
+    assert first.lines[0] == ("full (nothing was built before): 0 changed events, 5 sessions written, 0 retired, "
+                              "0 of 4 days untouched")
+    before = shop.files()
+    second = shop.arrive([
+        delivery("joins a and b", t(30), delay_us=DAY_US),
+        delivery("a session of its own", t(49 * 60)),
+        delivery("too late", t(31), delay_us=3 * DAY_US + 1),
+    ])
+    assert second.lines == ["incremental: 3 changed events, 2 sessions written, 2 retired, 2 of 4 days untouched"]
+    after = shop.files()
+    assert [day[-2:] for day in sorted(after) if after[day] != before[day]] == ["01", "03"]
+    [late] = shop.read(LATE_EVENTS)
+    assert (late["event_id"], late["reason"]) == ("too late", "arrived more than 3 days after it happened")
+    [gone] = shop.read(SUPERSEDED_SESSIONS)  # the session of `a` has kept its id
+    joined = next(row for row in shop.read(SESSIONS) if row["num_events"] == 3)
+    assert joined["event_ids"] == ["a", "joins a and b", "b"]
+    assert (gone["started_at"], gone["superseded_by"]) == (joined["ended_at"], joined["session_id"])
+    shop.check()
+
+
+def test_without_new_events_nothing_is_written(spark: SparkSession, tmp_path: Path) -> None:
+    shop = Shop(spark, tmp_path)
+    shop.arrive([delivery("a", T0)])
+    before = shop.files()
+    again = shop.arrive([delivery("a", T0)])
+    assert again.lines == ["incremental: 0 changed events, 0 sessions written, 0 retired, 1 of 1 days untouched"]
+    assert shop.files() == before
+    shop.check()
+
+
+def test_other_rules_build_everything_anew(spark: SparkSession, tmp_path: Path) -> None:
+    shop = Shop(spark, tmp_path)
+    shop.arrive([delivery("a", T0), delivery("b", t(20))])
+    shop.rules = ("gap_minutes=10",)
+    assert shop.sessionize().lines[0].startswith("full (the rules of sessions have changed): ")
+    shop.check()
