@@ -104,14 +104,14 @@ def item_rows(events: list[Event], times: list[datetime]) -> dict[tuple[str, dat
     return rows
 
 
-def user_rows(events: list[Event], items: dict[tuple[str, datetime], dict[str, Any]], times: list[datetime],
-              config: Sessions) -> dict[tuple[str, datetime], dict[str, Any]]:
+def user_rows(events: list[Event], times: list[datetime], config: Sessions,
+              tile: timedelta = DAY) -> dict[tuple[str, datetime], dict[str, Any]]:
     rows = {}
+    placed = [e | {"burst": 0, "price_position": price_position(e, events, tile)} for e in events]
     for as_of in times:
-        seen = known(events, as_of)
+        seen = known(placed, as_of)
         for user in {e["user_id"] for e in seen}:
-            own = [e | {"burst": 0, "price_position": price_position(e, items, times)}
-                   for e in seen if e["user_id"] == user]
+            own = [dict(e) for e in seen if e["user_id"] == user]
             flag_bursts(own, config)
             row: dict[str, Any] = {}
             add_features(row, USER_FEATURES_DECLARED, own, as_of)
@@ -119,17 +119,32 @@ def user_rows(events: list[Event], items: dict[tuple[str, datetime], dict[str, A
     return rows
 
 
-def price_position(e: Event, items: dict[tuple[str, datetime], dict[str, Any]], times: list[datetime]) -> float | None:
-    before = [at for at in times if at <= e["event_ts"]]
-    row = items.get((e["item_id"], before[-1])) if before else None
-    return row["price_position_30d"] if row else None
+def known_at(e: Event) -> datetime:
+    return max(e["event_ts"] + timedelta(microseconds=1), e["arrived_at"])
+
+
+def price_position(e: Event, events: list[Event], tile: timedelta) -> float | None:
+    midnight = datetime.combine(e["event_ts"].date(), datetime.min.time(), UTC)
+    tile_end = midnight + ((e["event_ts"] - midnight) // tile + 1) * tile
+    if e["price"] is None or e["category"] is None:
+        return None
+    prices = [o["price"] for o in events
+              if o["category"] == e["category"] and o["price"] is not None
+              and o["event_ts"].date() == e["event_ts"].date() and known_at(o) <= tile_end]
+    if not prices or min(prices) == max(prices):
+        return None
+    return min(max((e["price"] - min(prices)) / (max(prices) - min(prices)), 0), 1)
 
 
 def flag_bursts(own: list[dict[str, Any]], config: Sessions) -> None:
-    """Mark the event by whose arrival its slot became too full."""
-    slots: dict[int, list[dict[str, Any]]] = {}
-    for e in sorted(own, key=lambda e: (max(e["event_ts"] + timedelta(microseconds=1), e["arrived_at"]),
-                                        e["event_ts"], e["event_id"])):
-        slot = slots.setdefault(int(e["event_ts"].timestamp() // config.bot_window_seconds), [])
-        slot.append(e)
-        e["burst"] = int(len(slot) == config.bot_events_per_window)
+    """Mark the event by whose arrival its slot became too full, and those that came with it."""
+    slots: dict[tuple[Any, int], list[dict[str, Any]]] = {}
+    for e in sorted(own, key=lambda e: (known_at(e), e["event_ts"])):
+        second = (e["event_ts"] - datetime.combine(e["event_ts"].date(), datetime.min.time(), UTC)).total_seconds()
+        slots.setdefault((e["event_ts"].date(), int(second // config.bot_window_seconds)), []).append(e)
+    for slot in slots.values():
+        if len(slot) >= config.bot_events_per_window:
+            filling = slot[config.bot_events_per_window - 1]
+            for e in slot:
+                same = (known_at(e), e["event_ts"]) == (known_at(filling), filling["event_ts"])
+                e["burst"] = int(same)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import pyspark.sql.functions as F
 from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from purchasepath.features.as_of import as_of_times, as_of_us, last_position, positions_from, to_us
+from purchasepath.features.as_of import as_of_times, as_of_us, positions_from, to_us
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -44,11 +45,9 @@ def test_positions_are_those_of_the_times_in_the_span(spark: SparkSession) -> No
     spans = [(a, b) for a in marks for b in marks]
     frame = spark.createDataFrame(spans, "a bigint, b bigint")
     rows = frame.select("a", "b", positions_from(times, frame.a, frame.b).alias("positions"),
-                        last_position(times, frame.a).alias("last"),
-                        as_of_us(times, last_position(times, frame.a)).alias("last_us")).collect()
+                        F.transform(positions_from(times, frame.a, frame.b), lambda p: as_of_us(times, p)).alias("us")
+                        ).collect()
     for row in rows:
         inside = [k for k, at in enumerate(times) if row.a <= to_us(at) <= row.b]
-        before = [k for k, at in enumerate(times) if to_us(at) <= row.a]
         assert row.positions == inside
-        assert row["last"] == (before[-1] if before else None)
-        assert row.last_us == (to_us(times[before[-1]]) if before else None)
+        assert row.us == [to_us(times[k]) for k in inside]

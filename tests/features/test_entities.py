@@ -11,9 +11,10 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Sessions
-from purchasepath.features.as_of import as_of_times
-from purchasepath.features.entities import summarize_items, summarize_sessions, summarize_users
-from purchasepath.features.known import know_events
+from purchasepath.features.as_of import as_of_times, tile_length_us
+from purchasepath.features.merging import merge_items, merge_users
+from purchasepath.features.sessions import summarize_sessions
+from purchasepath.features.tiles import events_of_days, summarize_item_tiles, summarize_touches, summarize_user_tiles
 from purchasepath.sessions.summary import sessionize
 from purchasepath.tables.catalog import EVENTS
 from purchasepath.tables.features import (
@@ -83,15 +84,17 @@ def collect(frame: DataFrame, key: str) -> Rows:
     return found
 
 
-def features(spark: SparkSession, events: Iterable[dict[str, Any]]) -> tuple[Rows, Rows]:
-    """(user rows, item rows) as the pipeline computes them: events, sessions, features."""
-    sessions = sessionize(EVENTS.frame(spark, list(events)), CONFIG)
-    exploded = know_events(sessions, CONFIG).cache()
-    items = summarize_items(exploded, TIMES).cache()
-    users = summarize_users(exploded, items, TIMES)
+def features(spark: SparkSession, events: list[dict[str, Any]], times: list[datetime] = TIMES,
+             every_hours: float = 168) -> tuple[Rows, Rows]:
+    """(user rows, item rows) as the pipeline computes them: events, sessions, tiles, features."""
+    sessions = sessionize(EVENTS.frame(spark, events), CONFIG).cache()
+    of_days = events_of_days(sessions, {e["event_ts"].date() for e in events}, tile_length_us(every_hours))
+    touches = summarize_touches(of_days).cache()
+    users = merge_users(summarize_user_tiles(of_days, sessions, CONFIG), touches, times)
+    items = merge_items(summarize_item_tiles(of_days), touches, times)
     found = collect(users, "user_id"), collect(items, "item_id")
-    items.unpersist()
-    exploded.unpersist()
+    sessions.unpersist()
+    touches.unpersist()
     return found
 
 
@@ -113,7 +116,7 @@ def test_every_feature_equals_the_nested_loops(found: tuple[Rows, Rows]) -> None
     users, items = found
     expected_items = item_rows(EVENTS_AT_HAND, TIMES)
     check_equal(items, expected_items)
-    check_equal(users, user_rows(EVENTS_AT_HAND, expected_items, TIMES, CONFIG))
+    check_equal(users, user_rows(EVENTS_AT_HAND, TIMES, CONFIG))
     # the data must have reached every feature: none has the same value in all rows
     assert {n for n in USER_FEATURE_NAMES if len({r[n] for r in users.values()}) == 1} == set()
     assert {f.name for f in ITEM_FEATURES_DECLARED if len({r[f.name] for r in items.values()}) == 1} == set()

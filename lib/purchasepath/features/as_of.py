@@ -5,11 +5,13 @@ An event is known at time t when it happened before t and had arrived by t:
     event_ts < t  and  arrived_at <= t
 
 The times lie on a grid that is counted back from the data's end, so the end itself (the time of scoring) is one.
+Tiles cut time so that every as-of time and every day boundary lies between two of them.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from math import gcd
 
 import pyspark.sql.functions as F
 from pyspark.sql import Column
@@ -38,6 +40,21 @@ def as_of_times(min_ts: datetime, max_ts: datetime, every_hours: float) -> list[
     return [_EPOCH + timedelta(microseconds=end_us - k * step_us) for k in reversed(range(count))]
 
 
+def tile_length_us(every_hours: float) -> int:
+    """Length of a tile: it divides a day and the distance of the as-of times."""
+    return gcd(round(every_hours * HOUR_US), DAY_US)
+
+
+def tile_start_us(at_us: Column, tile_us: int) -> Column:
+    """Start of the tile a moment lies in."""
+    return at_us - F.pmod(at_us, F.lit(tile_us))
+
+
+def next_boundary_us(at_us: Column, tile_us: int) -> Column:
+    """First start of a tile at or after a moment."""
+    return at_us + F.pmod(-at_us, F.lit(tile_us))
+
+
 def known_from_us(event_us: Column, arrived_us: Column) -> Column:
     """First microsecond at which the event is known."""
     return F.greatest(event_us + 1, arrived_us)
@@ -49,12 +66,6 @@ def positions_from(times: list[datetime], from_us: Column, until_us: Column) -> 
     first = F.greatest(F.lit(0).cast("bigint"), _ceil_div(from_us - first_us, step_us))
     last = F.least(F.lit(len(times) - 1).cast("bigint"), _floor_div(until_us - first_us, step_us))
     return F.when(first <= last, F.sequence(first, last)).otherwise(F.array().cast("array<bigint>"))
-
-
-def last_position(times: list[datetime], at_us: Column) -> Column:
-    """Position in `times` of the last as-of time up to `at_us`; null before the first."""
-    position = _floor_div(at_us - to_us(times[0]), _step_us(times))
-    return F.when(position >= 0, F.least(position, F.lit(len(times) - 1)))
 
 
 def as_of_us(times: list[datetime], position: Column) -> Column:

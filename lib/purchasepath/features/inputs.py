@@ -1,7 +1,8 @@
 """What features are made of: named columns over single events.
 
-An input of user and item features sees one event only, and nothing that a later or late event could change:
-that is what makes the features point-in-time correct. Inputs of session features also see the session.
+An input of user and item features sees nothing that a later or late event could change: that is what makes the
+features point-in-time correct. All but those of `company` see one event only. Inputs of session features also see
+the session.
 An input is null where the event has nothing to say (a search has no price).
 """
 

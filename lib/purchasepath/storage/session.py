@@ -28,6 +28,8 @@ def build_session(name: str, config: Config, *, master: str | None = None) -> Sp
         "spark.sql.ansi.enabled": "true",
         # a scored table must not be read from a stale file list after another process replaced it
         "spark.sql.filesourceTableRelationCacheSize": "0",
+        # up to this many partitions the driver lists the files of a table itself: a Spark job for it takes longer
+        "spark.sql.sources.parallelPartitionDiscovery.threshold": "1024",
         "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
         "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),  # bars in a log file are noise
         **config.spark.conf,

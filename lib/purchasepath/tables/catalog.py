@@ -19,6 +19,7 @@ from purchasepath.tables.learning import (
     TRAINING_CURVES,
     VOCABULARY,
 )
+from purchasepath.tables.partials import PARTIAL_TABLES
 from purchasepath.tables.types import Column as C
 from purchasepath.tables.types import Table
 
@@ -254,7 +255,7 @@ CORE_TABLES: tuple[Table, ...] = (
     FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS, CHANNELS,
 )
 
-TABLES: tuple[Table, ...] = CORE_TABLES + FEATURE_TABLES
+TABLES: tuple[Table, ...] = CORE_TABLES + FEATURE_TABLES + PARTIAL_TABLES
 """Every table of the warehouse."""
 
 DATASET_TABLES: tuple[Table, ...] = (EXAMPLES, VOCABULARY)

@@ -1,0 +1,170 @@
+"""Bring the feature tables up to date with SESSIONS: cached days first, then the features at the as-of times."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from logging import Logger
+
+import pyspark.sql.functions as F
+from pyspark.sql import DataFrame, SparkSession
+
+from purchasepath.config import Config
+from purchasepath.errors import InputError
+from purchasepath.features.as_of import as_of_times, tile_length_us
+from purchasepath.features.cache import (
+    Chunk,
+    Days,
+    as_of_days,
+    event_days,
+    next_chunk,
+    partition_dates,
+    session_days,
+    source_days,
+    stale,
+)
+from purchasepath.features.merging import merge_items, merge_users
+from purchasepath.features.recipe import as_of_recipe, partials_recipe, session_recipe
+from purchasepath.features.sessions import summarize_sessions
+from purchasepath.features.tiles import events_of_days, summarize_item_tiles, summarize_touches, summarize_user_tiles
+from purchasepath.storage.warehouse import Transaction, Warehouse
+from purchasepath.tables.catalog import SESSIONS
+from purchasepath.tables.features import ITEM_FEATURES, SESSION_FEATURES, USER_FEATURES
+from purchasepath.tables.partials import FEATURE_DAYS, ITEM_PARTIALS, TOUCHES, USER_PARTIALS
+from purchasepath.tables.types import Table
+
+
+@dataclass
+class Report:
+    """What was done, for the job's summary."""
+
+    times: list[datetime]
+    session_days: int = 0
+    event_days: int = 0
+    as_of_days: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    """rows written per table; none for partitions left as they were"""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the tables should hold by the state of SESSIONS that is pinned, and which partitions do not yet."""
+
+    times: list[datetime]
+    reach_days: int
+    wanted: Mapping[str, Days]  # cache → its days
+    cached: Mapping[str, Days]
+    stale: Mapping[str, list[date]]
+
+
+class FeatureBuilder:
+    """Finds what is out of date and computes it, chunk by chunk; every commit stands on its own."""
+
+    def __init__(self, spark: SparkSession, warehouse: Warehouse, config: Config, run_id: str, log: Logger) -> None:
+        self.spark, self.warehouse, self.config, self.run_id, self.log = spark, warehouse, config, run_id, log
+        self.tile_us = tile_length_us(config.features.every_hours)
+
+    def build(self) -> Report:
+        """Compute all that is out of date.
+
+        Between two commits another job may have changed SESSIONS, so each begins with a new look at the table.
+        """
+        plan = self._plan()
+        report = Report(plan.times)
+        done: set[Chunk] = set()
+        while chunk := self._next_chunk(plan):
+            if chunk in done:
+                raise RuntimeError(f"{chunk} was computed and is still out of date")
+            done.add(chunk)
+            self._build_chunk(chunk, plan, report)
+            plan = self._plan()
+        report.times = plan.times
+        if plan.stale["as_of"]:
+            self._build_as_of(plan, report)
+        return report
+
+    def _plan(self) -> _Plan:
+        first, last, reach_days = self._span()
+        times = as_of_times(first, last, self.config.features.every_hours)
+        sources = self.warehouse.fingerprints(SESSIONS)
+        began = partition_dates(sources)
+        partials = event_days(sources, reach_days, partials_recipe(self.config))
+        wanted: dict[str, Days] = {
+            "session_features": session_days(sources, session_recipe()),
+            "partials": partials,
+            "as_of": as_of_days(times, partials, as_of_recipe()),
+        }
+        cached = self._cached()
+        holders = {"session_features": (SESSION_FEATURES, began), "partials": (USER_PARTIALS, began),
+                   "as_of": (USER_FEATURES, set(wanted["as_of"]))}
+        out = {name: stale(wanted[name], cached[name], expected=expected,
+                           present=partition_dates(self.warehouse.fingerprints(table)))
+               for name, (table, expected) in holders.items()}
+        return _Plan(times, reach_days, wanted, cached, out)
+
+    def _next_chunk(self, plan: _Plan) -> Chunk:
+        return next_chunk(plan.stale["session_features"], plan.stale["partials"], self.config.features.chunk_days)
+
+    def _build_chunk(self, chunk: Chunk, plan: _Plan, report: Report) -> None:
+        sessions = self.warehouse.read(SESSIONS)
+        with self.warehouse.transaction(f"{self.run_id}-{report.event_days:05d}") as tx:
+            if chunk.session_days:
+                own = sessions.where(F.col("session_date").isin(*chunk.session_days))
+                self._write(tx, SESSION_FEATURES, summarize_sessions(own), chunk.session_days, report)
+            if chunk.event_days:
+                holding = sessions.where(F.col("session_date").isin(*source_days(chunk.event_days, plan.reach_days)))
+                events = events_of_days(holding, chunk.event_days, self.tile_us)
+                users = summarize_user_tiles(events, holding, self.config.sessions)
+                self._write(tx, USER_PARTIALS, users, chunk.event_days, report)
+                self._write(tx, ITEM_PARTIALS, summarize_item_tiles(events), chunk.event_days, report)
+                self._write(tx, TOUCHES, summarize_touches(events), chunk.event_days, report)
+            self._record(tx, plan, {"session_features": chunk.session_days, "partials": chunk.event_days})
+        report.session_days += len(chunk.session_days)
+        report.event_days += len(chunk.event_days)
+        self.log.info("partial aggregates of %d days are up to date", report.event_days)
+
+    def _build_as_of(self, plan: _Plan, report: Report) -> None:
+        """All as-of times from the first one that is out of date on, in one transaction."""
+        days = plan.stale["as_of"]
+        times = [at for at in plan.times if at.date() >= days[0]]
+        days = sorted({*days, *(at.date() for at in times)})
+        partials = {table: self.warehouse.read(table) for table in (USER_PARTIALS, ITEM_PARTIALS, TOUCHES)}
+        with self.warehouse.transaction(f"{self.run_id}-as_of") as tx:
+            items = merge_items(partials[ITEM_PARTIALS], partials[TOUCHES], times)
+            self._write(tx, ITEM_FEATURES, items, days, report)
+            users = merge_users(partials[USER_PARTIALS], partials[TOUCHES], times)
+            self._write(tx, USER_FEATURES, users, days, report)
+            self._record(tx, plan, {"as_of": days})
+        report.as_of_days = len(days)
+
+    def _write(self, tx: Transaction, table: Table, frame: DataFrame, days: Collection[date], report: Report) -> None:
+        rows = tx.write(table, frame, partitions=[{table.partition_by[0]: day} for day in days])
+        report.rows[table.name] = report.rows.get(table.name, 0) + rows
+
+    def _record(self, tx: Transaction, plan: _Plan, written: Mapping[str, Collection[date]]) -> None:
+        """Note the fingerprints of what was written, in the same transaction."""
+        rows = []
+        for cache, cached in plan.cached.items():
+            days = {**cached, **{day: plan.wanted[cache].get(day) for day in written.get(cache, ())}}
+            rows += [(cache, day, print_) for day, print_ in sorted(days.items()) if print_ is not None]
+        tx.write(FEATURE_DAYS, self.spark.createDataFrame(rows, FEATURE_DAYS.spark_schema()).coalesce(1))
+
+    def _cached(self) -> dict[str, dict[date, str]]:
+        cached: dict[str, dict[date, str]] = {"session_features": {}, "partials": {}, "as_of": {}}
+        if self.warehouse.exists(FEATURE_DAYS):
+            for row in self.warehouse.read(FEATURE_DAYS).collect():  # one small row per cache and day
+                cached[row["cache"]][row["day"]] = row["fingerprint"]
+        return cached
+
+    def _span(self) -> tuple[datetime, datetime, int]:
+        """Times of the first and the last event, and on how many days after its first one a session holds events."""
+        reach = F.date_diff(F.to_date("ended_at"), "session_date")
+        span = self.warehouse.read(SESSIONS).agg(
+            F.unix_micros(F.min("started_at")), F.unix_micros(F.max("ended_at")), F.max(reach)).first()
+        if span is None or span[0] is None:
+            raise InputError("table sessions is empty: there is nothing to compute features from; "
+                             "look at the input of ./spark-submit.sh ingest")
+        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        first, last = (epoch + timedelta(microseconds=us) for us in span[:2])
+        return first, last, max(1, span[2])  # 1: so that the first session over a midnight changes no fingerprint
