@@ -58,7 +58,7 @@ def random_events(seed: int, days: int, count: int) -> list[Event]:
     """Some visitors, also around midnight; one event in five arrives up to three days late."""
     rng = random.Random(seed)
     events = []
-    for n in range(count):
+    for _ in range(count):
         at = T0.replace(hour=0) + timedelta(days=rng.randrange(days), hours=rng.choice([0, 12, 13, 23]),
                                             minutes=rng.randrange(60))
         late = timedelta(hours=rng.randrange(72)) if rng.random() < 0.2 else timedelta(0)
@@ -120,7 +120,7 @@ def test_cut_off_and_day_by_day_the_tables_are_those_of_one_run_over_all(
     assert len(kept) == 3
     assert not daily.warehouse.exists(USER_FEATURES)
 
-    assert "computed: 3 days of session features, 3 days" in features.run(open_job(
+    assert "computed: 2 days of session features, 3 days" in features.run(open_job(
         spark, tmp_path / "daily", "features.chunk_days=3")).lines[-1]
     daily = open_job(spark, tmp_path / "daily")
     assert kept.items() <= daily.warehouse.fingerprints(USER_PARTIALS).items()
@@ -139,7 +139,8 @@ def test_cut_off_and_day_by_day_the_tables_are_those_of_one_run_over_all(
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 10**6), every_hours=st.sampled_from([24, 168, 6, 36]), cuts=st.integers(1, 3))
 def test_any_split_into_runs_gives_the_tables_of_one_run(
-        spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, seed: int, every_hours: float, cuts: int) -> None:
+        spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, seed: int, every_hours: float,
+        cuts: int) -> None:
     scratch, rng = tmp_path_factory.mktemp("split"), random.Random(seed)
     events = random_events(seed, days=9, count=120)
     setting = f"features.every_hours={every_hours}"
