@@ -98,7 +98,8 @@ _USER: tuple[tuple[Feature, ...], ...] = (
     _each("user", (30,), "lowest_price_viewed", "price_viewed", "min", "lowest price viewed"),
     _each("user", (30,), "highest_price_viewed", "price_viewed", "max", "highest price viewed"),
     _each("user", (7, 30), "price_position", "price_position", "mean",
-          "mean place of viewed items in the price range of their category, 0 cheapest to 1 dearest", missing=0.5),
+          "mean place of the prices viewed in their category's range of prices of that day, 0 lowest to 1 highest",
+          missing=0.5),
     # how well
     _each("user", (7, 30), "view_to_cart", "carts", "ratio", "carts per item view", over="views"),
     _each("user", (7, 30), "view_to_purchase", "purchases", "ratio", "purchases per item view", over="views"),
