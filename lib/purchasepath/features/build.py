@@ -35,6 +35,10 @@ from purchasepath.tables.partials import FEATURE_DAYS, ITEM_PARTIALS, TOUCHES, U
 from purchasepath.tables.types import Table
 
 
+_HOLDERS = {"session_features": SESSION_FEATURES, "partials": USER_PARTIALS, "as_of": USER_FEATURES}
+"""Cache → a table of it that has a partition for every day with events."""
+
+
 @dataclass
 class Report:
     """What was done, for the job's summary."""
@@ -77,7 +81,7 @@ class FeatureBuilder:
             if chunk in done:
                 raise RuntimeError(f"{chunk} was computed and is still out of date")
             done.add(chunk)
-            self._build_chunk(chunk, plan, report)
+            self._build_chunk(chunk, plan, report, f"{self.run_id}-{len(done):04d}")
             plan = self._plan()
         report.times = plan.times
         if plan.stale["as_of"]:
@@ -96,19 +100,20 @@ class FeatureBuilder:
             "as_of": as_of_days(times, partials, as_of_recipe()),
         }
         cached = self._cached()
-        holders = {"session_features": (SESSION_FEATURES, began), "partials": (USER_PARTIALS, began),
-                   "as_of": (USER_FEATURES, set(wanted["as_of"]))}
-        out = {name: stale(wanted[name], cached[name], expected=expected,
-                           present=partition_dates(self.warehouse.fingerprints(table)))
-               for name, (table, expected) in holders.items()}
+        present = {name: partition_dates(self.warehouse.fingerprints(table)) for name, table in _HOLDERS.items()}
+        # a session has an event on the day it begins; before the first as-of day with rows nobody need be known
+        known = {day for day in wanted["as_of"] if not present["as_of"] or day > min(present["as_of"])}
+        expected = {"session_features": began, "partials": began, "as_of": known}
+        out = {name: stale(days, cached[name], present=present[name], expected=expected[name])
+               for name, days in wanted.items()}
         return _Plan(times, reach_days, wanted, cached, out)
 
     def _next_chunk(self, plan: _Plan) -> Chunk:
         return next_chunk(plan.stale["session_features"], plan.stale["partials"], self.config.features.chunk_days)
 
-    def _build_chunk(self, chunk: Chunk, plan: _Plan, report: Report) -> None:
+    def _build_chunk(self, chunk: Chunk, plan: _Plan, report: Report, name: str) -> None:
         sessions = self.warehouse.read(SESSIONS)
-        with self.warehouse.transaction(f"{self.run_id}-{report.event_days:05d}") as tx:
+        with self.warehouse.transaction(name) as tx:
             if chunk.session_days:
                 own = sessions.where(F.col("session_date").isin(*chunk.session_days))
                 self._write(tx, SESSION_FEATURES, summarize_sessions(own), chunk.session_days, report)
@@ -151,7 +156,7 @@ class FeatureBuilder:
         tx.write(FEATURE_DAYS, self.spark.createDataFrame(rows, FEATURE_DAYS.spark_schema()).coalesce(1))
 
     def _cached(self) -> dict[str, dict[date, str]]:
-        cached: dict[str, dict[date, str]] = {"session_features": {}, "partials": {}, "as_of": {}}
+        cached: dict[str, dict[date, str]] = {name: {} for name in _HOLDERS}
         if self.warehouse.exists(FEATURE_DAYS):
             for row in self.warehouse.read(FEATURE_DAYS).collect():  # one small row per cache and day
                 cached[row["cache"]][row["day"]] = row["fingerprint"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 Days = Mapping[date, str]
 """Day → fingerprint."""
@@ -46,11 +46,11 @@ def source_days(days: Iterable[date], reach_days: int) -> list[date]:
 
 
 def as_of_days(times: Sequence[datetime], partials: Days, recipe: str) -> dict[date, str]:
-    """As-of dates: each from its as-of times and all event days before the last of them."""
+    """As-of dates: each from its as-of times and all event days that begin before the last of them."""
     found: dict[date, str] = {}
     for day in sorted({at.date() for at in times}):
         own = [at for at in times if at.date() == day]
-        before = [(d, partials[d]) for d in sorted(partials) if d <= day]
+        before = [(d, partials[d]) for d in sorted(partials) if datetime.combine(d, time.min, UTC) < own[-1]]
         found[day] = digest(recipe, [at.isoformat() for at in own], before)
     return found
 
