@@ -77,11 +77,17 @@ def merged_name(kind: str, feature: Feature) -> str:
 
 
 def add_derived(frame: DataFrame, features: Iterable[Feature]) -> DataFrame:
-    """`frame` with the features that read other features, in order of declaration."""
+    """`frame` with the features that read other features, in order of declaration.
+
+    As many at once as do not read each other: Spark analyses the whole plan anew for every step.
+    """
+    step: dict[str, Column] = {}
     for feature in features:
         if feature.derived:
-            frame = frame.withColumn(feature.name, derive(feature))
-    return frame
+            if {feature.input, feature.over} & step.keys():
+                frame, step = frame.withColumns(step), {}
+            step[feature.name] = derive(feature)
+    return frame.withColumns(step) if step else frame
 
 
 def derive(feature: Feature) -> Column:

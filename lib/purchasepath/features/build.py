@@ -34,7 +34,6 @@ from purchasepath.tables.features import ITEM_FEATURES, SESSION_FEATURES, USER_F
 from purchasepath.tables.partials import FEATURE_DAYS, ITEM_PARTIALS, TOUCHES, USER_PARTIALS
 from purchasepath.tables.types import Table
 
-
 _HOLDERS = {"session_features": SESSION_FEATURES, "partials": USER_PARTIALS, "as_of": USER_FEATURES}
 """Cache → a table of it that has a partition for every day with events."""
 
