@@ -87,6 +87,7 @@ def test_three_tables_and_their_summary(spark: SparkSession, tmp_path: Path) -> 
         f"features: {len(USER_FEATURE_NAMES)} per user, 27 per item, 28 per session",
         "computed: 3 days of session features, 4 days of partial aggregates, 3 as-of days; the rest was up to date",
     ]
+    assert features.run(job).rows == {}  # nothing has changed since
     row = job.warehouse.read(USER_FEATURES).where("user_id = 'u0' AND as_of_date = '2024-01-04'").first()
     assert row is not None
     assert (row["views_1d"], row["views_7d"], row["days_since_event_30d"]) == (1, 3, 1.0)
@@ -94,17 +95,20 @@ def test_three_tables_and_their_summary(spark: SparkSession, tmp_path: Path) -> 
     assert [r["price_position_30d"] for r in places] == [0, 0.5, 1]
 
 
-def test_cut_off_and_day_by_day_the_tables_are_those_of_one_run_over_all(
+def test_a_day_later_and_cut_off_in_between_the_tables_are_those_of_one_run_over_all(
         spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = random_events(3, days=6, count=60)
     now = T0.replace(hour=0) + 5 * DAY
-    yesterday = [e for e in events if e["arrived_at"] < now]
-    missing = [e for e in events if e["arrived_at"] >= now]
-    touched = {e["event_ts"].date() + n * DAY for e in missing for n in (-1, 0, 1)}
+    fresh = [e for e in events if e["arrived_at"] >= now]
+    touched = {e["event_ts"].date() + n * DAY for e in fresh for n in (-1, 0, 1)}
     assert min(touched) > T0.date()
-    daily = open_job(spark, tmp_path / "daily", "features.chunk_days=3")
-    write_sessions(daily, yesterday)
+    daily, whole = open_job(spark, tmp_path / "daily"), open_job(spark, tmp_path / "whole")
+    write_sessions(daily, [e for e in events if e["arrived_at"] < now])
+    features.run(daily)
+    before = daily.warehouse.fingerprints(USER_PARTIALS)
+    write_sessions(daily, events, touched)
 
+    daily = open_job(spark, tmp_path / "daily", "features.chunk_days=3")
     compute, calls = build.summarize_touches, []
 
     def fail_the_second_time(*args: Any) -> Any:
@@ -116,23 +120,18 @@ def test_cut_off_and_day_by_day_the_tables_are_those_of_one_run_over_all(
     with monkeypatch.context() as patch, pytest.raises(OSError, match="went away"):
         patch.setattr(build, "summarize_touches", fail_the_second_time)
         features.run(daily)
-    kept = daily.warehouse.fingerprints(USER_PARTIALS)
-    assert len(kept) == 3
-    assert not daily.warehouse.exists(USER_FEATURES)
+    half = daily.warehouse.fingerprints(USER_PARTIALS)
+    first = {path for path in half if half[path] != before.get(path)}
+    assert len(first) == 3  # one chunk stands
 
-    assert "computed: 2 days of session features, 3 days" in features.run(open_job(
-        spark, tmp_path / "daily", "features.chunk_days=3")).lines[-1]
-    daily = open_job(spark, tmp_path / "daily")
-    assert kept.items() <= daily.warehouse.fingerprints(USER_PARTIALS).items()
-
-    write_sessions(daily, events, touched)
     features.run(daily)
-    write_sessions(open_job(spark, tmp_path / "whole"), events)
-    features.run(open_job(spark, tmp_path / "whole"))
-    assert tables(tmp_path / "daily") == tables(tmp_path / "whole")
+    done = daily.warehouse.fingerprints(USER_PARTIALS)
+    assert {path for path in done if done[path] == half.get(path)} > first  # it was not computed again
+    assert done["event_date=2024-01-01"] == before["event_date=2024-01-01"]  # nothing came for that day
 
-    daily = open_job(spark, tmp_path / "daily")
-    assert features.run(daily).rows == {}  # nothing has changed since
+    write_sessions(whole, events)
+    features.run(whole)
+    assert tables(tmp_path / "daily") == tables(tmp_path / "whole")
 
 
 @pytest.mark.slow
