@@ -100,7 +100,8 @@ assert set(before) == {"as_of_date=2024-01-01/model_name=a b", "as_of_date=2024-
 with warehouse.transaction("r8") as work:  # rows join a partition, another is replaced, a third is new
     day_3 = {"as_of_date": date(2024, 1, 3), "model_name": "m"}
     added = SCORES.frame(spark, [score("l1", DAY_1), score("l2", DAY_2), score("l3", day_3)])
-    assert work.write(SCORES, added, partitions=[DAY_2], append=True) == 3
+    kept = warehouse.read(SCORES).where("user_id = 'nobody'")
+    assert work.write(SCORES, added, partitions=[DAY_2], append=True, kept=kept) == 3
     assert work.write(PATHS, PATHS.frame(spark, [{"path": "buy"}]), append=True) == 1
     assert sorted(row.user_id for row in work.read(SCORES).collect()) == ["k1", "l1", "l2", "l3"]
     assert work.read(PATHS).count() == 3

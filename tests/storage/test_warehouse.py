@@ -70,19 +70,21 @@ def test_added_rows_join_their_partitions_and_named_ones_are_replaced(
     warehouse: EmbeddedWarehouse, spark: SparkSession
 ) -> None:
     with warehouse.transaction("r1") as work:
-        assert work.write(SCORES, SCORES.frame(spark, [score("a1", DAY_1), score("a2", DAY_2)]), append=True) == 2
+        rows = [score("a1", DAY_1), score("a2", DAY_2), score("a3", DAY_2)]
+        assert work.write(SCORES, SCORES.frame(spark, rows), append=True) == 3
         work.write(PATHS, PATHS.frame(spark, [{"path": "view"}]))
     before = warehouse.fingerprints(SCORES)
     with warehouse.transaction("r2") as work:
         added = SCORES.frame(spark, [score("b1", DAY_1), score("b2", DAY_2)])
-        assert work.write(SCORES, added, partitions=[DAY_2], append=True) == 2
+        kept = warehouse.read(SCORES).where("user_id = 'a3'")
+        assert work.write(SCORES, added, partitions=[DAY_2], append=True, kept=kept) == 2
         work.write(PATHS, PATHS.frame(spark, [{"path": "cart"}]), append=True)
         left = sorted(row.user_id for row in work.read(SCORES).collect())
-        assert (left, work.read(PATHS).count()) == (["a1", "b1", "b2"], 2)  # what nobody else can see yet
+        assert (left, work.read(PATHS).count()) == (["a1", "a3", "b1", "b2"], 2)  # what nobody else can see yet
         with pytest.raises(TableMissingError):
             work.read(CALIBRATION)
-        assert users(warehouse) == ["a1", "a2"]
-    assert users(warehouse) == ["a1", "b1", "b2"]
+        assert users(warehouse) == ["a1", "a2", "a3"]
+    assert users(warehouse) == ["a1", "a3", "b1", "b2"]
     assert warehouse.read(PATHS).count() == 2
     after = warehouse.fingerprints(SCORES)
     assert set(after) == set(before) == {"as_of_date=2024-01-01/model_name=a b", "as_of_date=2024-01-02/model_name=a b"}

@@ -13,32 +13,35 @@ from itertools import count
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
-from purchasepath.sessions.books import Entry
+from purchasepath.sessions.books import Entry, count_events_in
 from purchasepath.sessions.lateness import is_late, keep_late, keep_timely
-from purchasepath.sessions.rebuild import Run, consume_changes, published_ids
-from purchasepath.sessions.stretches import Reach, days_around, find_stretches, keep_within, reach_of
+from purchasepath.sessions.rebuild import Run, published_ids, take_changes
+from purchasepath.sessions.stretches import Reach, days_around, find_stretches, keep_near, keep_within, reach_of
 from purchasepath.sessions.summary import sessionize
 from purchasepath.sessions.superseded import find_superseded
 from purchasepath.storage.warehouse import Partition
-from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
+from purchasepath.tables.catalog import EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
 from purchasepath.tables.types import Table
+
+MOST_BROADCAST = 2_000_000
+"""Hashes or ids that every executor may hold, some tens of bytes each. Beyond, rows are shuffled."""
 
 
 def add_changes(run: Run, sessionized: int) -> Entry:
     """Work EVENT_CHANGES in and empty it; the checked entry for the books. `sessionized`: events in SESSIONS so far."""
-    retired = more_sessions = more_events = 0
-    for changes in run.stored(EVENT_CHANGES):
+    written = retired = 0
+    changes, num_changes = take_changes(run)
+    if changes is not None:
         stretches, reach = _read_stretches(run, keep_timely(changes, run.config))
         if reach.within:
-            _write_sessions(run, stretches, reach)
+            written, retired = _write_sessions(run, stretches, reach), reach.num_retired
             _write_superseded(run, stretches, reach)
-            retired = reach.num_retired
-            more_sessions, more_events = _difference(_on(run.warehouse.read(SESSIONS), reach.within),
-                                                     _on(run.tx.read(SESSIONS), reach.within))
+            before, after = (_on(source.read(SESSIONS), reach.within) for source in (run.warehouse, run.tx))
+            sessionized += count_events_in(after) - count_events_in(before)
         _write_late(run, changes)
-    return Entry(events=run.warehouse.read(EVENTS).count(), sessionized=sessionized + more_events,
-                 late=run.tx.read(LATE_EVENTS).count(), changes=consume_changes(run),
-                 sessions_written=retired + more_sessions, sessions_retired=retired).check()
+    return Entry(events=run.warehouse.read(EVENTS).count(), sessionized=sessionized,
+                 late=run.tx.read(LATE_EVENTS).count(), changes=num_changes,
+                 sessions_written=written, sessions_retired=retired).check()
 
 
 def _read_stretches(run: Run, changes: DataFrame) -> tuple[DataFrame, Reach]:
@@ -57,13 +60,17 @@ def _read_stretches(run: Run, changes: DataFrame) -> tuple[DataFrame, Reach]:
     raise AssertionError("unreachable")
 
 
-def _write_sessions(run: Run, stretches: DataFrame, reach: Reach) -> None:
-    """Put what the events of the stretches are now in the place of the sessions there."""
+def _write_sessions(run: Run, stretches: DataFrame, reach: Reach) -> int:
+    """Put what the events of the stretches are now in the place of the sessions there; how many sessions."""
     events = keep_timely(_on(run.warehouse.read(EVENTS), reach.within, "event_date"), run.config)
+    if reach.num_stretches <= MOST_BROADCAST:
+        events = keep_near(events, stretches)
     built = sessionize(keep_within(events, F.unix_micros("event_ts"), stretches), run.config)
-    retired = stretches.select(F.explode("retired.session_id").alias("session_id"))
+    retired = stretches.select(F.explode("retired.session_id").alias("session_id")).hint(
+        "broadcast" if reach.num_retired <= MOST_BROADCAST else "merge")
     kept = _on(run.warehouse.read(SESSIONS), reach.losing).join(retired, on="session_id", how="left_anti")
-    run.tx.write(SESSIONS, built.unionByName(kept), partitions=_partitions("session_date", reach.losing), append=True)
+    return run.tx.write(SESSIONS, built, kept=kept, append=True,
+                        partitions=_partitions("session_date", reach.losing))
 
 
 def _write_superseded(run: Run, stretches: DataFrame, reach: Reach) -> None:
@@ -93,15 +100,7 @@ def _replace_rows(run: Run, table: Table, key: str, *, gone: DataFrame, rows: Da
     [column] = table.partition_by
     losing = {row[column] for row in gone.select(column).distinct().collect()}
     kept = _on(run.warehouse.read(table), losing, column).join(gone.select(key), on=key, how="left_anti")
-    run.tx.write(table, rows.unionByName(kept), partitions=_partitions(column, losing), append=True)
-
-
-def _difference(before: DataFrame, after: DataFrame) -> tuple[int, int]:
-    """How many more sessions, and events in sessions, there are after than before."""
-    signed = before.select(F.lit(-1).alias("sign"), "num_events").union(after.select(F.lit(1), "num_events"))
-    row = signed.agg(F.sum("sign"), F.sum(F.col("sign") * F.col("num_events"))).first()
-    assert row is not None
-    return row[0] or 0, row[1] or 0
+    run.tx.write(table, rows, kept=kept, partitions=_partitions(column, losing), append=True)
 
 
 def _on(rows: DataFrame, days: Collection[date], column: str = "session_date") -> DataFrame:

@@ -34,6 +34,7 @@ class Run:
 
 def build_all(run: Run) -> Entry:
     """Write every session anew; the checked entry for the books. Makes all recorded changes obsolete."""
+    _, num_changes = take_changes(run)
     events = run.warehouse.read(EVENTS)
     written = run.tx.write(SESSIONS, sessionize(keep_timely(events, run.config), run.config))
     late = run.tx.write(LATE_EVENTS, _late_of(events, run.config))
@@ -42,19 +43,24 @@ def build_all(run: Run) -> Entry:
     nothing = published_ids(sessions.limit(0), run.run_id)
     run.tx.write(SUPERSEDED_SESSIONS, find_superseded(reduce(DataFrame.unionByName, published, nothing), sessions))
     return Entry(events=events.count(), sessionized=count_events_in(sessions), late=late,
-                 changes=consume_changes(run), sessions_written=written,
+                 changes=num_changes, sessions_written=written,
                  sessions_retired=sum(table.count() for table in run.stored(SESSIONS))).check()
 
 
-def consume_changes(run: Run) -> int:
-    """Take the changes that this run has seen out of EVENT_CHANGES; how many they were."""
+def take_changes(run: Run) -> tuple[DataFrame | None, int]:
+    """The changes recorded so far and how many, taken out of EVENT_CHANGES; None where there are none.
+
+    Exactly the runs of ingest seen here are taken: what another one records meanwhile stays for the next time.
+    """
     if not run.warehouse.exists(EVENT_CHANGES):
-        return 0
+        return None, 0
     changes = run.warehouse.read(EVENT_CHANGES)
     seen = changes.groupBy("ingest_run").count().collect()  # one row per run of ingest since the last one of ours
-    if seen:
-        run.tx.write(EVENT_CHANGES, changes.limit(0), partitions=[{"ingest_run": row["ingest_run"]} for row in seen])
-    return sum(row["count"] for row in seen)
+    if not seen:
+        return None, 0
+    runs = [row["ingest_run"] for row in seen]
+    run.tx.write(EVENT_CHANGES, changes.limit(0), partitions=[{"ingest_run": name} for name in runs])
+    return changes.where(F.col("ingest_run").isin(runs)), sum(row["count"] for row in seen)
 
 
 def published_ids(sessions: DataFrame, run_id: str) -> DataFrame:

@@ -36,15 +36,13 @@ def find_stretches(changes: DataFrame, sessions: DataFrame, config: Sessions) ->
     `changes` has user_id and event_ts of every event added or taken out; of SESSIONS a few narrow columns are read.
     Exact if `sessions` holds all days that their `Reach` then names as needed.
     """
-    at = F.unix_micros("event_ts")
-    points = changes.select("user_id", at.alias("from_us"), at.alias("to_us")).distinct()
     stored = sessions.select("user_id", "session_id", "session_date", "num_events",
                              F.unix_micros("started_at").alias("from_us"), F.unix_micros("ended_at").alias("to_us"))
     timeline = Window.partitionBy("user_id").orderBy("from_us", "to_us", "session_id")
     reached_us = F.max("to_us").over(timeline.rowsBetween(Window.unboundedPreceding, -1))
     so_far = timeline.rowsBetween(Window.unboundedPreceding, Window.currentRow)
     linked = (
-        stored.unionByName(points, allowMissingColumns=True)
+        stored.unionByName(_bursts(changes, config), allowMissingColumns=True)
         .withColumn("reached_us", reached_us)
         .withColumn("opens", F.coalesce(F.col("from_us") - F.col("reached_us") > _gap_us(config), F.lit(True)))
         .withColumn("chain", F.count_if("opens").over(so_far))
@@ -52,6 +50,17 @@ def find_stretches(changes: DataFrame, sessions: DataFrame, config: Sessions) ->
     return linked.groupBy("user_id", "chain").agg(*_chain()).where("changed_us IS NOT NULL").select(
         "user_id", _built_from().alias("from_us"), "to_us",
         F.filter("sessions", lambda s: s["from_us"] >= _built_from()).alias("retired"))
+
+
+def _bursts(changes: DataFrame, config: Sessions) -> DataFrame:
+    """Changed events of a visitor within one slot of the gap's length: they are linked, so first and last tell it all.
+
+    Several times fewer rows than events are left before anything is shuffled.
+    """
+    at = F.unix_micros("event_ts")
+    slot = at - F.pmod(at, F.lit(_gap_us(config)))
+    return changes.groupBy("user_id", slot.alias("slot")).agg(
+        F.min(at).alias("from_us"), F.max(at).alias("to_us")).drop("slot")
 
 
 def _chain() -> list[Column]:
@@ -83,6 +92,7 @@ class Reach:
     losing: set[date]
     """Days of SESSIONS with a session to retire."""
     num_retired: int
+    num_stretches: int
 
 
 def reach_of(stretches: DataFrame, config: Sessions) -> Reach:
@@ -93,9 +103,11 @@ def reach_of(stretches: DataFrame, config: Sessions) -> Reach:
         _spans(F.col("from_us"), F.col("to_us")).alias("within"),
         F.array_distinct(F.flatten(F.collect_set(F.col("retired.session_date")))).alias("losing"),
         F.sum(F.size("retired")).alias("num_retired"),
+        F.count(F.lit(1)).alias("num_stretches"),
     ).first()
     assert row is not None
-    return Reach(_days(row["needed"]), _days(row["within"]), set(row["losing"]), row["num_retired"] or 0)
+    return Reach(_days(row["needed"]), _days(row["within"]), set(row["losing"]), row["num_retired"] or 0,
+                 row["num_stretches"])
 
 
 def days_around(changes: DataFrame, config: Sessions) -> set[date]:
@@ -105,6 +117,19 @@ def days_around(changes: DataFrame, config: Sessions) -> set[date]:
     row = changes.agg(_spans(at - before_us, at + _gap_us(config)).alias("spans")).first()
     assert row is not None
     return _days(row["spans"])
+
+
+def keep_near(events: DataFrame, stretches: DataFrame) -> DataFrame:
+    """EVENTS of a visitor on the days that a stretch of theirs touches, and (rarely) of somebody else's.
+
+    Late events touch few visitors of the days before: what does not matter is dropped before anything is shuffled,
+    by 64-bit hashes, of which executors can hold many.
+    """
+    days = F.sequence(*(F.to_date(F.timestamp_micros(us)) for us in ("from_us", "to_us")))
+    near = stretches.select("user_id", F.explode(days).alias("event_date"))
+    key = F.xxhash64("user_id", "event_date").alias("_near")
+    keys = F.broadcast(near.select(key).distinct())
+    return events.withColumn("_near", key).join(keys, on="_near", how="left_semi").drop("_near")
 
 
 def keep_within(rows: DataFrame, us: Column, stretches: DataFrame) -> DataFrame:

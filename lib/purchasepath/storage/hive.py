@@ -157,12 +157,15 @@ class _HiveTransaction:
         self._scratch: list[str] = []
 
     def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None,
-              append: bool = False) -> int:
+              append: bool = False, kept: DataFrame | None = None) -> int:
         location = f"{self.warehouse.root}/{table.name}/{self.run_id}"
         self._locations.append(location)
         write_parquet(table, frame, location)
         staged = self.warehouse.spark.read.schema(table.spark_schema()).parquet(location)
         rows = _count_without_nulls(table, staged)
+        if kept is not None and partitions:
+            write_parquet(table, kept, location, mode="append", gather=False)
+            staged = self.warehouse.spark.read.schema(table.spark_schema()).parquet(location)
         existing = self._existing(table)
         found = [r.asDict() for r in staged.select(*table.partition_by).distinct().collect()] \
             if table.partition_by else []  # one row per partition
@@ -192,7 +195,7 @@ class _HiveTransaction:
             if not partitions:
                 return
             old = old.where(reduce(Column.__or__, [_is_partition(p) for p in partitions]))
-        write_parquet(table, old, location, mode="append")
+        write_parquet(table, old, location, mode="append", gather=False)
 
     def _with_rest(self, table: Table, location: str, partitions: Sequence[Partition]) -> DataFrame:
         """The staged files, and the partitions that they do not take the place of."""

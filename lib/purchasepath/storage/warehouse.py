@@ -36,11 +36,12 @@ class Transaction(Protocol):
     """What a job may do inside `warehouse.transaction(...)`."""
 
     def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None,
-              append: bool = False) -> int:
+              append: bool = False, kept: DataFrame | None = None) -> int:
         """Stage `frame` as the whole table, or as exactly these partitions; the number of rows of `frame`.
 
         With `append`, rows are added to what is there: `partitions` are replaced, all others keep their rows and
         may gain new ones. Published only if nobody else has changed the table since it was read (PublishError).
+        `kept`: stored rows of `partitions` that stay beside the new ones. They are copied as they lie, unshuffled.
         """
 
     def read(self, table: Table) -> DataFrame:
@@ -78,13 +79,15 @@ class Warehouse(Protocol):
         """Make these tables queryable by name in the Spark session; the names of those that exist."""
 
 
-def write_parquet(table: Table, frame: DataFrame, location: str, *, mode: str = "overwrite") -> None:
+def write_parquet(table: Table, frame: DataFrame, location: str, *, mode: str = "overwrite",
+                  gather: bool = True) -> None:
     """Write the declared columns of `frame`: Hive-style partition directories, files sorted by `cluster_by`.
 
-    `rebalance` gathers each partition's rows into few files of a sensible size and splits large ones.
+    `gather` brings each partition's rows into few files of a sensible size and splits large ones. Rows of stored
+    files lie together as they are: without it they save a shuffle.
     """
     rows = table.select(frame)
-    if table.partition_by:
+    if table.partition_by and gather:
         rows = rows.hint("rebalance", *table.partition_by)
     order = [*table.partition_by, *table.cluster_by]
     if order:
@@ -190,7 +193,7 @@ class _EmbeddedTransaction:
         self._replaced: dict[str, Sequence[Partition]] = {}
 
     def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None,
-              append: bool = False) -> int:
+              append: bool = False, kept: DataFrame | None = None) -> int:
         replaced = None if partitions is None else frozenset(partition_path(table, p) for p in partitions)
         self._replaced[table.name] = partitions or []
         location = self.directory / table.name
@@ -201,6 +204,8 @@ class _EmbeddedTransaction:
                 f"table {table.name}: " + ", ".join(f"{n} nulls in {c}" for c, n in nulls.items())
                 + "; these columns are declared without nulls. Nothing was published"
             )
+        if kept is not None and replaced:
+            write_parquet(table, kept, location.as_uri(), mode="append", gather=False)
         if append:
             self._stage_addition(table, location, replaced or frozenset(), rows)
             return rows
