@@ -61,12 +61,12 @@ def test_tens_of_random_arrivals_give_the_tables_of_one_run(spark: SparkSession,
 
     for table in (EVENTS, SESSIONS, LATE_EVENTS):
         assert rows("daily", table) == rows("once", table)
-        assert len(rows("daily", table)) > 50
+        assert len(rows("daily", table)) > 30
     assert rows("daily", EVENT_CHANGES) == rows("once", SUPERSEDED_SESSIONS) == []
     sessions = {row.session_id for row in job("check", "once", everything).warehouse.read(SESSIONS).collect()}
     gone = job("check", "daily", everything).warehouse.read(SUPERSEDED_SESSIONS).collect()
     assert not sessions & {row.session_id for row in gone}
     assert {row.superseded_by for row in gone} <= {None, *sessions}
-    assert len(gone) > 50
+    assert len(gone) > 10
     [last] = job("check", "daily", everything).warehouse.read(SESSIONIZE_BOOKS).orderBy("run_id").tail(1)
     assert (last.events, last.late) == (len(rows("once", EVENTS)), len(rows("once", LATE_EVENTS)))
