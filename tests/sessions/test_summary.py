@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Sessions
+from purchasepath.sessions.heavy import describe_heavy_users
 from purchasepath.sessions.summary import sessionize
 from purchasepath.tables.catalog import EVENTS, SESSIONS
 from tests.sessions.oracle import T0, Event, sessions_of, t
@@ -24,9 +25,9 @@ def event(number: int, at: Any, **values: Any) -> dict[str, Any]:
     return {**row, **values}
 
 
-def sessionized(frame: DataFrame, config: Sessions) -> dict[str, dict[str, Any]]:
+def sessionized(frame: DataFrame, config: Sessions, **how: int) -> dict[str, dict[str, Any]]:
     found = {}
-    for row in sessionize(frame, config).collect():
+    for row in sessionize(frame, config, **how).collect():
         values = row.asDict()
         for name in ("started_at", "ended_at"):
             values[name] = values[name].astimezone(UTC)  # Spark hands out naive local times
@@ -35,8 +36,8 @@ def sessionized(frame: DataFrame, config: Sessions) -> dict[str, dict[str, Any]]
     return found
 
 
-def check(spark: SparkSession, events: list[Event], config: Sessions) -> None:
-    found = sessionized(EVENTS.frame(spark, events), config)
+def check(spark: SparkSession, events: list[Event], config: Sessions, **how: int) -> None:
+    found = sessionized(EVENTS.frame(spark, events), config, **how)
     expected = sessions_of(events, config)
     assert {key: {name: row[name] for name in expected[key]} if key in expected else row
             for key, row in found.items()} == expected
@@ -76,10 +77,17 @@ configs = st.sampled_from([
 ])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(events=timelines(), config=configs)
 def test_sessions_equal_the_plain_loop(spark: SparkSession, events: list[Event], config: Sessions) -> None:
     check(spark, events, config)
+
+
+@settings(max_examples=5, deadline=None)
+@given(events=timelines(), config=configs, bucket_events=st.integers(2, 6))
+def test_timelines_cut_in_chunks_are_the_same_sessions(
+        spark: SparkSession, events: list[Event], config: Sessions, bucket_events: int) -> None:
+    check(spark, events, config, bucket_events=bucket_events)
 
 
 def test_event_exactly_at_the_gap_stays_in_the_session(spark: SparkSession) -> None:
@@ -134,13 +142,12 @@ def test_rates_and_sizes_flag_bots_but_keep_their_events(spark: SparkSession) ->
         "fast": (True, 5), "human": (False, 5), "endless": (True, 12)}
 
 
-def test_one_shuffle_by_user_is_all_it_takes(spark: SparkSession) -> None:
+def test_one_shuffle_of_blocks_is_all_it_takes(spark: SparkSession) -> None:
     stored = EVENTS.frame(spark, [event(n, t(n)) for n in range(4)])
     plan = sessionize(stored, SMALL)._jdf.queryExecution().executedPlan().toString()
     initial = plan.split("== Initial Plan ==")[-1]
-    assert initial.count("Exchange hashpartitioning(user_id") == 1
+    assert initial.count("Exchange hashpartitioning(bucket") == 1
     assert initial.count("Exchange ") == 1
-    assert "Python" not in plan
 
 
 def test_a_block_of_many_thousand_events_is_folded_exactly(spark: SparkSession) -> None:
@@ -153,3 +160,10 @@ def test_no_events_are_no_sessions(spark: SparkSession) -> None:
     empty = sessionize(EVENTS.frame(spark), Sessions())
     assert empty.collect() == []
     assert SESSIONS.differences(empty) == []
+
+
+def test_report_names_visitors_with_many_events_and_what_became_of_them(spark: SparkSession) -> None:
+    events = [event(n, t(n), user_id="kiosk") for n in range(7)] + [event(10 + n, t(n), user_id="v") for n in range(3)]
+    sessions = sessionize(EVENTS.frame(spark, events), Sessions(max_events=3))
+    assert describe_heavy_users(sessions, share=0.3) == [
+        "heavy visitor kiosk: 70.0% of all events (7), worked on in one piece; 3 sessions ended by max_events 2, gap 1"]
