@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame
 from purchasepath.job import Job, Summary, main
 from purchasepath.sessions.agreement import measure
 from purchasepath.sessions.books import books_row, make_plan
+from purchasepath.sessions.heavy import describe_heavy_users
 from purchasepath.sessions.increment import add_changes
 from purchasepath.sessions.rebuild import Run, build_all
 from purchasepath.tables.catalog import EVENTS, SESSIONIZE_BOOKS, SESSIONS
@@ -41,6 +42,7 @@ def _describe(sessions: DataFrame, events: DataFrame) -> list[str]:
         f"{num_events:,} events, {num_events / max(num_sessions, 1):.1f} per session",
         f"ended by: {ended}",
         f"flagged as bots: {num_bots:,} sessions (kept)",
+        *describe_heavy_users(sessions),
     ]
     known = events.select("event_id", F.col("source_session").alias("known_session")).where("known_session IS NOT NULL")
     return lines if known.isEmpty() else [*lines, *measure(sessions, known).lines()]
