@@ -103,10 +103,14 @@ class Dataset(Section):
 
 
 class Model(Section):
+    encoder: Literal["transformer", "sasrec", "gru", "lstm"] = Field(
+        "transformer", description="`transformer`: gated blocks after a causal convolution over the last events; "
+        "`sasrec`: the plain blocks of SASRec; `gru`, `lstm`: recurrent layers"
+    )
     width: int = Field(64, ge=8, description="size of the vectors (D)")
-    layers: int = Field(2, ge=1, description="transformer blocks")
-    heads: int = Field(2, ge=1, description="attention heads; divides `width`")
-    feed_forward: float = Field(2.0, gt=0, description="inner width of a block's SwiGLU, as a multiple of `width`")
+    layers: int = Field(2, ge=1, description="blocks of a transformer, layers of a recurrent encoder")
+    heads: int = Field(2, ge=1, description="attention heads of a transformer; divides `width`")
+    feed_forward: float = Field(2.0, gt=0, description="inner width of a transformer's blocks, in multiples of `width`")
     dropout: float = Field(0.1, ge=0, lt=1, description="on embeddings and residual branches")
 
 
@@ -114,7 +118,9 @@ class Training(Section):
     ranks: int = Field(2, ge=1, description="training processes; 1 runs in the driver itself")
     backend: Literal["horovod", "solo"] = Field("horovod", description="`solo` needs ranks=1")
     epochs: int = Field(4, ge=1, description="most passes over the training examples")
-    patience: int = Field(2, ge=1, description="stop after this many epochs without a better validation loss")
+    patience: int = Field(2, ge=1, description="stop after this many epochs without a better one")
+    select_by: Literal["loss", "ndcg"] = Field("loss", description="what makes an epoch the better one on the "
+                                               "validation split: its loss, or NDCG@10 of the next item")
     batch_size: int = Field(64, ge=1, description="examples per step over all ranks together")
     lanes: int = Field(8, ge=1, description="parts a batch is cut into; batches are the same for any ranks <= lanes")
     learning_rate: float = Field(0.004, gt=0, description="peak rate for a batch of 128; scaled with the batch")
@@ -123,6 +129,9 @@ class Training(Section):
     clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
     valid_examples: int = Field(4096, ge=1, description="validation examples looked at after an epoch: the first "
                                 "row groups (users lie in random order) with at least this many")
+    negatives: int = Field(0, ge=0, description="items that a step's targets are told from, drawn anew every step and "
+                           "shared by its examples (sampled softmax); 0: the whole catalogue, which is exact and, up "
+                           "to some 10,000 items, no slower")
     purchase_weight: float = Field(0.5, ge=0, description="weight of the purchase loss beside the next-item loss")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="`auto`: bf16 on a GPU, fp32 elsewhere")
     seed: int = Field(13, description="weights, dropout and the order of batches")

@@ -10,6 +10,7 @@ import torch
 from purchasepath.bundle.bundle import Bundle, point_latest
 from purchasepath.errors import BundleMismatchError
 from purchasepath.models.build import build_model
+from purchasepath.models.encoders import ENCODERS
 from tests.tiny_bundle import MODEL, tiny_bundle, tiny_manifest, write_vocabulary
 
 
@@ -37,6 +38,14 @@ def test_a_loaded_bundle_scores_as_the_model_that_was_saved(tmp_path: Path) -> N
     assert (loaded.name, loaded.metrics) == ("shop", {"valid_loss": 2.5})
     assert loaded.manifest == replace(manifest, splits={})
     assert loaded.vocabulary_path.read_bytes() == vocabulary.read_bytes()
+
+
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+def test_a_bundle_builds_the_encoder_it_was_trained_with(tmp_path: Path, encoder: str) -> None:
+    bundle = tiny_bundle(tmp_path, model=MODEL.model_copy(update={"encoder": encoder}))
+    assert type(bundle.build().encoder) is type(build_model(
+        bundle.model_config, num_items=8, num_types=9, num_features=2, max_length=16).encoder)
+    assert json.loads((bundle.directory / "bundle.json").read_text())["model"]["encoder"] == encoder
 
 
 def test_the_built_model_is_ready_to_score(bundle: Bundle) -> None:

@@ -6,6 +6,7 @@ import torch
 from purchasepath.config import Model
 from purchasepath.errors import ConfigError
 from purchasepath.models.build import build_model, count_parameters
+from purchasepath.models.encoders import ENCODERS
 
 SIZES = {"num_items": 20, "num_types": 9, "num_features": 2, "max_length": 8}
 
@@ -23,6 +24,22 @@ def test_item_scores_use_the_input_embedding() -> None:
     with torch.no_grad():
         model.encoder.embedding.item.weight.zero_()
     assert torch.equal(model.item_scores(torch.randn(2, 8))[:, 3:], torch.zeros(2, 17))
+
+
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+def test_every_encoder_predicts_by_the_table_it_reads_items_from(encoder: str) -> None:
+    model = build_model(Model(encoder=encoder, width=8), **SIZES)
+    assert [name for name, p in model.named_parameters() if p.shape[0] == SIZES["num_items"]] == [
+        "encoder.embedding.item.weight", "next_item.bias"
+    ]
+    hidden_ND, item_N = torch.randn(3, 8), torch.tensor([4, 19, 4])
+    scores_NI = model.item_scores(hidden_ND)
+    torch.testing.assert_close(model.scores_of(hidden_ND, item_N), scores_NI[:, item_N])
+    torch.testing.assert_close(model.score_of_each(hidden_ND, item_N), scores_NI[torch.arange(3), item_N])
+
+
+def test_heads_do_not_matter_where_nothing_attends() -> None:
+    build_model(Model(encoder="gru", width=8, heads=3), **SIZES)
 
 
 def test_heads_that_do_not_divide_the_width_are_refused_by_name() -> None:

@@ -7,16 +7,18 @@ import torch
 
 from purchasepath.config import Model
 from purchasepath.models.build import PurchasePathModel, build_model
+from purchasepath.models.encoders import ENCODERS
 from tests.training.feeds import NUM_FEATURES, Example, make_batch
 
 ITEMS = [5, 9, 4, 7, 11, 6]
 
 
-@pytest.fixture(scope="module")
-def model() -> PurchasePathModel:
+@pytest.fixture(scope="module", params=sorted(ENCODERS))
+def model(request: pytest.FixtureRequest) -> PurchasePathModel:
     torch.manual_seed(0)
     return build_model(
-        Model(width=16, heads=2, layers=2), num_items=20, num_types=3, num_features=NUM_FEATURES, max_length=10
+        Model(encoder=request.param, width=16, heads=2, layers=2),
+        num_items=20, num_types=3, num_features=NUM_FEATURES, max_length=10,
     ).eval()
 
 

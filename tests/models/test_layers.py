@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from purchasepath.models.layers import CausalAttention, GatedBlock, GatedResidual, SwiGLU
+from purchasepath.models.layers import CausalAttention, GatedBlock, GatedResidual, PlainBlock, SwiGLU
 
 
 def test_attention_equals_a_masked_softmax_written_out() -> None:
@@ -45,6 +45,22 @@ def test_an_open_gate_adds_the_whole_branch() -> None:
     nn.init.constant_(residual.gate.bias, 1e4)
     x = torch.randn(2, 3, 4)
     torch.testing.assert_close(residual(x), x + residual.branch(residual.norm(x)))
+
+
+def test_a_plain_block_is_the_one_of_the_sasrec_paper_written_out() -> None:
+    torch.manual_seed(0)
+    block = PlainBlock(8, 2, 16, dropout=0.0)
+    x_BLD = torch.randn(2, 5, 8)
+    asked_BLD = block.norm(x_BLD)
+    to_q, to_k, to_v = block.attention.to_qkv.weight.split(8)
+    heads = []
+    for part in (slice(4), slice(4, 8)):
+        scores_BLL = (asked_BLD @ to_q[part].T) @ (x_BLD @ to_k[part].T).transpose(1, 2) / 2
+        later = torch.ones(5, 5).triu(1).bool()
+        heads.append(scores_BLL.masked_fill(later, float("-inf")).softmax(-1) @ (x_BLD @ to_v[part].T))
+    y_BLD = block.feed_forward_norm(asked_BLD + block.attention.to_out(torch.cat(heads, dim=-1)))
+    first, second = block.feed_forward[0], block.feed_forward[3]
+    torch.testing.assert_close(block(x_BLD), y_BLD + second(first(y_BLD).relu()))
 
 
 def test_a_block_keeps_the_shape() -> None:

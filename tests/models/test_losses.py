@@ -8,7 +8,7 @@ import torch
 from purchasepath.config import Model
 from purchasepath.models import losses
 from purchasepath.models.build import PurchasePathModel, build_model
-from purchasepath.models.losses import next_item_loss, purchase_loss, select_targets
+from purchasepath.models.losses import draw_negatives, next_item_loss, purchase_loss, select_targets
 from tests.training.feeds import NUM_FEATURES, Example, make_batch
 
 
@@ -71,3 +71,59 @@ def test_nothing_to_predict_costs_nothing_and_has_a_gradient(model: PurchasePath
     loss = next_item_loss(model, torch.zeros(0, 8, requires_grad=True), torch.zeros(0, dtype=torch.int64))
     loss.backward()
     assert loss.item() == 0.0
+
+
+def test_each_stratum_of_the_ids_gives_one_negative_and_no_special_id_comes() -> None:
+    negative_K = draw_negatives(103, 20, torch.Generator().manual_seed(0))
+    assert torch.equal((negative_K - 3) // 5, torch.arange(20))
+
+
+def test_every_item_is_drawn_equally_often() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.cat([draw_negatives(13, 4, generator) for _ in range(5000)])
+    assert torch.bincount(drawn, minlength=13)[3:].div(5000) == pytest.approx(torch.full((10,), 0.4), abs=0.03)
+
+
+@pytest.mark.parametrize("count", [10, 11, 500])
+def test_asking_for_as_many_negatives_as_items_gives_all_items(count: int) -> None:
+    assert draw_negatives(13, count, torch.Generator().manual_seed(0)).tolist() == list(range(3, 13))
+
+
+def test_sampled_softmax_weighs_each_drawn_item_by_its_chance(model: PurchasePathModel) -> None:
+    hidden_ND, target_N, negative_K = torch.randn(3, 8), torch.tensor([4, 12, 7]), torch.tensor([4, 9, 11, 11])
+    expected = 0.0
+    for row, target in zip(model.item_scores(hidden_ND).tolist(), target_N.tolist(), strict=True):
+        others = sum(math.exp(row[k]) * 10 / 4 for k in negative_K.tolist() if k != target)
+        expected -= math.log(math.exp(row[target]) / (math.exp(row[target]) + others))
+    assert next_item_loss(model, hidden_ND, target_N, negative_K).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_with_all_items_drawn_loss_and_gradient_are_those_of_the_full_softmax(model: PurchasePathModel) -> None:
+    hidden_ND, target_N = torch.randn(6, 8), torch.tensor([3, 12, 5, 3, 8, 9])
+    found = []
+    for negative_K in (None, torch.arange(3, 13)):
+        model.zero_grad()
+        leaf_ND = hidden_ND.clone().requires_grad_()
+        loss = next_item_loss(model, leaf_ND, target_N, negative_K)
+        loss.backward()
+        item = model.encoder.embedding.item.weight.grad
+        bias = model.next_item.bias.grad
+        found.append([loss.detach(), leaf_ND.grad, item.to_dense() if item.is_sparse else item, bias])
+    torch.testing.assert_close(found[1], found[0])
+
+
+def test_the_sampled_sum_over_the_other_items_is_right_in_the_mean(model: PurchasePathModel) -> None:
+    hidden_ND, target_N, generator = torch.randn(1, 8), torch.tensor([5]), torch.Generator().manual_seed(0)
+    odds = [
+        next_item_loss(model, hidden_ND, target_N, draw_negatives(13, 3, generator)).exp() - 1 for _ in range(3000)
+    ]
+    exact = next_item_loss(model, hidden_ND, target_N).exp() - 1
+    assert torch.stack(odds).mean().item() == pytest.approx(exact.item(), rel=0.02)
+
+
+def test_an_only_negative_that_is_the_target_costs_nothing(model: PurchasePathModel) -> None:
+    hidden_ND = torch.randn(1, 8, requires_grad=True)
+    loss = next_item_loss(model, hidden_ND, torch.tensor([5]), torch.tensor([5]))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(hidden_ND.grad, torch.zeros(1, 8))

@@ -77,6 +77,24 @@ def test_a_killed_run_resumes_to_the_identical_weights_and_curves(tmp_path: Path
             assert curve[name] == pytest.approx(again[name], rel=1e-12, nan_ok=True), name
 
 
+def test_with_negatives_a_killed_run_resumes_to_the_identical_weights(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"negatives": 4})
+    expected, state = train(replace(FEED), config=config)
+    with pytest.raises(KilledError):
+        train(replace(FEED, fail_after=11), directory=tmp_path, config=config)
+    assert same(expected, train(replace(FEED), directory=tmp_path, config=config)[0])
+    assert not same(expected, train(replace(FEED))[0])
+    assert state.curves[-1]["valid_item_loss"] < state.curves[0]["valid_item_loss"]
+
+
+def test_the_best_epoch_can_be_the_one_that_ranks_best() -> None:
+    config = CONFIG.model_copy(update={"select_by": "ndcg", "epochs": 6, "patience": 6, "learning_rate": 0.1})
+    _, state = train(replace(FEED), config=config)
+    ndcg = [curve["valid_ndcg_10"] for curve in state.curves]
+    assert state.best_epoch == 1 + ndcg.index(max(ndcg))
+    assert state.best_epoch != min(state.curves, key=lambda c: c["valid_loss"])["epoch"]
+
+
 def test_a_resumed_run_repeats_no_more_than_the_steps_since_its_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(KilledError):
         train(replace(FEED, fail_after=11), directory=tmp_path)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purchasepath.datasets.batch import Batch
-from purchasepath.training.microbatch import split_by_length
+from purchasepath.training.microbatch import LIKE, cut_by_length, split_by_length
 from tests.training.feeds import Example, make_batch
 
 EXAMPLES = st.builds(
@@ -31,20 +31,28 @@ def rows(batch: Batch) -> list[tuple[object, ...]]:
     return found
 
 
-@given(st.lists(EXAMPLES, max_size=20), st.integers(1, 8))
+@given(st.lists(EXAMPLES, max_size=20), st.integers(1, 60))
 @settings(max_examples=60, deadline=None)
-def test_parts_hold_every_example_once_with_its_points(examples: list[Example], rows_per_part: int) -> None:
+def test_parts_hold_every_example_once_with_its_points(examples: list[Example], tokens_per_part: int) -> None:
     batch = make_batch(examples)
-    parts = list(split_by_length(batch, rows_per_part))
+    parts = list(split_by_length(batch, tokens_per_part))
     assert sorted(row for part in parts for row in rows(part)) == sorted(rows(batch))
-    assert all(part.rows <= rows_per_part for part in parts)
+    assert all(part.rows == 1 or part.item_BL.numel() <= tokens_per_part for part in parts)
 
 
-@given(st.lists(EXAMPLES, min_size=1, max_size=20), st.integers(1, 8))
+@given(st.lists(EXAMPLES, min_size=1, max_size=20), st.integers(1, 60))
 @settings(max_examples=60, deadline=None)
-def test_every_part_is_cut_to_its_longest_example(examples: list[Example], rows_per_part: int) -> None:
-    for part in split_by_length(make_batch(examples, length=15), rows_per_part):
-        assert part.item_BL.shape[1] == int((part.type_BL != 0).sum(dim=1).max())
+def test_every_part_is_cut_to_its_longest_example_and_holds_examples_of_like_length(
+    examples: list[Example], tokens_per_part: int
+) -> None:
+    for part in split_by_length(make_batch(examples, length=15), tokens_per_part):
+        length_B = (part.type_BL != 0).sum(dim=1)
+        assert part.item_BL.shape[1] == int(length_B.max())
+        assert int(length_B.min()) >= LIKE * int(length_B.max())
+
+
+def test_parts_are_no_smaller_than_they_must_be() -> None:
+    assert list(cut_by_length([1, 2, 3, 4, 5, 5, 5], 15)) == [(4, 7, 5), (1, 4, 4), (0, 1, 1)]
 
 
 def test_an_empty_batch_has_no_parts() -> None:

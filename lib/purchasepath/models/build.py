@@ -1,7 +1,7 @@
 """The sequence model: an encoder over a user's events with a next-item head and a purchase head.
 
-Legend: B examples, L padded length, D width, N rows to score, I items (special ids included), P as-of points,
-F user features.
+Legend: B examples, L padded length, D width, N rows to score, I items (special ids included), K some items,
+P as-of points, F user features.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
+from torch.nn import functional
 
-from purchasepath.errors import ConfigError
-from purchasepath.models.encoders import CausalTransformer
+from purchasepath.models.encoders import ENCODERS, EventEmbedding
 from purchasepath.models.heads import NextItemHead, PurchaseHead
 
 if TYPE_CHECKING:
@@ -24,11 +24,10 @@ class PurchasePathModel(nn.Module):
 
     def __init__(self, config: Model, *, num_items: int, num_types: int, num_features: int, max_length: int) -> None:
         super().__init__()
-        if config.width % config.heads:
-            raise ConfigError([f"model.heads={config.heads} must divide model.width={config.width}"])
         self.max_length = max_length
         self.num_items = num_items
-        self.encoder = CausalTransformer(config, num_items=num_items, num_types=num_types, max_length=max_length)
+        embedding = EventEmbedding(config, num_items=num_items, num_types=num_types, max_length=max_length)
+        self.encoder = ENCODERS[config.encoder](config, embedding)
         self.next_item = NextItemHead(num_items)
         self.purchase = PurchaseHead(config.width, num_features, config.dropout)
 
@@ -39,6 +38,14 @@ class PurchasePathModel(nn.Module):
     def item_scores(self, hidden_ND: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """scores_NI of the items `start … stop - 1` (all by default) as the next item; special ids are -inf."""
         return self.next_item(hidden_ND, self.encoder.embedding.item.weight[start:stop], start)
+
+    def scores_of(self, hidden_ND: Tensor, item_K: Tensor) -> Tensor:
+        """scores_NK of the given items."""
+        return functional.linear(hidden_ND, self.encoder.embedding.item(item_K), self.next_item.bias[item_K])
+
+    def score_of_each(self, hidden_ND: Tensor, item_N: Tensor) -> Tensor:
+        """score_N of one item for each row."""
+        return (hidden_ND * self.encoder.embedding.item(item_N)).sum(dim=1) + self.next_item.bias[item_N]
 
     def purchase_logit(self, hidden_PD: Tensor, idle_P: Tensor, features_PF: Tensor) -> Tensor:
         """logit_P of a purchase within the horizon after each as-of point."""

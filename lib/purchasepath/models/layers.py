@@ -25,9 +25,15 @@ class CausalAttention(nn.Module):
         self.to_qkv = nn.Linear(width, 3 * width, bias=False)
         self.to_out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x_BLD: Tensor) -> Tensor:
+    def forward(self, x_BLD: Tensor, asked_BLD: Tensor | None = None) -> Tensor:
+        """`asked_BLD` gives the queries; without it `x_BLD` does."""
         batch, length, width = x_BLD.shape
-        qkv = self.to_qkv(x_BLD).view(batch, length, 3, self.heads, width // self.heads)
+        if asked_BLD is None:
+            qkv = self.to_qkv(x_BLD)
+        else:
+            to_q, to_kv = self.to_qkv.weight.split((width, 2 * width))
+            qkv = torch.cat((functional.linear(asked_BLD, to_q), functional.linear(x_BLD, to_kv)), dim=-1)
+        qkv = qkv.view(batch, length, 3, self.heads, width // self.heads)
         q_BHLE, k_BHLE, v_BHLE = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         mixed_BHLE = functional.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, is_causal=True)
         return self.to_out(mixed_BHLE.transpose(1, 2).reshape(batch, length, width))
@@ -77,6 +83,29 @@ class GatedResidual(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         return x_BLD + torch.sigmoid(self.gate(x_BLD)) * self.dropout(self.branch(self.norm(x_BLD)))
+
+
+class PlainBlock(nn.Module):
+    """The block of SASRec: attention, then two linear maps with a ReLU between; each adds to its normed input.
+
+    Queries are normed, keys and values are not, as in the authors' code.
+    """
+
+    def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.attention = CausalAttention(width, heads)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, inner), nn.ReLU(), nn.Dropout(dropout), nn.Linear(inner, width), nn.Dropout(dropout)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        asked_BLD = self.norm(x_BLD)
+        x_BLD = asked_BLD + self.dropout(self.attention(x_BLD, asked_BLD))
+        x_BLD = self.feed_forward_norm(x_BLD)
+        return x_BLD + self.feed_forward(x_BLD)
 
 
 class GatedBlock(nn.Sequential):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from purchasepath.errors import UserError
 from purchasepath.models.heads import NUM_SPECIAL_ITEMS
-from purchasepath.models.losses import next_item_loss, purchase_loss, select_targets
+from purchasepath.models.losses import draw_negatives, next_item_loss, purchase_loss, select_targets
 from purchasepath.training.checkpoint import Checkpoints
 from purchasepath.training.device import Device
 from purchasepath.training.feed import Feed
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from purchasepath.datasets.batch import Batch
     from purchasepath.models.build import PurchasePathModel
 
-ROWS_PER_PART = {"cpu": 16, "cuda": 1024}
-"""Examples computed at once. A CPU gains from small parts of like length (less padding); a GPU from large ones."""
+TOKENS_PER_PART = {"cpu": 1024, "cuda": 1 << 16}
+"""Padded events computed at once. A CPU's cache holds small parts; a GPU gains from large ones."""
 PROGRESS_SECONDS = 20.0
 
 
@@ -64,7 +64,7 @@ class State:
     updates: int = 0
     sums: list[float] = field(default_factory=lambda: [0.0] * 6)
     best_epoch: int = 0
-    best_loss: float = math.inf
+    best: float = math.inf
     curves: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -94,7 +94,7 @@ class Trainer:
         self.total_updates = config.epochs * feed.steps("train")
 
     def fit(self) -> State:
-        """Trains to the last epoch or until validation has not improved for `patience` epochs."""
+        """Trains to the last epoch or until no epoch was better for `patience` epochs."""
         self._restore()
         while self.state.epoch < self.config.epochs and not self._is_out_of_patience():
             self._train_epoch()
@@ -136,10 +136,9 @@ class Trainer:
         state.epoch, state.step, state.sums = state.epoch + 1, 0, [0.0] * 6
         self.losses_2.zero_()
         self.counts_4.zero_()
-        # without anything to validate on, the training loss decides
-        judged = curve["valid_loss"] if math.isfinite(curve["valid_loss"]) else curve["train_loss"]
-        if judged < state.best_loss or not state.best_epoch:
-            state.best_loss, state.best_epoch = judged, state.epoch
+        judged = _judge(curve, config)
+        if judged < state.best or not state.best_epoch:
+            state.best, state.best_epoch = judged, state.epoch
             for name, tensor in self.model.state_dict().items():
                 self.best[name].copy_(tensor)
         state.curves.append({"epoch": state.epoch, **curve, **speed})
@@ -150,14 +149,15 @@ class Trainer:
     def _update(self, batch: Batch) -> None:
         """One optimizer step on this rank's share of the batch."""
         state, config = self.state, self.config
-        torch.manual_seed(_dropout_seed(config.seed, state.updates, self.ranks.rank))
+        torch.manual_seed(_step_seed(config.seed, state.updates, self.ranks.rank))
         counts_4 = count_batch(batch)
         self.counts_4 += counts_4
         items, points = self.ranks.sum_(counts_4[:2].clone()).clamp(min=1).tolist()
         self.model.train()
         self.flat.gradients_W.zero_()
-        for part in split_by_length(batch, ROWS_PER_PART[self.device.type]):
-            item_sum, purchase_sum = self._losses(part.to(self.device.device, non_blocking=True))
+        negative_K = self._negatives()
+        for part in split_by_length(batch, TOKENS_PER_PART[self.device.type]):
+            item_sum, purchase_sum = self._losses(part.to(self.device.device, non_blocking=True), negative_K)
             (item_sum / items + config.purchase_weight * purchase_sum / points).backward()
             self.losses_2 += torch.stack((item_sum.detach(), purchase_sum.detach()))
         self.ranks.sum_(self.flat.gradients_W)
@@ -166,10 +166,17 @@ class Trainer:
         state.step += 1
         state.updates += 1
 
-    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _negatives(self) -> Tensor | None:
+        """The items that this step's targets are told from, the same on every rank; None: all items."""
+        if not self.config.negatives:
+            return None
+        generator = torch.Generator().manual_seed(_step_seed(self.config.seed, self.state.updates))
+        return draw_negatives(self.model.num_items, self.config.negatives, generator).to(self.device.device)
+
+    def _losses(self, batch: Batch, negative_K: Tensor | None) -> tuple[Tensor, Tensor]:
         with self.device.autocast():
             hidden_BLD = self.model.encode(batch)
-            item_sum = next_item_loss(self.model, *select_targets(hidden_BLD, batch.target_BL))
+            item_sum = next_item_loss(self.model, *select_targets(hidden_BLD, batch.target_BL), negative_K)
             purchase_sum = purchase_loss(self.model.purchase_logits(batch, hidden_BLD), batch.bought_P)
         return item_sum, purchase_sum
 
@@ -234,8 +241,14 @@ def _total_loss(losses: dict[str, float], config: Training) -> float:
     return (0.0 if math.isnan(item) else item) + config.purchase_weight * (0.0 if math.isnan(purchase) else purchase)
 
 
-def _dropout_seed(seed: int, update: int, rank: int) -> int:
-    return int(np.random.SeedSequence((seed, update, rank)).generate_state(1)[0])
+def _judge(curve: dict[str, float], config: Training) -> float:
+    """What the best epoch has least of; without anything to validate on, the training loss decides."""
+    judged = -curve["valid_ndcg_10"] if config.select_by == "ndcg" else curve["valid_loss"]
+    return judged if math.isfinite(judged) else curve["train_loss"]
+
+
+def _step_seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def _say_nothing(line: str) -> None:

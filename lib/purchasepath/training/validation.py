@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from purchasepath.training.ranks import Ranks
 
 KS = (10,)
-_ROWS_PER_PART = 64
+_TOKENS_PER_PART = 4096
 
 
 def validate(model: PurchasePathModel, feed: Feed, ranks: Ranks, device: Device) -> dict[str, float]:
@@ -33,7 +33,7 @@ def validate(model: PurchasePathModel, feed: Feed, ranks: Ranks, device: Device)
     model.eval()
     with torch.inference_mode(), feed.batches("valid", 0) as batches:
         for batch in batches:
-            for part in split_by_length(batch, _ROWS_PER_PART):
+            for part in split_by_length(batch, _TOKENS_PER_PART):
                 part = part.to(device.device, non_blocking=True)
                 with device.autocast():
                     hidden_BLD = model.encode(part)

@@ -1,0 +1,158 @@
+"""Our model on public data under published protocols, beside the published lines.
+
+    python benchmarks/published.py --data <directory> [set …] [--encoder gru] [--set training.epochs=10]
+
+`<directory>` holds the public files under the names in `literature/sets.py`. Each set is trained with the recipe
+below, chosen on validation. The best epoch is asked the test once, at the end: after the last epoch, when patience or
+`--minutes` is up, or on SIGTERM. A run that was killed goes on from its checkpoint in `--work`.
+Results are kept as JSON in benchmarks/results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "lib")]
+
+from benchmarks.literature.feed import MemoryFeed  # noqa: E402
+from benchmarks.literature.lines import PUBLISHED, shown_metrics  # noqa: E402
+from benchmarks.literature.ranking import answer  # noqa: E402
+from benchmarks.literature.sets import PublishedSet, load  # noqa: E402
+from purchasepath.config import Config, load_config  # noqa: E402
+from purchasepath.models.build import PurchasePathModel, build_model, count_parameters  # noqa: E402
+from purchasepath.storage.files import sha256_json, write_json  # noqa: E402
+from purchasepath.training.checkpoint import Checkpoints  # noqa: E402
+from purchasepath.training.loop import Trainer  # noqa: E402
+from purchasepath.training.ranks import SoloRanks  # noqa: E402
+
+COMMON = ("training.ranks=1", "training.select_by=ndcg", "training.patience=5", "training.valid_examples=4096")
+_AMAZON = ("dataset.max_length=50", "model.dropout=0.5", "training.epochs=20", "training.batch_size=128",
+           "training.learning_rate=0.002", "training.negatives=1024")
+RECIPES: Mapping[str, tuple[str, ...]] = {
+    "s3rec-beauty": _AMAZON,
+    "s3rec-toys": _AMAZON,
+    "diginetica": ("dataset.max_length=20", "model.dropout=0.3", "training.epochs=8", "training.batch_size=256",
+                   "training.learning_rate=0.002", "training.negatives=2048"),
+    "beauty": (*_AMAZON, "training.negatives=2048"),
+    "ml-1m": ("dataset.max_length=200", "model.dropout=0.2", "training.epochs=20", "training.batch_size=32",
+              "training.learning_rate=0.003"),
+}
+
+
+class OutOfTimeError(Exception):
+    """The run's time is up, or somebody asked it to end."""
+
+
+@dataclass
+class Progress:
+    """Prints what the trainer reports, and ends the run when its time is up."""
+
+    deadline: float
+    started: float = field(default_factory=time.monotonic)
+    stopped: bool = False
+
+    def __call__(self, line: str) -> None:
+        print(f"{time.monotonic() - self.started:7.0f} s  {line}", flush=True)
+        if self.stopped or time.monotonic() > self.deadline:
+            raise OutOfTimeError
+
+    def stop(self, *_: object) -> None:
+        self.stopped = True
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = _parse(arguments)
+    if options.data is None:
+        print("published: no public data; give --data <directory>")
+        return
+    for name in options.sets or RECIPES:
+        config = load_config([], [*COMMON, *RECIPES[name], *options.overrides])
+        result = run(name, config, options)
+        file = ROOT / "benchmarks" / "results" / f"published-{name}-{result['label']}.json"
+        write_json(file, result)
+        print("\n".join(table(name, [result])), flush=True)
+
+
+def run(name: str, config: Config, options: argparse.Namespace) -> dict[str, Any]:
+    """Trains and asks the test; the result as a JSON value."""
+    published = load(name, options.data, config.dataset.max_length)
+    torch.manual_seed(config.training.seed)
+    model = build_model(
+        config.model, num_items=published.num_items, num_types=2, num_features=0, max_length=config.dataset.max_length
+    )
+    started = time.monotonic()
+    trainer = _train(name, model, published, config, options)
+    seconds = time.monotonic() - started
+    state = trainer.state
+    return {
+        "set": name,
+        "protocol": published.protocol,
+        "label": options.label,
+        "metrics": answer(model, published),
+        "validation": state.curves[state.best_epoch - 1],
+        "best_epoch": state.best_epoch,
+        "epochs": state.epoch,
+        "training_seconds": round(seconds, 1),
+        "parameters": count_parameters(model),
+        "config": {part: getattr(config, part).model_dump(mode="json") for part in ("dataset", "model", "training")},
+        "machine": {"cpus": os.cpu_count(), "threads": torch.get_num_threads(), "cpu": platform.processor(),
+                    "torch": torch.__version__},
+        "curves": state.curves,
+    }
+
+
+def _train(
+    name: str, model: PurchasePathModel, published: PublishedSet, config: Config, options: argparse.Namespace
+) -> Trainer:
+    """The trainer after its last epoch; the model holds the best one's weights."""
+    learned = {"set": name, "model": config.model.model_dump(), "training": config.training.model_dump()}
+    fingerprint = sha256_json(learned | {"max_length": config.dataset.max_length})
+    progress = Progress(deadline=time.monotonic() + options.minutes * 60)
+    signal.signal(signal.SIGTERM, progress.stop)
+    every = max(1, len(published.valid) // config.training.valid_examples)
+    feed = MemoryFeed(published.train, published.valid[::every], config.training.batch_size, config.training.seed)
+    checkpoints = Checkpoints(options.work / fingerprint[:16], fingerprint) if options.work else None
+    trainer = Trainer(model, feed, SoloRanks(), config.training, checkpoints=checkpoints, report=progress)
+    try:
+        trainer.fit()
+    except OutOfTimeError:
+        model.load_state_dict(trainer.best)
+    return trainer
+
+
+def table(name: str, results: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Markdown: the published lines of a set, then ours."""
+    metrics = shown_metrics(name)
+    lines = [f"| {name} | {' | '.join(metrics)} |", "|---" * (1 + len(metrics)) + "|"]
+    lines += [f"| {line.system} | {' | '.join(line.shown(m) for m in metrics)} |" for line in PUBLISHED[name]]
+    for result in results:
+        ours = " | ".join(f"**{result['metrics'][metric]:.4f}**" for metric in metrics)
+        lines.append(f"| Purchasepath, {result['label']}, epoch {result['best_epoch']} | {ours} |")
+    return lines
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*", metavar="set", help="all by default")
+    parser.add_argument("--data", type=Path, help="directory of the public files")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value")
+    parser.add_argument("--label", default="transformer", help="name of the run in table and result file")
+    parser.add_argument("--minutes", type=float, default=1e6, help="training ends after the epoch that passes this")
+    parser.add_argument("--work", type=Path, help="directory of checkpoints; none are written without it")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()
