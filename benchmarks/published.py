@@ -43,10 +43,10 @@ _AMAZON = ("dataset.max_length=50", "model.dropout=0.5", "training.epochs=20", "
 RECIPES: Mapping[str, tuple[str, ...]] = {
     "s3rec-beauty": _AMAZON,
     "s3rec-toys": _AMAZON,
-    "diginetica": ("dataset.max_length=20", "model.dropout=0.3", "training.epochs=8", "training.batch_size=256",
-                   "training.learning_rate=0.002", "training.negatives=2048"),
+    "diginetica": ("dataset.max_length=20", "model.dropout=0.3", "training.epochs=6", "training.batch_size=512",
+                   "training.learning_rate=0.0015", "training.negatives=2048"),
     "beauty": (*_AMAZON, "training.negatives=2048"),
-    "ml-1m": ("dataset.max_length=200", "model.dropout=0.2", "training.epochs=20", "training.batch_size=32",
+    "ml-1m": ("dataset.max_length=200", "training.epochs=12", "training.batch_size=32",
               "training.learning_rate=0.003"),
 }
 
@@ -107,7 +107,7 @@ def run(name: str, config: Config, options: argparse.Namespace) -> dict[str, Any
         "training_seconds": round(seconds, 1),
         "parameters": count_parameters(model),
         "config": {part: getattr(config, part).model_dump(mode="json") for part in ("dataset", "model", "training")},
-        "machine": {"cpus": os.cpu_count(), "threads": torch.get_num_threads(), "cpu": platform.processor(),
+        "machine": {"cpus": os.cpu_count(), "threads": torch.get_num_threads(), "processor": _processor(),
                     "torch": torch.__version__},
         "curves": state.curves,
     }
@@ -143,15 +143,25 @@ def table(name: str, results: Iterable[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def _processor() -> str:
+    """The processor's name as Linux tells it."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="*", metavar="set", help="all by default")
+    parser.add_argument("sets", nargs="*", metavar="set", help=f"{', '.join(RECIPES)}; all by default")
     parser.add_argument("--data", type=Path, help="directory of the public files")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value")
     parser.add_argument("--label", default="transformer", help="name of the run in table and result file")
     parser.add_argument("--minutes", type=float, default=1e6, help="training ends after the epoch that passes this")
     parser.add_argument("--work", type=Path, help="directory of checkpoints; none are written without it")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if unknown := set(options.sets) - RECIPES.keys():
+        parser.error(f"unknown set {', '.join(sorted(unknown))}; known are {', '.join(RECIPES)}")
+    return options
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from tests.tiny_bundle import EXAMPLE_SCHEMA, example
 from tests.tiny_shop import TEST, TinyShop, tiny_shop
 
 KS = "evaluate.ks=[1,3]"
+ALL = "evaluate.baselines=[popular_7d,markov_1,markov_2,item_knn,logistic_regression]"
 
 
 def metrics(job: Any) -> dict[tuple[str, str, str, int | None], Any]:
@@ -33,7 +34,7 @@ def shop(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> TinyShop:
 
 @pytest.fixture(scope="module")
 def evaluated(shop: TinyShop) -> dict[tuple[str, str, str, int | None], Any]:
-    job = shop.job("evaluate", KS)
+    job = shop.job("evaluate", KS, ALL)
     summary = run(job)
     assert summary.rows["metrics"] == len(metrics(job))
     assert summary.rows["calibration"] == job.warehouse.read(CALIBRATION).count()
@@ -85,6 +86,8 @@ def test_baselines_answer_the_same_targets(evaluated: dict[Any, Any]) -> None:
     # through): 5. From 5 to unknown: none. From 6, never left, to 3: the most popular, rank 1
     markov = {k: evaluated["markov_1", "next_item", "recall", k]["value"] for k in (1, 3)}
     assert markov == {1: 0.5, 3: 0.5}
+    assert {evaluated["markov_2", "next_item", "recall", k]["support"] for k in (1, 3)} == {4}
+    assert evaluated["item_knn", "next_item", "recall", 3]["support"] == 4
     assert evaluated["logistic_regression", "purchase", "roc_auc", None]["value"] == 1.0
     assert ("logistic_regression", "next_item", "recall", 1) not in evaluated
     assert ("markov_1", "purchase", "roc_auc", None) not in evaluated

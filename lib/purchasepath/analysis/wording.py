@@ -8,6 +8,7 @@ NBSP = "\u00a0"
 
 NAMES = {
     "purchasepath": "Purchasepath", "popular_7d": "Popular, last 7 days", "markov_1": "First-order Markov",
+    "markov_2": "Second-order Markov", "item_knn": "Item neighbours",
     "logistic_regression": "Logistic regression", "roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "ndcg": "NDCG",
     "mrr": "MRR", "f1": "F1", "log_loss": "Log loss", "calibration_error": "Calibration error",
     "base_rate": "Base rate", "recall": "Recall", "precision": "Precision", "coverage": "Coverage",

@@ -50,16 +50,23 @@ def popularity(sessions: DataFrame, vocabulary: DataFrame, end: datetime, days: 
 
 
 def item_targets(examples: DataFrame) -> DataFrame:
-    """One row per next-item target of EXAMPLES: state (the last item seen), item (the target).
+    """One row per next-item target of EXAMPLES: before and state (the last two items seen), item (the target).
 
-    The state looks through events without an item, such as searches, and is NO_ITEM before the first item.
+    They look through events without an item, such as searches, and are NO_ITEM where there is none.
     """
     events = examples.select("example_id", F.posexplode(F.arrays_zip("item", "target")).alias("position", "event"))
-    history = Window.partitionBy("example_id").orderBy("position").rowsBetween(*_SO_FAR)
-    item = F.col("event.item")
-    last_seen = F.last(F.when(item != NO_ITEM, item), ignorenulls=True).over(history)
+    history = Window.partitionBy("example_id").orderBy("position")
+    seen = F.when(F.col("event.item") != NO_ITEM, F.col("event.item"))
+    earlier = F.last(seen, ignorenulls=True).over(history.rowsBetween(Window.unboundedPreceding, -1))
+    steps = events.select(
+        "example_id", "position", F.col("event.target").alias("item"),
+        F.when(seen.isNotNull(), F.struct(earlier.alias("before"), seen.alias("state"))).alias("step"),
+    )
+    last_step = F.last("step", ignorenulls=True).over(history.rowsBetween(*_SO_FAR))
+    none = F.lit(NO_ITEM)
     return (
-        events.select(F.coalesce(last_seen, F.lit(NO_ITEM)).alias("state"), F.col("event.target").alias("item"))
+        steps.withColumn("last", last_step)
+        .select(F.coalesce("last.before", none).alias("before"), F.coalesce("last.state", none).alias("state"), "item")
         .where(F.col("item") > 0)
     )
 
@@ -71,7 +78,11 @@ def transitions(train_targets: DataFrame, popular: DataFrame) -> DataFrame:
     seen_rank (ties of both counts against us), successors (different items seen after the state).
     """
     known = train_targets.where(F.col("item") >= FIRST_ITEM)
-    counts = known.groupBy("state", "item").agg(F.count(F.lit(1)).alias("seen"))
+    return rank_successors(known.groupBy("state", "item").agg(F.count(F.lit(1)).alias("seen")), popular)
+
+
+def rank_successors(counts: DataFrame, popular: DataFrame) -> DataFrame:
+    """`counts` (state, item, seen) of items that `popular` knows, with what `transitions` adds."""
     state = Window.partitionBy("state")
     best_first = (F.col("seen").desc(), F.col("popular").desc())
     return counts.join(popular.select("item", "popular"), on="item", how="inner").select(
@@ -96,7 +107,7 @@ def markov_states(moves: DataFrame, max_k: int) -> DataFrame:
 def add_popular_rank(targets: DataFrame, popular: DataFrame, max_k: int) -> DataFrame:
     """`targets` and each one's rank among the popular items."""
     known = targets.join(popular, on="item", how="left")
-    return known.select(*targets.columns, _bounded(F.col("popular_rank"), max_k))
+    return known.select(*targets.columns, bounded(F.col("popular_rank"), max_k))
 
 
 def add_markov_rank(
@@ -119,7 +130,7 @@ def add_markov_rank(
     )
     unseen_rank = successors + F.col("popular_rank") - counted_twice
     rank = F.when(F.col("seen_rank").isNotNull(), F.col("seen_rank")).when(successors < max_k, unseen_rank)
-    return known.select(*targets.columns, _bounded(rank, max_k))
+    return known.select(*targets.columns, bounded(rank, max_k))
 
 
 def most_popular(popular: DataFrame, k: int) -> list[int]:
@@ -164,7 +175,7 @@ def logistic_probabilities(train_points: DataFrame, test_points: DataFrame) -> D
     return test_points.select((1 / (1 + F.exp(-logit))).alias("probability"), "bought")
 
 
-def _bounded(rank: Column, max_k: int) -> Column:
+def bounded(rank: Column, max_k: int) -> Column:
     """Ranks beyond max_k, and targets that have none (unknown items), are max_k + 1."""
     beyond = F.lit(max_k + 1)
     return F.least(F.coalesce(rank, beyond), beyond).cast("int").alias("rank")

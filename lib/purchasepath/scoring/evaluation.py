@@ -23,7 +23,7 @@ from pyspark.sql import DataFrame, SparkSession
 from torch import Tensor
 
 from purchasepath.bundle.bundle import Bundle
-from purchasepath.config import Config
+from purchasepath.config import Config, Evaluate
 from purchasepath.datasets.batch import Batch, batch_from_arrow
 from purchasepath.datasets.manifest import FIRST_ITEM, Manifest
 from purchasepath.models.baselines import (
@@ -38,6 +38,13 @@ from purchasepath.models.baselines import (
     transitions,
 )
 from purchasepath.models.build import PurchasePathModel
+from purchasepath.models.neighbours import (
+    add_pair_rank,
+    item_neighbours,
+    pair_answers,
+    pair_states,
+    pair_transitions,
+)
 from purchasepath.scoring.batches import MAX_PADDED_TOKENS, rechunk
 from purchasepath.scoring.measures import PROBABILITY_STEPS, PurchaseCounts
 from purchasepath.scoring.shipment import Shipment, cores_per_task, on_worker, ship
@@ -77,7 +84,8 @@ def evaluate(
     train, test = (read_examples(spark, config.paths.dataset, manifest, split) for split in ("train", "test"))
     vocabulary = spark.read.parquet(str(manifest.vocabulary_path(config.paths.dataset)))
     popular = popularity(sessions, vocabulary, datetime.fromisoformat(manifest.boundaries.valid_end))
-    baselines = baseline_answers(train, test, popular, num_features=manifest.num_features, ks=ks, keep=keep)
+    baselines = baseline_answers(train, test, popular, num_features=manifest.num_features, config=config.evaluate,
+                                 keep=keep)
     return {"purchasepath": model_answers(test, bundle, ks), **baselines}
 
 
@@ -108,32 +116,56 @@ def model_answers(test: DataFrame, bundle: Bundle, ks: Sequence[int]) -> Answers
 
 
 def baseline_answers(
-    train: DataFrame, test: DataFrame, popular: DataFrame, *, num_features: int, ks: Sequence[int],
-    keep: Keep,
+    train: DataFrame, test: DataFrame, popular: DataFrame, *, num_features: int, config: Evaluate, keep: Keep,
 ) -> dict[str, Answers]:
-    """Answers of popular_7d, markov_1 and logistic_regression at the same targets and points.
+    """Answers of the configured baselines at the same targets and points.
 
     `popular` is `baselines.popularity` before the test span.
     """
-    max_k = max(ks)
-    popular = keep(popular, "popular")
-    targets = keep(item_targets(test), "targets")
-    moves = keep(transitions(item_targets(train), popular), "moves")
+    max_k = max(config.ks)
+    popular, targets = keep(popular, "popular"), keep(item_targets(test), "targets")
+    train_targets = item_targets(train)
+    moves = keep(transitions(train_targets, popular), "moves")
     states = keep(markov_states(moves, max_k), "states")
-    popular_counts = _rank_counts(add_popular_rank(targets, popular, max_k))
-    items = popular.count() if popular_counts else 0  # nothing is shown where there is no target
-    train_points, test_points = (purchase_points(split, num_features) for split in (train, test))
-    purchases = PurchaseCounts.of({})  # no answers without anything to fit on
-    if not train_points.isEmpty():
-        purchases = _purchase_counts(logistic_probabilities(train_points, test_points))
-    return {
-        "popular_7d": Answers(popular_counts, {k: min(k, items) for k in ks}),
-        "markov_1": Answers(
-            _rank_counts(add_markov_rank(targets, moves, states, popular, max_k)),
-            _shown_counts(markov_answers(targets, states, popular, max_k), ks),
-        ),
-        "logistic_regression": Answers(purchases=purchases),
+
+    def popular_7d() -> Answers:
+        counts = _rank_counts(add_popular_rank(targets, popular, max_k))
+        items = popular.count() if counts else 0  # nothing is shown where there is no target
+        return Answers(counts, {k: min(k, items) for k in config.ks})
+
+    def markov_1() -> Answers:
+        return _item_answers(add_markov_rank(targets, moves, states, popular, max_k),
+                             markov_answers(targets, states, popular, max_k), config.ks)
+
+    def markov_2() -> Answers:
+        pair_moves = keep(pair_transitions(train_targets, moves), "pair_moves")
+        pairs = keep(pair_states(pair_moves, max_k), "pairs")
+        first = add_markov_rank(targets, moves, states, popular, max_k)
+        answers = markov_answers(targets, states, popular, max_k)
+        return _item_answers(add_pair_rank(first, pair_moves, pairs, max_k),
+                             pair_answers(targets, pairs, answers, max_k), config.ks)
+
+    def item_knn() -> Answers:
+        neighbours = keep(item_neighbours(train, popular), "neighbours")
+        near = keep(markov_states(neighbours, max_k), "near")
+        return _item_answers(add_markov_rank(targets, neighbours, near, popular, max_k),
+                             markov_answers(targets, near, popular, max_k), config.ks)
+
+    def logistic_regression() -> Answers:
+        train_points, test_points = (purchase_points(split, num_features) for split in (train, test))
+        if train_points.isEmpty():
+            return Answers(purchases=PurchaseCounts.of({}))  # no answers without anything to fit on
+        return Answers(purchases=_purchase_counts(logistic_probabilities(train_points, test_points)))
+
+    known: dict[str, Callable[[], Answers]] = {
+        "popular_7d": popular_7d, "markov_1": markov_1, "markov_2": markov_2, "item_knn": item_knn,
+        "logistic_regression": logistic_regression,
     }
+    return {name: answer() for name, answer in known.items() if name in config.baselines}
+
+
+def _item_answers(ranked: DataFrame, answers: DataFrame, ks: Sequence[int]) -> Answers:
+    return Answers(_rank_counts(ranked), _shown_counts(answers, ks))
 
 
 def _shown_counts(answers: DataFrame, ks: Sequence[int]) -> dict[int, int]:

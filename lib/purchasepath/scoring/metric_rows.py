@@ -17,6 +17,8 @@ _SAW = {
     OURS: "trained on the train span, stopped on the valid span",
     "popular_7d": "counted on the 7 days before the test span",
     "markov_1": "transitions of the train span, ties and unseen items by popular_7d",
+    "markov_2": "transitions from the last two items of the train span, the rest as markov_1",
+    "item_knn": "cosine of the train span's examples that two items share, the rest by popular_7d",
     "logistic_regression": "fitted on the standardised features and idle times of the train span",
 }
 

@@ -48,7 +48,7 @@ METRICS = Table(
     "model, task and metric",
     "evaluate",
     (
-        C("model", "string", "purchasepath (ours), popular_7d, markov_1 or logistic_regression"),
+        C("model", "string", "purchasepath (ours) or a baseline of `evaluate.baselines`"),
         C("task", "string", "next_item or purchase"),
         C("metric", "string", "recall, ndcg, mrr, coverage, roc_auc, pr_auc, precision, recall, f1, log_loss, "
                               "calibration_error, base_rate"),
