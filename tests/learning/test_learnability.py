@@ -12,6 +12,7 @@ from purchasepath.config import Model, Training
 from purchasepath.models.build import build_model
 from purchasepath.training.loop import Trainer
 from purchasepath.training.ranks import SoloRanks
+from purchasepath.training.warm_start import start_at_logistic_regression
 from tests.training.feeds import NUM_FEATURES, Example, MemoryFeed
 
 NUM_ITEMS = 24
@@ -57,7 +58,9 @@ def fit(train: list[Example], valid: list[Example], epochs: int) -> dict[str, fl
         num_items=NUM_ITEMS + 3, num_types=2, num_features=NUM_FEATURES, max_length=LENGTH,
     )
     config = Training(epochs=epochs, patience=epochs, batch_size=64, learning_rate=0.005, warmup_steps=20)
-    state = Trainer(model, MemoryFeed(train, valid, batch_size=64), SoloRanks(), config).fit()
+    feed = MemoryFeed(train, valid, batch_size=64)
+    start_at_logistic_regression(model.purchase, feed, SoloRanks())
+    state = Trainer(model, feed, SoloRanks(), config).fit()
     return state.curves[state.best_epoch - 1]
 
 

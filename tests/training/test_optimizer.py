@@ -4,9 +4,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import nn
 
 from purchasepath.config import Model, Training
 from purchasepath.models.build import build_model
+from purchasepath.training import optimizer
 from purchasepath.training.optimizer import AdamW, FlatModel, learning_rate
 
 SIZES = {"num_items": 20, "num_types": 9, "num_features": 2, "max_length": 8}
@@ -83,3 +85,18 @@ def test_only_matrices_decay() -> None:
     decay = {name: optimizer.decay_W[start].item() for name, start in starts.items()}
     assert decay["purchase.inner.weight"] == 0.5
     assert decay["purchase.inner.bias"] == decay["encoder.embedding.item.weight"] == 0
+
+
+def test_blocks_of_weights_are_updated_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for block in (1 << 18, 7):
+        monkeypatch.setattr(optimizer, "_CPU_BLOCK", block)
+        torch.manual_seed(0)
+        model = nn.Linear(5, 4)
+        flat = FlatModel(model)
+        adamw = AdamW(model, flat, Training())
+        for update in range(3):
+            flat.gradients_W.normal_()
+            adamw.step(update, 0.1)
+        found.append(flat.weights_W)
+    assert torch.equal(found[0], found[1])

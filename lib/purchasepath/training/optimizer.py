@@ -19,6 +19,8 @@ _REFERENCE_BATCH = 128
 _FINAL_SHARE = 0.1
 _BETAS = (0.9, 0.98)
 _EPSILON = 1e-8
+_CPU_BLOCK = 1 << 18
+"""Weights updated at once: a block stays in the processor's cache through the ten passes of an update."""
 
 
 class FlatModel:
@@ -56,17 +58,26 @@ class AdamW:
 
     def step(self, update: int, rate: float) -> None:
         """One step down the gradient; `update` counts them from 0."""
-        gradients_W, (beta_mean, beta_square) = self.flat.gradients_W, _BETAS
-        self.mean_W.lerp_(gradients_W, 1 - beta_mean)
-        self.square_W.mul_(beta_square).addcmul_(gradients_W, gradients_W, value=1 - beta_square)
-        root_W = (self.square_W / (1 - beta_square ** (update + 1))).sqrt_().add_(_EPSILON)
-        step_W = (self.mean_W / (1 - beta_mean ** (update + 1))).div_(root_W)
-        step_W.addcmul_(self.decay_W, self.flat.weights_W)
-        self.flat.weights_W.sub_(step_W, alpha=rate)
+        buffers = (self.flat.weights_W, self.flat.gradients_W, self.mean_W, self.square_W, self.decay_W)
+        size = len(self.flat.weights_W) if self.flat.weights_W.is_cuda else _CPU_BLOCK
+        for block in zip(*(buffer.split(size) for buffer in buffers), strict=True):
+            _step(*block, update, rate)
 
     def tensors(self) -> dict[str, Tensor]:
         """The live state, which a checkpoint keeps."""
         return {"mean": self.mean_W, "square": self.square_W}
+
+
+def _step(
+    weights_W: Tensor, gradients_W: Tensor, mean_W: Tensor, square_W: Tensor, decay_W: Tensor, update: int, rate: float
+) -> None:
+    beta_mean, beta_square = _BETAS
+    mean_W.lerp_(gradients_W, 1 - beta_mean)
+    square_W.mul_(beta_square).addcmul_(gradients_W, gradients_W, value=1 - beta_square)
+    root_W = (square_W / (1 - beta_square ** (update + 1))).sqrt_().add_(_EPSILON)
+    step_W = (mean_W / (1 - beta_mean ** (update + 1))).div_(root_W)
+    step_W.addcmul_(decay_W, weights_W)
+    weights_W.sub_(step_W, alpha=rate)
 
 
 def learning_rate(update: int, total_updates: int, config: Training) -> float:
