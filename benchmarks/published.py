@@ -37,8 +37,8 @@ from purchasepath.training.checkpoint import Checkpoints  # noqa: E402
 from purchasepath.training.loop import Trainer  # noqa: E402
 from purchasepath.training.ranks import SoloRanks  # noqa: E402
 
-COMMON = ("training.ranks=1", "training.select_by=ndcg", "training.patience=5", "training.valid_examples=4096")
-_AMAZON = ("dataset.max_length=50", "model.dropout=0.5", "training.epochs=20", "training.batch_size=128",
+COMMON = ("training.ranks=1", "training.select_by=ndcg", "training.patience=8", "training.valid_examples=4096")
+_AMAZON = ("dataset.max_length=50", "model.dropout=0.5", "training.epochs=16", "training.batch_size=128",
            "training.learning_rate=0.002", "training.negatives=1024")
 RECIPES: Mapping[str, tuple[str, ...]] = {
     "s3rec-beauty": _AMAZON,

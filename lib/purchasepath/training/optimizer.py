@@ -61,7 +61,7 @@ class AdamW:
         buffers = (self.flat.weights_W, self.flat.gradients_W, self.mean_W, self.square_W, self.decay_W)
         size = len(self.flat.weights_W) if self.flat.weights_W.is_cuda else _CPU_BLOCK
         for block in zip(*(buffer.split(size) for buffer in buffers), strict=True):
-            _step(*block, update, rate)
+            _step(update, rate, *block)
 
     def tensors(self) -> dict[str, Tensor]:
         """The live state, which a checkpoint keeps."""
@@ -69,7 +69,7 @@ class AdamW:
 
 
 def _step(
-    weights_W: Tensor, gradients_W: Tensor, mean_W: Tensor, square_W: Tensor, decay_W: Tensor, update: int, rate: float
+    update: int, rate: float, weights_W: Tensor, gradients_W: Tensor, mean_W: Tensor, square_W: Tensor, decay_W: Tensor
 ) -> None:
     beta_mean, beta_square = _BETAS
     mean_W.lerp_(gradients_W, 1 - beta_mean)
