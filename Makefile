@@ -35,6 +35,7 @@ test-slow: ready
 	$(PYTHON) -m pytest -m slow
 
 bench: ready
+	@$(PYTHON) -m pip install --quiet $$($(PYTHON) -c "import setup; print(*setup.BENCH)")
 	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(PYTHON) "$$benchmark" || exit $$?; done
 
 docs: ready

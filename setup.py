@@ -61,6 +61,12 @@ EXTRAS = {
     ],
 }
 
+# `make bench` installs them: engines that ours is measured beside. Nothing else needs them.
+BENCH = [
+    "duckdb==2.0.0",
+    "polars==2.1.0",
+]
+
 # Built from source by `environment/set_up.py`: the last release, and the edits that let it compile against torch.
 HOROVOD = "horovod==0.28.1"
 
@@ -86,6 +92,7 @@ if __name__ == "__main__":  # importing this file (as doctor and the tests do) i
         package_data={"purchasepath": ["py.typed", "analysis/templates/*"]},
         install_requires=BASE,
         # `all` is what the driver of a whole pipeline needs
-        extras_require={**EXTRAS, "all": sorted({pin for name in EXTRAS if name != "dev" for pin in EXTRAS[name]})},
+        extras_require={**EXTRAS, "bench": BENCH,
+                        "all": sorted({pin for name in EXTRAS if name != "dev" for pin in EXTRAS[name]})},
         zip_safe=True,  # shipped to executors as a zip by spark-submit.sh
     )
