@@ -135,7 +135,7 @@ def test_a_day_later_and_cut_off_in_between_the_tables_are_those_of_one_run_over
 
 
 @pytest.mark.slow
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 10**6), every_hours=st.sampled_from([24, 168, 6, 36]), cuts=st.integers(1, 3))
 def test_any_split_into_runs_gives_the_tables_of_one_run(
         spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, seed: int, every_hours: float,

@@ -105,7 +105,7 @@ def test_any_arrivals_in_any_order_give_what_one_full_run_gives(spark: SparkSess
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None, phases=[Phase.generate])
+@settings(max_examples=3, deadline=None, phases=[Phase.generate])
 @given(seed=st.integers(0, 2**31), rules=st.sampled_from([SMALL, ("max_events=3",), ("gap_minutes=20",)]))
 def test_many_more_arrivals(spark: SparkSession, seed: int, rules: Sequence[str]) -> None:
     check_arrivals(spark, arrivals(seed, num_users=40, num_runs=4), rules)

@@ -164,7 +164,7 @@ def test_any_split_in_any_order_gives_the_same_events(spark: SparkSession, deliv
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(deliveries=DELIVERIES)
 def test_any_split_in_any_order_gives_the_same_events_often(
     spark: SparkSession, deliveries: list[list[Event]]
