@@ -26,7 +26,7 @@ PICKLERS = {"pickle", "dill", "joblib", "shelve", "marshal"}
 
 PYTHON_IN_SPARK = {
     "scoring": "the model is Python",
-    "sessions/blocks.py": "cuts and sums whole columns; decision 7 says what rows cost",
+    "sessions/blocks.py": "cuts and sums whole columns; decision 8 says what rows cost",
     "datasets/writer.py": "cuts row groups of equal rows, which Spark's own writer cannot",
     "synthetic": "draws a visitor's walk from a generator of their own",
     "doctor": "tries whether a Python worker starts",
