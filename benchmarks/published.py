@@ -92,9 +92,9 @@ def run(name: str, config: Config, options: argparse.Namespace) -> dict[str, Any
     model = build_model(
         config.model, num_items=published.num_items, num_types=2, num_features=0, max_length=config.dataset.max_length
     )
-    started = time.monotonic()
+    started, used = time.monotonic(), time.process_time()
     trainer = _train(name, model, published, config, options)
-    seconds = time.monotonic() - started
+    seconds, processor_seconds = time.monotonic() - started, time.process_time() - used
     state = trainer.state
     return {
         "set": name,
@@ -104,7 +104,8 @@ def run(name: str, config: Config, options: argparse.Namespace) -> dict[str, Any
         "validation": state.curves[state.best_epoch - 1],
         "best_epoch": state.best_epoch,
         "epochs": state.epoch,
-        "training_seconds": round(seconds, 1),
+        "training_seconds": round(seconds, 1),  # since the start or the last resumption
+        "processor_seconds": round(processor_seconds, 1),
         "parameters": count_parameters(model),
         "config": {part: getattr(config, part).model_dump(mode="json") for part in ("dataset", "model", "training")},
         "machine": {"cpus": os.cpu_count(), "threads": torch.get_num_threads(), "processor": _processor(),

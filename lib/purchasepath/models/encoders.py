@@ -5,6 +5,7 @@ Legend: B examples, L padded length, D width, I items (special ids included), T 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
@@ -49,7 +50,7 @@ class EventEmbedding(nn.Module):
         return self.dropout(self.norm(x_BLD + self.position.weight[:length]))
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """Turns a batch into hidden_BLD: what is known right after each event, from it and the events before it.
 
     Rows past an example's end mean nothing. The item table, by which items are scored too, is `embedding.item`.
@@ -63,9 +64,9 @@ class Encoder(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         return self.norm(self.mix(self.embedding(batch)))
 
+    @abstractmethod
     def mix(self, x_BLD: Tensor) -> Tensor:
         """The events' vectors, each with the earlier ones of its row mixed in."""
-        raise NotImplementedError
 
 
 class GatedTransformer(Encoder):

@@ -10,7 +10,6 @@ Legend: N targets, I items (special ids included), K items shown, C cut-offs, P 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,28 +22,13 @@ from pyspark.sql import DataFrame, SparkSession
 from torch import Tensor
 
 from purchasepath.bundle.bundle import Bundle
-from purchasepath.config import Config, Evaluate
+from purchasepath.config import Config
 from purchasepath.datasets.batch import Batch, batch_from_arrow
 from purchasepath.datasets.manifest import FIRST_ITEM, Manifest
-from purchasepath.models.baselines import (
-    add_markov_rank,
-    add_popular_rank,
-    item_targets,
-    logistic_probabilities,
-    markov_answers,
-    markov_states,
-    popularity,
-    purchase_points,
-    transitions,
-)
+from purchasepath.models.baselines import popularity
 from purchasepath.models.build import PurchasePathModel
-from purchasepath.models.neighbours import (
-    add_pair_rank,
-    item_neighbours,
-    pair_answers,
-    pair_states,
-    pair_transitions,
-)
+from purchasepath.scoring.answers import Answers
+from purchasepath.scoring.baselines import Keep, baseline_answers
 from purchasepath.scoring.batches import MAX_PADDED_TOKENS, rechunk
 from purchasepath.scoring.measures import PROBABILITY_STEPS, PurchaseCounts
 from purchasepath.scoring.shipment import Shipment, cores_per_task, on_worker, ship
@@ -61,21 +45,6 @@ _MAX_SCORES = 2**24
 """Most item scores held at once (64 MiB)."""
 
 
-@dataclass
-class Answers:
-    """What one model answered on the test split, as counts."""
-
-    ranks: dict[int, int] = field(default_factory=dict)
-    """rank -> next-item targets; the largest cut-off + 1 stands for everything beyond"""
-    shown: dict[int, int] = field(default_factory=dict)
-    """k -> different items among the first k shown at any target"""
-    purchases: PurchaseCounts | None = None
-
-
-Keep = Callable[[DataFrame, str], DataFrame]
-"""Stores a frame that is used several times, under a name, and reads it back."""
-
-
 def evaluate(
     sessions: DataFrame, bundle: Bundle, manifest: Manifest, config: Config, *, keep: Keep
 ) -> dict[str, Answers]:
@@ -84,8 +53,9 @@ def evaluate(
     train, test = (read_examples(spark, config.paths.dataset, manifest, split) for split in ("train", "test"))
     vocabulary = spark.read.parquet(str(manifest.vocabulary_path(config.paths.dataset)))
     popular = popularity(sessions, vocabulary, datetime.fromisoformat(manifest.boundaries.valid_end))
-    baselines = baseline_answers(train, test, popular, num_features=manifest.num_features, config=config.evaluate,
-                                 keep=keep)
+    baselines = baseline_answers(
+        train, test, popular, num_features=manifest.num_features, config=config.evaluate, keep=keep
+    )
     return {"purchasepath": model_answers(test, bundle, ks), **baselines}
 
 
@@ -113,78 +83,6 @@ def model_answers(test: DataFrame, bundle: Bundle, ks: Sequence[int]) -> Answers
         dict.fromkeys(ks, 0) | {r["k"]: r["n"] for r in found if r["kind"] == "shown"},
         PurchaseCounts.of({(r["key"], r["label"]): r["n"] for r in found if r["kind"] == "purchase"}),
     )
-
-
-def baseline_answers(
-    train: DataFrame, test: DataFrame, popular: DataFrame, *, num_features: int, config: Evaluate, keep: Keep,
-) -> dict[str, Answers]:
-    """Answers of the configured baselines at the same targets and points.
-
-    `popular` is `baselines.popularity` before the test span.
-    """
-    max_k = max(config.ks)
-    popular, targets = keep(popular, "popular"), keep(item_targets(test), "targets")
-    train_targets = item_targets(train)
-    moves = keep(transitions(train_targets, popular), "moves")
-    states = keep(markov_states(moves, max_k), "states")
-
-    def popular_7d() -> Answers:
-        counts = _rank_counts(add_popular_rank(targets, popular, max_k))
-        items = popular.count() if counts else 0  # nothing is shown where there is no target
-        return Answers(counts, {k: min(k, items) for k in config.ks})
-
-    def markov_1() -> Answers:
-        return _item_answers(add_markov_rank(targets, moves, states, popular, max_k),
-                             markov_answers(targets, states, popular, max_k), config.ks)
-
-    def markov_2() -> Answers:
-        pair_moves = keep(pair_transitions(train_targets, moves), "pair_moves")
-        pairs = keep(pair_states(pair_moves, max_k), "pairs")
-        first = add_markov_rank(targets, moves, states, popular, max_k)
-        answers = markov_answers(targets, states, popular, max_k)
-        return _item_answers(add_pair_rank(first, pair_moves, pairs, max_k),
-                             pair_answers(targets, pairs, answers, max_k), config.ks)
-
-    def item_knn() -> Answers:
-        neighbours = keep(item_neighbours(train, popular), "neighbours")
-        near = keep(markov_states(neighbours, max_k), "near")
-        return _item_answers(add_markov_rank(targets, neighbours, near, popular, max_k),
-                             markov_answers(targets, near, popular, max_k), config.ks)
-
-    def logistic_regression() -> Answers:
-        train_points, test_points = (purchase_points(split, num_features) for split in (train, test))
-        if train_points.isEmpty():
-            return Answers(purchases=PurchaseCounts.of({}))  # no answers without anything to fit on
-        return Answers(purchases=_purchase_counts(logistic_probabilities(train_points, test_points)))
-
-    known: dict[str, Callable[[], Answers]] = {
-        "popular_7d": popular_7d, "markov_1": markov_1, "markov_2": markov_2, "item_knn": item_knn,
-        "logistic_regression": logistic_regression,
-    }
-    return {name: answer() for name, answer in known.items() if name in config.baselines}
-
-
-def _item_answers(ranked: DataFrame, answers: DataFrame, ks: Sequence[int]) -> Answers:
-    return Answers(_rank_counts(ranked), _shown_counts(answers, ks))
-
-
-def _shown_counts(answers: DataFrame, ks: Sequence[int]) -> dict[int, int]:
-    """How many different items are among the first k of any answer."""
-    best_place = answers.select(F.posexplode("answer").alias("place", "item")).groupBy("item").agg(
-        F.min("place").alias("place"))
-    found = best_place.agg(*[F.count_if(F.col("place") < k).alias(str(k)) for k in ks]).first()
-    assert found is not None
-    return {k: found[str(k)] for k in ks}
-
-
-def _rank_counts(ranked: DataFrame) -> dict[int, int]:
-    return {r["rank"]: r["count"] for r in ranked.groupBy("rank").count().collect()}  # at most max(ks) + 1 rows
-
-
-def _purchase_counts(answered: DataFrame) -> PurchaseCounts:
-    step = F.floor(F.col("probability") * PROBABILITY_STEPS + 0.5).alias("step")
-    rows = answered.groupBy(step, "bought").count().collect()  # at most 2 x PROBABILITY_STEPS rows
-    return PurchaseCounts.of({(r["step"], r["bought"]): r["count"] for r in rows})
 
 
 def _counting_function(

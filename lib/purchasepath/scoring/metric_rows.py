@@ -8,7 +8,7 @@ from typing import Any
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.config import Evaluate
 from purchasepath.datasets.manifest import FIRST_ITEM, Manifest
-from purchasepath.scoring.evaluation import Answers
+from purchasepath.scoring.answers import Answers
 from purchasepath.scoring.measures import calibration_bins, purchase_metrics, ranking_metrics
 from purchasepath.training.metrics import PROTOCOL
 

@@ -1,0 +1,116 @@
+"""The baselines' answers on the test split: frames, counted by Spark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pyspark.sql.functions as F
+from pyspark.sql import DataFrame
+
+from purchasepath.config import Evaluate
+from purchasepath.models.baselines import (
+    add_markov_rank,
+    add_popular_rank,
+    item_targets,
+    logistic_probabilities,
+    markov_answers,
+    markov_states,
+    purchase_points,
+    transitions,
+)
+from purchasepath.models.neighbours import (
+    add_pair_rank,
+    item_neighbours,
+    pair_answers,
+    pair_states,
+    pair_transitions,
+)
+from purchasepath.scoring.answers import Answers
+from purchasepath.scoring.measures import PROBABILITY_STEPS, PurchaseCounts
+
+Keep = Callable[[DataFrame, str], DataFrame]
+"""Stores a frame that is used several times, under a name, and reads it back."""
+
+
+def baseline_answers(
+    train: DataFrame, test: DataFrame, popular: DataFrame, *, num_features: int, config: Evaluate, keep: Keep
+) -> dict[str, Answers]:
+    """Answers of the configured baselines at the same targets and points.
+
+    `popular` is `baselines.popularity` before the test span.
+    """
+    items = ItemBaselines(train, test, popular, config.ks, keep)
+    known: dict[str, Callable[[], Answers]] = {
+        "popular_7d": items.popular_7d,
+        "markov_1": items.markov_1,
+        "markov_2": items.markov_2,
+        "item_knn": items.item_knn,
+        "logistic_regression": lambda: logistic_regression(train, test, num_features),
+    }
+    return {name: answer() for name, answer in known.items() if name in config.baselines}
+
+
+class ItemBaselines:
+    """Answers to the next-item targets of `test`, learned from `train`."""
+
+    def __init__(self, train: DataFrame, test: DataFrame, popular: DataFrame, ks: Sequence[int], keep: Keep) -> None:
+        self.train, self.train_targets = train, item_targets(train)
+        self.ks, self.max_k, self.keep = ks, max(ks), keep
+        self.popular = keep(popular, "popular")
+        self.targets = keep(item_targets(test), "targets")
+        self.moves = keep(transitions(self.train_targets, self.popular), "moves")
+        self.states = keep(markov_states(self.moves, self.max_k), "states")
+
+    def popular_7d(self) -> Answers:
+        counts = _rank_counts(add_popular_rank(self.targets, self.popular, self.max_k))
+        items = self.popular.count() if counts else 0  # nothing is shown where there is no target
+        return Answers(counts, {k: min(k, items) for k in self.ks})
+
+    def markov_1(self) -> Answers:
+        return self._counted(*self._after_one(self.moves, self.states))
+
+    def markov_2(self) -> Answers:
+        moves = self.keep(pair_transitions(self.train_targets, self.moves), "pair_moves")
+        states = self.keep(pair_states(moves, self.max_k), "pair_states")
+        ranked, answers = self._after_one(self.moves, self.states)
+        return self._counted(
+            add_pair_rank(ranked, moves, states, self.max_k),
+            pair_answers(self.targets, states, answers, self.max_k),
+        )
+
+    def item_knn(self) -> Answers:
+        neighbours = self.keep(item_neighbours(self.train, self.popular), "neighbours")
+        states = self.keep(markov_states(neighbours, self.max_k), "neighbour_states")
+        return self._counted(*self._after_one(neighbours, states))
+
+    def _after_one(self, moves: DataFrame, states: DataFrame) -> tuple[DataFrame, DataFrame]:
+        """(ranked targets, answers) by what follows the last item."""
+        ranked = add_markov_rank(self.targets, moves, states, self.popular, self.max_k)
+        return ranked, markov_answers(self.targets, states, self.popular, self.max_k)
+
+    def _counted(self, ranked: DataFrame, answers: DataFrame) -> Answers:
+        return Answers(_rank_counts(ranked), _shown_counts(answers, self.ks))
+
+
+def logistic_regression(train: DataFrame, test: DataFrame, num_features: int) -> Answers:
+    """Purchase probabilities at the as-of points; no answers without anything to fit on."""
+    train_points, test_points = (purchase_points(split, num_features) for split in (train, test))
+    if train_points.isEmpty():
+        return Answers(purchases=PurchaseCounts.of({}))
+    answered = logistic_probabilities(train_points, test_points)
+    step = F.floor(F.col("probability") * PROBABILITY_STEPS + 0.5).alias("step")
+    rows = answered.groupBy(step, "bought").count().collect()  # at most 2 x PROBABILITY_STEPS rows
+    return Answers(purchases=PurchaseCounts.of({(r["step"], r["bought"]): r["count"] for r in rows}))
+
+
+def _shown_counts(answers: DataFrame, ks: Sequence[int]) -> dict[int, int]:
+    """How many different items are among the first k of any answer."""
+    best_place = answers.select(F.posexplode("answer").alias("place", "item")).groupBy("item").agg(
+        F.min("place").alias("place"))
+    found = best_place.agg(*[F.count_if(F.col("place") < k).alias(str(k)) for k in ks]).first()
+    assert found is not None
+    return {k: found[str(k)] for k in ks}
+
+
+def _rank_counts(ranked: DataFrame) -> dict[int, int]:
+    return {r["rank"]: r["count"] for r in ranked.groupBy("rank").count().collect()}  # at most max(ks) + 1 rows
