@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,7 @@ class Trainer:
         self.state = State()
         self.losses_2 = torch.zeros(2, dtype=torch.float64, device=self.device.device)
         self.counts_4 = torch.zeros(4, dtype=torch.float64)
+        self.totals_2: Tensor | None = None  # of the coming step over all ranks; None: not exchanged yet
         self.total_updates = config.epochs * feed.steps("train")
 
     def fit(self) -> State:
@@ -110,8 +111,8 @@ class Trainer:
         spoke = started
         steps = self.feed.steps("train")
         with self.feed.batches("train", state.epoch, state.step) as batches:
-            for batch in batches:
-                self._update(batch)
+            for batch, following in with_next(batches):
+                self._update(batch, following)
                 if self.checkpoints and state.updates % self.config.checkpoint_steps == 0 and state.step < steps:
                     self._save()
                 if time.perf_counter() - spoke > PROGRESS_SECONDS:
@@ -146,13 +147,19 @@ class Trainer:
         if self.checkpoints:
             self._save()
 
-    def _update(self, batch: Batch) -> None:
-        """One optimizer step on this rank's share of the batch."""
+    def _update(self, batch: Batch, following: Batch | None = None) -> None:
+        """One optimizer step on this rank's share of the batch.
+
+        The gradient needs the number of targets on all ranks beforehand. They are added up together with the gradients
+        of the step before, so that the ranks wait for each other once a step.
+        """
         state, config = self.state, self.config
         torch.manual_seed(_step_seed(config.seed, state.updates, self.ranks.rank))
         counts_4 = count_batch(batch)
         self.counts_4 += counts_4
-        items, points = self.ranks.sum_(counts_4[:2].clone()).clamp(min=1).tolist()
+        if self.totals_2 is None:
+            self.totals_2 = self.ranks.sum_(counts_4[:2].clone()).to(self.flat.counts_2)
+        items, points = self.totals_2.clamp(min=1)  # stay where they are: a GPU is not waited for
         self.model.train()
         self.flat.gradients_W.zero_()
         negative_K = self._negatives()
@@ -160,7 +167,10 @@ class Trainer:
             item_sum, purchase_sum = self._losses(part.to(self.device.device, non_blocking=True), negative_K)
             (item_sum / items + config.purchase_weight * purchase_sum / points).backward()
             self.losses_2 += torch.stack((item_sum.detach(), purchase_sum.detach()))
-        self.ranks.sum_(self.flat.gradients_W)
+        if following is not None:
+            self.flat.counts_2.copy_(count_batch(following)[:2])
+        self.ranks.sum_(self.flat.sent)
+        self.totals_2 = None if following is None else self.flat.counts_2.clone()
         self.flat.clip(config.clip_norm)
         self.optimizer.step(state.updates, learning_rate(state.updates, self.total_updates, config))
         state.step += 1
@@ -215,6 +225,16 @@ class Trainer:
                 self.losses_2.copy_(sums_6[:2])
                 self.counts_4.copy_(sums_6[2:])
             self.report(f"resumed at epoch {self.state.epoch + 1}, step {self.state.step}")
+
+
+def with_next(batches: Iterable[Batch]) -> Iterator[tuple[Batch, Batch | None]]:
+    """Every batch with the one that follows it, None with the last."""
+    coming = iter(batches)
+    batch = next(coming, None)
+    while batch is not None:
+        following = next(coming, None)
+        yield batch, following
+        batch = following
 
 
 def count_batch(batch: Batch) -> Tensor:

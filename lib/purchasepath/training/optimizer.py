@@ -26,13 +26,16 @@ _CPU_BLOCK = 1 << 18
 class FlatModel:
     """The weights and gradients of a model as two buffers; its parameters become views of them.
 
+    `sent` is what ranks exchange: the gradients, and behind them `counts_2`, two numbers that travel along.
+
     Legend: W weights of the model, in the order of its parameters.
     """
 
     def __init__(self, model: nn.Module) -> None:
         parameters = list(model.parameters())
         self.weights_W = torch.cat([p.detach().flatten() for p in parameters])
-        self.gradients_W = torch.zeros_like(self.weights_W)
+        self.sent = self.weights_W.new_zeros(self.weights_W.numel() + 2)
+        self.gradients_W, self.counts_2 = self.sent[:-2], self.sent[-2:]
         for parameter, place in zip(parameters, _places(parameters), strict=True):
             parameter.data = self.weights_W[place].view_as(parameter)
             parameter.grad = self.gradients_W[place].view_as(parameter)
