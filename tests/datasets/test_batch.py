@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purchasepath.datasets.batch import COLUMNS, Batch, batch_from_arrow, join_rows
+from purchasepath.datasets.batch import Batch, batch_from_arrow, batch_from_rows
+from purchasepath.datasets.rows import COLUMNS, join_rows, rows_from_arrow
 
 FEATURES = 2
 INTEGERS = {"item", "type", "target", "point", "bought"}
@@ -64,9 +66,26 @@ def test_slices_and_chunks_give_what_a_loop_over_rows_gives(
 
     assert as_lists(batch_from_arrow(sliced, FEATURES)) == oracle(kept)
     assert as_lists(batch_from_arrow(chunked, FEATURES)) == oracle(kept)
-    assert as_lists(batch_from_arrow(join_rows([sliced.slice(0, cut), sliced.slice(cut)]), FEATURES)) == oracle(kept)
     for record_batch in sliced.to_batches():
         assert as_lists(batch_from_arrow(record_batch, FEATURES)) == oracle(kept)
+
+
+@given(made=rows(), cuts=st.tuples(st.integers(0, 6), st.integers(0, 6)), seed=st.integers(0, 99))
+@settings(max_examples=100, deadline=None)
+def test_rows_cut_joined_and_shuffled_are_what_a_loop_over_rows_gives(
+    made: list[dict[str, Any]], cuts: tuple[int, int], seed: int
+) -> None:
+    whole = rows_from_arrow(table(made), FEATURES)
+    begin, end = (min(cut, len(made)) for cut in sorted(cuts))
+    kept = made[begin:end] + made[:end]
+    joined = join_rows([whole.slice(begin, end), whole.slice(0, end)])
+    order = np.random.default_rng(seed).permutation(len(kept))
+
+    assert as_lists(batch_from_rows(joined)) == oracle(kept)
+    assert as_lists(batch_from_rows(joined.take(order))) == oracle([kept[i] for i in order])
+    assert as_lists(batch_from_rows(joined.take(order).slice(0, len(kept) // 2))) == oracle(
+        [kept[i] for i in order[:len(kept) // 2]]
+    )
 
 
 def test_a_batch_without_rows_keeps_types_and_width() -> None:

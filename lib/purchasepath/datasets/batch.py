@@ -1,29 +1,25 @@
-"""Padded tensors from ragged Arrow columns.
+"""Padded tensors from ragged examples.
 
 Legend: B examples, L padded length, P as-of points of the whole batch, F features.
 
     item  [[7, 9], [4]]   ->  item_BL  [[7, 9],      point [[1], [0]]  ->  row_P      [0, 1]
                                         [4, 0]]                            position_P [1, 0]
 
-Padding is 0 and on the right. Everything is whole-array work on Arrow's offsets; no Python per row.
+Padding is 0 and on the right. Everything is whole-array work; no Python per row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-EVENT_COLUMNS: Mapping[str, type] = {
-    "item": np.int64, "type": np.int64, "gap": np.float32, "price": np.float32, "target": np.int64,
-}
-POINT_COLUMNS = ("point", "idle", "bought")
-COLUMNS = (*EVENT_COLUMNS, *POINT_COLUMNS, "features")
-"""Columns of EXAMPLES that make a batch."""
+from purchasepath.datasets.rows import EVENT_COLUMNS, POINT_COLUMNS, Rows, rows_from_arrow
+
+_EVENT_INTEGERS = sum(dtype is np.int32 for dtype in EVENT_COLUMNS.values())
+"""The columns of integers come first."""
 
 
 @dataclass(frozen=True)
@@ -58,77 +54,31 @@ class Batch:
         return Batch(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
 
 
-def batch_from_arrow(data: pa.Table | pa.RecordBatch, num_features: int | None = None) -> Batch:
-    """One batch of all rows of `data`, in their order.
-
-    `data` has the list columns of EXAMPLES (others are ignored); it may be sliced or chunked. L is the longest
-    row's length, at least 1. `num_features` is F; without it F follows from the data, which takes a point.
-    """
-    ragged = {name: _ragged(data, name) for name in COLUMNS}
-    points_P, point_lengths_B = ragged["point"]
-    features = ragged["features"][0]
-    width = num_features if num_features is not None else (len(features) // len(points_P) if len(points_P) else 0)
-    if len(features) != width * len(points_P):
-        raise ValueError(f"{len(features)} feature values for {len(points_P)} points of {width} features")
+def batch_from_rows(rows: Rows) -> Batch:
+    """One batch of all examples, in their order; L is the longest one's length, at least 1."""
+    events = dict(zip(EVENT_COLUMNS, _padded(rows), strict=True))
+    points = dict(zip(POINT_COLUMNS, rows.points_CP, strict=True))
     return Batch(
-        **_padded_events(ragged),
-        row_P=torch.from_numpy(np.repeat(np.arange(data.num_rows), point_lengths_B)),
-        position_P=_tensor(points_P, np.int64),
-        idle_P=_tensor(_parallel(ragged, "idle", "point"), np.float32),
-        features_PF=_tensor(features, np.float32).reshape(len(points_P), width),
-        bought_P=_tensor(_parallel(ragged, "bought", "point"), np.float32),
+        **{f"{name}_BL": values for name, values in events.items()},
+        row_P=torch.from_numpy(np.repeat(np.arange(rows.rows), rows.count_B)),
+        position_P=torch.from_numpy(points["point"].astype(np.int64)),
+        idle_P=torch.from_numpy(points["idle"].view(np.float32).copy()),
+        features_PF=torch.from_numpy(rows.features_PF.copy()),  # Arrow's memory is read-only and may be let go
+        bought_P=torch.from_numpy(points["bought"].astype(np.float32)),
     )
 
 
-def join_rows(slices: list[pa.Table]) -> pa.Table:
-    """The rows of all slices, one after the other, in one chunk per column."""
-    return pa.concat_tables(slices).combine_chunks() if len(slices) != 1 else slices[0]
+def batch_from_arrow(data: pa.Table | pa.RecordBatch, num_features: int | None = None) -> Batch:
+    """One batch of all rows of `data`; see `rows_from_arrow` for what it has to be."""
+    return batch_from_rows(rows_from_arrow(data, num_features))
 
 
-def _padded_events(ragged: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, torch.Tensor]:
-    lengths_B = ragged["item"][1]
-    padded_length = max(1, int(lengths_B.max(initial=0)))
-    starts_B = np.cumsum(lengths_B) - lengths_B
-    # place of every value in the flattened B x L grid, shared by all columns
-    place = np.arange(int(lengths_B.sum())) + np.repeat(np.arange(len(lengths_B)) * padded_length - starts_B, lengths_B)
-    tensors = {}
-    for name, dtype in EVENT_COLUMNS.items():
-        grid: np.ndarray = np.zeros(len(lengths_B) * padded_length, dtype=dtype)
-        grid[place] = _parallel(ragged, name, "item")
-        tensors[f"{name}_BL"] = torch.from_numpy(grid.reshape(len(lengths_B), padded_length))
-    return tensors
-
-
-def _parallel(ragged: Mapping[str, tuple[np.ndarray, np.ndarray]], name: str, leader: str) -> np.ndarray:
-    values, lengths = ragged[name]
-    if not np.array_equal(lengths, ragged[leader][1]):
-        raise ValueError(f"lists of column {name} and of column {leader} differ in length")
-    return values
-
-
-def _ragged(data: pa.Table | pa.RecordBatch, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(values of all rows one after the other, length of each row) of a list column."""
-    column: Any = data.column(name)
-    if isinstance(column, pa.ChunkedArray):
-        parts = [_ragged_array(chunk, name) for chunk in column.chunks if len(chunk)]
-        if len(parts) == 1:
-            return parts[0]
-        if parts:
-            return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-        return np.empty(0, np.float32), np.empty(0, np.int64)
-    return _ragged_array(column, name)
-
-
-def _ragged_array(array: pa.ListArray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    if len(array) == 0:
-        return np.empty(0, np.float32), np.empty(0, np.int64)
-    offsets = array.offsets.to_numpy()  # of the slice, into the unsliced values
-    values = array.values[offsets[0]:offsets[-1]]
-    if array.null_count or values.null_count:
-        raise ValueError(f"column {name} has null lists or null elements; EXAMPLES allows none")
-    return values.to_numpy(), np.diff(offsets).astype(np.int64)
-
-
-def _tensor(values: np.ndarray, dtype: type) -> torch.Tensor:
-    # a copy: Arrow's buffers are read-only and may be let go
-    return torch.from_numpy(np.array(values, dtype=dtype))
+def _padded(rows: Rows) -> list[torch.Tensor]:
+    """A B x L tensor of each event column; integers as int64, floats as float32."""
+    length = max(1, int(rows.length_B.max(initial=0)))
+    real_BL = np.arange(length) < rows.length_B[:, None]
+    grid_CBL: np.ndarray = np.zeros((len(EVENT_COLUMNS), rows.rows, length), np.int32)
+    for grid_BL, values_N in zip(grid_CBL, rows.events_CN, strict=True):
+        grid_BL[real_BL] = values_N
+    integers, floats = grid_CBL[:_EVENT_INTEGERS].astype(np.int64), grid_CBL[_EVENT_INTEGERS:].view(np.float32)
+    return [torch.from_numpy(grid_BL) for grid_BL in (*integers, *floats)]

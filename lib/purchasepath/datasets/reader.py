@@ -15,20 +15,21 @@ length of an epoch nor on how slow the slowest read is.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from petastorm.workers_pool import EmptyResultError
 from petastorm.workers_pool.thread_pool import ThreadPool
-from petastorm.workers_pool.ventilator import ConcurrentVentilator
+from petastorm.workers_pool.ventilator import Ventilator
 from petastorm.workers_pool.worker_base import WorkerBase
 
-from purchasepath.datasets.batch import COLUMNS, Batch, batch_from_arrow, join_rows
+from purchasepath.datasets.batch import Batch, batch_from_rows
 from purchasepath.datasets.manifest import Manifest, RowGroup
+from purchasepath.datasets.rows import COLUMNS, Rows, join_rows, no_rows, rows_from_arrow
 from purchasepath.datasets.shards import Block, EpochPlan, check_ranks
 from purchasepath.errors import UserError
 
@@ -36,7 +37,7 @@ WORKERS = 2
 WINDOW = 2
 """Blocks read ahead, beyond one per worker and one per lane."""
 OPEN_FILES = 16
-"""Parquet files a worker keeps open: opening one parses its whole footer."""
+"""Parquet files a worker keeps open."""
 
 
 class DatasetDamagedError(UserError):
@@ -70,8 +71,9 @@ class ExampleReader:
         self._plan = EpochPlan(tuple(g.rows for g in groups), lanes, batch_size, seed, epoch, shuffle)
         self._share = (rank, num_ranks, start_step)
         self._num_features = manifest.num_features
+        source = _Source(self._plan, groups, Path(directory), manifest.num_features)
         self._blocks = _OrderedBlocks(
-            self._plan.reading_order(*self._share), _Source(self._plan, groups, Path(directory)), workers,
+            self._plan.reading_order(*self._share), source, workers,
             window=WINDOW + len(self._plan.lanes_of(rank, num_ranks)),
         )
 
@@ -99,10 +101,10 @@ class TableReader:
         self, table: pa.Table, *, rows_per_group: int, num_features: int, rank: int = 0, num_ranks: int = 1,
         lanes: int, batch_size: int, seed: int, epoch: int, start_step: int = 0, shuffle: bool = True,
     ) -> None:
-        starts = range(0, table.num_rows, rows_per_group)
-        self._groups = [table.slice(start, rows_per_group) for start in starts]
-        check_ranks(num_groups=len(self._groups), num_ranks=num_ranks, lanes=lanes)
-        self._plan = EpochPlan(tuple(g.num_rows for g in self._groups), lanes, batch_size, seed, epoch, shuffle)
+        self._rows, self._rows_per_group = rows_from_arrow(table, num_features), rows_per_group
+        sizes = [min(rows_per_group, table.num_rows - start) for start in range(0, table.num_rows, rows_per_group)]
+        check_ranks(num_groups=len(sizes), num_ranks=num_ranks, lanes=lanes)
+        self._plan = EpochPlan(tuple(sizes), lanes, batch_size, seed, epoch, shuffle)
         self._share = (rank, num_ranks, start_step)
         self._num_features = num_features
 
@@ -112,9 +114,11 @@ class TableReader:
 
     def __iter__(self) -> Iterator[Batch]:
         order = self._plan.reading_order(*self._share)
-        tables = ((block, _arrange(self._plan, block, [self._groups[s.group] for s in block.segments]))
-                  for block in order)
-        return _batches(self._plan, *self._share, tables, self._num_features)
+        blocks = (
+            (block, _arrange(self._plan, block, self._rows, [s.group * self._rows_per_group for s in block.segments]))
+            for block in order
+        )
+        return _batches(self._plan, *self._share, blocks, self._num_features)
 
     def __enter__(self) -> TableReader:
         return self
@@ -124,54 +128,49 @@ class TableReader:
 
 
 def _batches(
-    plan: EpochPlan, rank: int, num_ranks: int, start_step: int, blocks: Iterator[tuple[Block, pa.Table]],
+    plan: EpochPlan, rank: int, num_ranks: int, start_step: int, blocks: Iterator[tuple[Block, Rows]],
     num_features: int,
 ) -> Iterator[Batch]:
     """Batches of the steps, from blocks in reading order."""
     lanes = plan.lanes_of(rank, num_ranks)
-    queues: dict[int, deque[tuple[Block, pa.Table]]] = {lane: deque() for lane in lanes}
-    empty: pa.Table | None = None
+    queues: dict[int, deque[tuple[Block, Rows]]] = {lane: deque() for lane in lanes}
+    empty = no_rows(num_features)
     for step in range(start_step, plan.steps):
-        slices: list[pa.Table] = []
+        parts: list[Rows] = []
         for lane in lanes:
             begin, end = plan.rows_before(lane, step), plan.rows_before(lane, step + 1)
             while begin < end:
                 queue = queues[lane]
                 while not queue:  # blocks come in the order of need, so this ends
-                    block, table = next(blocks)
-                    queues[block.lane].append((block, table))
-                block, table = queue[0]
+                    block, rows = next(blocks)
+                    queues[block.lane].append((block, rows))
+                block, rows = queue[0]
                 stop = min(end, block.end_row)
-                slices.append(table.slice(begin - block.first_row, stop - begin))
+                parts.append(rows.slice(begin - block.first_row, stop - block.first_row))
                 begin = stop
                 if stop == block.end_row:
                     queue.popleft()
-        if not slices:
-            empty = _no_rows() if empty is None else empty
-            slices = [empty]
-        yield batch_from_arrow(join_rows(slices), num_features)
+        yield batch_from_rows(join_rows(parts or [empty]))
 
 
-def _arrange(plan: EpochPlan, block: Block, groups: Sequence[pa.Table]) -> pa.Table:
-    """The block's rows in the order of delivery, given the whole row groups of its segments."""
-    rows = join_rows([g.slice(s.start, s.rows) for g, s in zip(groups, block.segments, strict=True)])
+def _arrange(plan: EpochPlan, block: Block, rows: Rows, starts: Sequence[int]) -> Rows:
+    """The block's rows in the order of delivery; the row group of segment i begins at row `starts[i]` of `rows`."""
+    parts = zip(starts, block.segments, strict=True)
+    wanted = np.concatenate([np.arange(start + s.start, start + s.stop) for start, s in parts])
     order = plan.row_order(block)
-    return rows if order is None else rows.take(pa.array(order))
-
-
-def _no_rows() -> pa.Table:
-    return pa.table({name: pa.array([], pa.list_(pa.int32())) for name in COLUMNS})
+    return rows.take(wanted if order is None else wanted[order])
 
 
 class _Source:
     """What a worker needs to read a block."""
 
-    def __init__(self, plan: EpochPlan, groups: Sequence[RowGroup], directory: Path) -> None:
-        self.plan, self.groups, self.directory = plan, groups, directory
+    def __init__(self, plan: EpochPlan, groups: Sequence[RowGroup], directory: Path, num_features: int) -> None:
+        self.plan, self.groups, self.directory, self.num_features = plan, groups, directory, num_features
+        self.footers: dict[str, pq.FileMetaData] = {}  # of files seen, by path, shared by the workers
 
 
 class _BlockWorker(WorkerBase):
-    """Reads blocks as Arrow tables; publishes (number in reading order, table or the exception)."""
+    """Reads blocks; publishes (number in reading order, its rows or the exception)."""
 
     def __init__(self, worker_id: int, publish: Any, source: _Source) -> None:
         super().__init__(worker_id, publish, source)
@@ -179,51 +178,94 @@ class _BlockWorker(WorkerBase):
 
     def process(self, number: int, block: Block) -> None:
         try:
-            source: _Source = self.args
-            tables = [self._read(source.groups[s.group], source.directory) for s in block.segments]
-            result: pa.Table | Exception = _arrange(source.plan, block, tables)
+            result: Rows | Exception = _arrange(self.args.plan, block, *self._groups([s.group for s in block.segments]))
         except Exception as failure:  # handed to the reading thread, which raises it
             result = failure
         # outside the try: publishing raises Petastorm's own request to stop, which its pool must see
         self.publish_func((number, result))
 
-    def _read(self, group: RowGroup, directory: Path) -> pa.Table:
+    def _groups(self, numbers: Sequence[int]) -> tuple[Rows, list[int]]:
+        """The rows of these row groups, and where each begins in them.
+
+        The row groups of one file are read together: a call costs as much as a hundred rows.
+        """
+        source: _Source = self.args
+        by_file: dict[str, list[int]] = {}
+        for number in numbers:
+            by_file.setdefault(source.groups[number].file, []).append(number)
+        parts: list[Rows] = []
+        starts: dict[int, int] = {}
+        end = 0
+        for name, mine in by_file.items():
+            groups = [source.groups[number] for number in mine]
+            parts.append(rows_from_arrow(self._read(source.directory / name, groups), source.num_features))
+            for number, group in zip(mine, groups, strict=True):
+                starts[number], end = end, end + group.rows
+        return join_rows(parts), [starts[number] for number in numbers]
+
+    def _read(self, path: Path, groups: Sequence[RowGroup]) -> pa.Table:
+        numbers = [group.row_group for group in groups]
         try:
+            file = self._file(path)
+            rows = [file.metadata.row_group(number).num_rows for number in numbers]
             # Petastorm runs one thread per worker; Arrow's own pool on top would only fight over the cores
-            table = self._file(directory / group.file).read_row_group(
-                group.row_group, columns=list(COLUMNS), use_threads=False)
+            table = file.read_row_groups(numbers, columns=list(COLUMNS), use_threads=False)
         except (OSError, pa.ArrowException, IndexError, KeyError) as failure:
             raise DatasetDamagedError(
-                f"row group {group.row_group} of {directory / group.file} cannot be read ({failure}); "
+                f"row groups {numbers} of {path} cannot be read ({failure}); "
                 "write the dataset again: ./spark-submit.sh dataset"
             ) from failure
-        if table.num_rows != group.rows:
+        if rows != [group.rows for group in groups]:
             raise DatasetDamagedError(
-                f"row group {group.row_group} of {directory / group.file} has {table.num_rows} rows where the manifest "
-                f"says {group.rows}; write the dataset again: ./spark-submit.sh dataset"
+                f"row groups {numbers} of {path} have {rows} rows where the manifest says "
+                f"{[group.rows for group in groups]}; write the dataset again: ./spark-submit.sh dataset"
             )
         return table
 
     def _file(self, path: Path) -> pq.ParquetFile:
-        name = str(path)
+        name, footers = str(path), self.args.footers
         if name not in self._open:
             if len(self._open) >= OPEN_FILES:
                 self._open.pop(next(iter(self._open))).close()
-            self._open[name] = pq.ParquetFile(name, memory_map=False)
+            self._open[name] = pq.ParquetFile(name, memory_map=False, metadata=footers.get(name))
+            footers[name] = self._open[name].metadata
         return self._open[name]
 
 
-class _Ventilator(ConcurrentVentilator):
-    """Petastorm's ventilator, but a block leaves the window when it is delivered, not when it is read.
+class _Ventilator(Ventilator):
+    """Hands out `in_flight` blocks at first and a further one for each that is delivered.
 
-    With the original, a slow first block would let all others be read and pile up behind it.
+    Petastorm's own one hands out the next block when one was read: a slow first block would let all others be read and
+    pile up behind it. It also looks for room 500 times a second, in a thread of its own.
     """
 
-    def processed_item(self) -> None:
-        """Called by the pool; too early for us."""
+    def __init__(self, ventilate: Callable[..., None], order: Sequence[Block], in_flight: int) -> None:
+        super().__init__(ventilate)
+        self._coming = enumerate(order)
+        self._left = len(order)
+        self._in_flight = in_flight
+
+    def start(self) -> None:
+        for _ in range(self._in_flight):
+            self.delivered()
 
     def delivered(self) -> None:
-        super().processed_item()
+        if self._left:
+            number, block = next(self._coming)
+            self._left -= 1
+            self._ventilate_fn(number=number, block=block)
+
+    def processed_item(self) -> None:
+        """Called by the pool when a block was read; too early for us."""
+
+    def completed(self) -> bool:
+        return not self._left
+
+    def reset(self) -> None:
+        raise NotImplementedError("a reader is iterated once")
+
+    def stop(self) -> None:
+        self._left = 0
 
 
 class _OrderedBlocks:
@@ -232,38 +274,30 @@ class _OrderedBlocks:
     def __init__(self, order: Sequence[Block], source: _Source, workers: int, window: int) -> None:
         self._order = order
         in_flight = window + workers
-        # every block in flight makes two messages (its table, and that it is done), so no worker ever waits to put
+        # every block in flight makes two messages (its rows, and that it is done), so no worker ever waits to put
         # one: a worker of Petastorm that waits to report a failure would not notice that the pool is to stop
         self._pool = ThreadPool(workers, results_queue_size=2 * in_flight + workers)
-        self._ventilator = _Ventilator(
-            self._pool.ventilate, [{"number": i, "block": block} for i, block in enumerate(order)], iterations=1,
-            max_ventilation_queue_size=in_flight, ventilation_interval=0.002,
-        )
+        self._ventilator = _Ventilator(self._pool.ventilate, order, in_flight)
         self._source, self._started, self._closed = source, False, False
 
-    def __iter__(self) -> Iterator[tuple[Block, pa.Table]]:
+    def __iter__(self) -> Iterator[tuple[Block, Rows]]:
         if self._started or self._closed:
             raise RuntimeError("a reader is iterated once; make a new one for the next epoch")
         self._started = True
         if not self._order:
             return
         self._pool.start(_BlockWorker, self._source, ventilator=self._ventilator)
-        waiting: dict[int, pa.Table | Exception] = {}
+        waiting: dict[int, Rows | Exception] = {}
         for number, block in enumerate(self._order):
             while number not in waiting:
-                try:
-                    found, result = self._pool.get_results()
-                except EmptyResultError:
-                    # the pool compares its counts without a lock and may think it is done while the last block is
-                    # being handed out; we know what is still to come
-                    continue
+                found, result = self._pool.get_results()
                 waiting[found] = result
-            table = waiting.pop(number)
-            if isinstance(table, Exception):
+            rows = waiting.pop(number)
+            if isinstance(rows, Exception):
                 self.close()
-                raise table
+                raise rows
             self._ventilator.delivered()
-            yield block, table
+            yield block, rows
 
     def close(self) -> None:
         """End the worker threads and wait for them."""

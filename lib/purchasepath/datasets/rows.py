@@ -1,0 +1,157 @@
+"""Examples as a few flat arrays: what is cut, shuffled and joined between Parquet and the padded batch.
+
+Legend: B examples, N events of all of them, P as-of points of all of them, F features.
+
+    item [[7, 9], [4]]      ->  length_B [2, 1]    events_CN [[7, 9, 4], …]    one row per event column
+    point [[1], [0]]        ->  count_B  [1, 1]    points_CP [[1, 0], …]       one row per point column
+
+All event columns lie in one array, so that a gather or a copy is one call and not one per column: at 32 rows a batch
+the calls are the cost. Floats lie there by their bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+EVENT_COLUMNS: Mapping[str, type[np.generic]] = {
+    "item": np.int32, "type": np.int32, "target": np.int32, "gap": np.float32, "price": np.float32,
+}
+POINT_COLUMNS: Mapping[str, type[np.generic]] = {"point": np.int32, "bought": np.int32, "idle": np.float32}
+FEATURES = "features"
+COLUMNS = (*EVENT_COLUMNS, *POINT_COLUMNS, FEATURES)
+"""Columns of EXAMPLES that make a batch."""
+
+
+@dataclass(eq=False)  # not frozen: a batch is cut from many slices, and a frozen one takes five times as long to make
+class Rows:
+    """Examples in an order; never changed, slices share memory."""
+
+    length_B: np.ndarray  # int64, events of each example
+    count_B: np.ndarray  # int64, points of each example
+    events_CN: np.ndarray  # int32, by EVENT_COLUMNS
+    points_CP: np.ndarray  # int32, by POINT_COLUMNS
+    features_PF: np.ndarray  # float32
+
+    @property
+    def rows(self) -> int:
+        return len(self.length_B)
+
+    def slice(self, start: int, stop: int) -> Rows:
+        """Examples start … stop - 1."""
+        events = slice(self._event_ends[start], self._event_ends[stop])
+        points = slice(self._point_ends[start], self._point_ends[stop])
+        return Rows(
+            self.length_B[start:stop], self.count_B[start:stop],
+            self.events_CN[:, events], self.points_CP[:, points], self.features_PF[points],
+        )
+
+    def take(self, order_B: np.ndarray) -> Rows:
+        """The examples of these numbers, in this order."""
+        length_B, count_B = self.length_B[order_B], self.count_B[order_B]
+        event_N = _places(self._event_ends[:-1][order_B], length_B)
+        point_P = _places(self._point_ends[:-1][order_B], count_B)
+        return Rows(
+            length_B, count_B,
+            np.take(self.events_CN, event_N, axis=1), np.take(self.points_CP, point_P, axis=1),
+            np.take(self.features_PF, point_P, axis=0),
+        )
+
+    # begin of each example, and the end of the last one
+    @cached_property
+    def _event_ends(self) -> np.ndarray:
+        return ends_of(self.length_B)
+
+    @cached_property
+    def _point_ends(self) -> np.ndarray:
+        return ends_of(self.count_B)
+
+
+def join_rows(parts: Sequence[Rows]) -> Rows:
+    """The examples of all parts (at least one), one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Rows(
+        np.concatenate([p.length_B for p in parts]), np.concatenate([p.count_B for p in parts]),
+        np.concatenate([p.events_CN for p in parts], axis=1), np.concatenate([p.points_CP for p in parts], axis=1),
+        np.concatenate([p.features_PF for p in parts]),
+    )
+
+
+def no_rows(num_features: int) -> Rows:
+    nothing_B: np.ndarray = np.zeros(0, np.int64)
+    return Rows(
+        nothing_B, nothing_B, np.zeros((len(EVENT_COLUMNS), 0), np.int32), np.zeros((len(POINT_COLUMNS), 0), np.int32),
+        np.zeros((0, num_features), np.float32),
+    )
+
+
+def rows_from_arrow(data: pa.Table | pa.RecordBatch, num_features: int | None = None) -> Rows:
+    """All rows of `data`, which has the list columns of EXAMPLES (others are ignored); it may be sliced or chunked.
+
+    `num_features` is F; without it F follows from the data, which takes a point. Raises ValueError on nulls and on
+    lists of one row that should be equally long and are not.
+    """
+    ragged = {name: _ragged(data, name) for name in COLUMNS}
+    length_B, count_B = ragged["item"][1], ragged["point"][1]
+    features, points = ragged[FEATURES][0], int(count_B.sum())
+    width = num_features if num_features is not None else (len(features) // points if points else 0)
+    if not np.array_equal(ragged[FEATURES][1], count_B * width):
+        raise ValueError(f"{len(features)} feature values for {points} points of {width} features")
+    return Rows(
+        length_B, count_B, _stacked(ragged, EVENT_COLUMNS, "item"), _stacked(ragged, POINT_COLUMNS, "point"),
+        features.astype(np.float32, copy=False).reshape(points, width),
+    )
+
+
+def ends_of(length_B: np.ndarray) -> np.ndarray:
+    """Running totals, 0 first."""
+    ends: np.ndarray = np.zeros(len(length_B) + 1, np.int64)
+    np.cumsum(length_B, out=ends[1:])
+    return ends
+
+
+def _places(start_B: np.ndarray, length_B: np.ndarray) -> np.ndarray:
+    """start, start + 1, … start + length - 1 of every example."""
+    ends = ends_of(length_B)
+    return np.repeat(start_B - ends[:-1], length_B) + np.arange(ends[-1])
+
+
+def _stacked(
+    ragged: Mapping[str, tuple[np.ndarray, np.ndarray]], columns: Mapping[str, type[np.generic]], leader: str
+) -> np.ndarray:
+    """The columns' values as rows of one int32 array."""
+    lengths = ragged[leader][1]
+    stacked: np.ndarray = np.empty((len(columns), len(ragged[leader][0])), np.int32)
+    for row, (name, dtype) in zip(stacked, columns.items(), strict=True):
+        if not np.array_equal(ragged[name][1], lengths):
+            raise ValueError(f"lists of column {name} and of column {leader} differ in length")
+        row.view(dtype)[:] = ragged[name][0]
+    return stacked
+
+
+def _ragged(data: pa.Table | pa.RecordBatch, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(values of all rows one after the other, length of each row) of a list column."""
+    column = data.column(name)
+    if not isinstance(column, pa.ChunkedArray):
+        return _ragged_array(column, name)
+    parts = [_ragged_array(chunk, name) for chunk in column.chunks if len(chunk)]
+    if not parts:
+        return np.empty(0, np.float32), np.empty(0, np.int64)
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+def _ragged_array(array: pa.ListArray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    if len(array) == 0:
+        return np.empty(0, np.float32), np.empty(0, np.int64)
+    offsets = array.offsets.to_numpy()  # of the slice, into the unsliced values
+    values = array.values[offsets[0]:offsets[-1]]
+    if array.null_count or values.null_count:
+        raise ValueError(f"column {name} has null lists or null elements; EXAMPLES allows none")
+    return values.to_numpy(), np.diff(offsets).astype(np.int64)
