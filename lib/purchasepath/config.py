@@ -116,7 +116,10 @@ class Model(Section):
 
 class Training(Section):
     ranks: int = Field(2, ge=1, description="training processes; 1 runs in the driver itself")
-    backend: Literal["horovod", "solo"] = Field("horovod", description="`solo` needs ranks=1")
+    backend: Literal["horovod", "torch", "solo"] = Field(
+        "horovod", description="what joins the ranks; `torch`: torch.distributed, where Horovod cannot be built; "
+        "`solo`: nothing, for one rank"
+    )
     epochs: int = Field(4, ge=1, description="most passes over the training examples")
     patience: int = Field(2, ge=1, description="stop after this many epochs without a better one")
     select_by: Literal["loss", "ndcg"] = Field("loss", description="what makes an epoch the better one on the "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from purchasepath.datasets import reader as reader_module
 from purchasepath.datasets.batch import Batch
 from purchasepath.datasets.manifest import Boundaries, Manifest, RowGroup, Statistics
 from purchasepath.datasets.reader import DatasetDamagedError, ExampleReader, TableReader
+from purchasepath.datasets.shards import num_steps
 from purchasepath.errors import TooFewRowGroupsError
 
 
@@ -68,10 +70,27 @@ def equal(left: Batch, right: Batch) -> bool:
        lanes=st.integers(3, 5), batch_size=st.integers(1, 20), epoch=st.integers(0, 2), resumed=st.floats(0, 1))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_files_and_memory_give_the_same_batches_with_every_row_once(
-    tmp_path_factory: pytest.TempPathFactory, rows: int, rows_per_group: int, num_ranks: int, lanes: int,
-    batch_size: int, epoch: int, resumed: float,
+    tmp_path_factory: pytest.TempPathFactory, **drawn: Any
 ) -> None:
-    directory, table = tmp_path_factory.mktemp("ds"), examples(rows)
+    check_every_row_once(tmp_path_factory.mktemp("ds"), **drawn)
+
+
+@pytest.mark.slow
+@given(rows=st.integers(1, 200), rows_per_group=st.integers(5, 40), num_ranks=st.integers(1, 8),
+       lanes=st.integers(8, 11), batch_size=st.integers(1, 70), epoch=st.integers(0, 9), resumed=st.floats(0, 1))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_same_for_up_to_eight_ranks_and_forty_row_groups(
+    tmp_path_factory: pytest.TempPathFactory, **drawn: Any
+) -> None:
+    check_every_row_once(tmp_path_factory.mktemp("ds"), **drawn)
+
+
+def check_every_row_once(
+    directory: Path, rows: int, rows_per_group: int, num_ranks: int, lanes: int, batch_size: int, epoch: int,
+    resumed: float,
+) -> None:
+    """Over all ranks; a resumed reader goes on with the batches of the whole epoch, and all take the same steps."""
+    table = examples(rows)
     manifest = write(directory, table, rows_per_group)
     num_ranks = min(num_ranks, len(manifest.splits["train"]))
     plan = {"num_ranks": num_ranks, "lanes": lanes, "batch_size": batch_size, "seed": 5, "epoch": epoch}
@@ -80,7 +99,7 @@ def test_files_and_memory_give_the_same_batches_with_every_row_once(
         from_memory = list(TableReader(table, rows_per_group=rows_per_group, num_features=2, rank=rank, **plan))
         with ExampleReader(manifest, directory, "train", rank=rank, **plan) as reader:
             from_files = list(reader)
-            assert len(from_files) == reader.steps
+            assert len(from_files) == reader.steps == num_steps(rows, batch_size)
         assert all(equal(a, b) for a, b in zip(from_files, from_memory, strict=True))
         seen += [row for batch in from_files for row in rows_of(batch)]
 

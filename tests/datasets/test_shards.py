@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,6 +90,15 @@ def test_the_order_is_a_function_of_seed_and_epoch_and_changes_with_each() -> No
 
     assert order(1, 1) == order(1, 1)
     assert len({str(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+
+
+@given(plan=plans.filter(lambda plan: plan.shuffle and plan.rows >= 30 and plan.rows / plan.lanes >= 10),
+       epochs=st.lists(st.integers(0, 50), min_size=2, max_size=4, unique=True))
+@settings(max_examples=50, deadline=None)
+def test_no_two_epochs_have_the_same_order(plan: EpochPlan, epochs: list[int]) -> None:
+    orders = [batches(replace(plan, epoch=epoch), 0, 1) for epoch in (*epochs, epochs[0])]
+    assert len({str(order) for order in orders}) == len(epochs)
+    assert orders[0] == orders[-1]
 
 
 def test_a_batch_mixes_rows_of_many_row_groups() -> None:

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,38 +14,51 @@ import torch
 from purchasepath.config import load_config
 from purchasepath.errors import UserError
 from purchasepath.training.launch import run_on_ranks
+from purchasepath.training.loop import Trainer
 from purchasepath.training.ranks import Ranks
 from purchasepath.training.task import Request, Result, read_result, train_on_rank
-from tests.tiny_dataset import write_dataset
+from tests.conftest import ROOT
+from tests.distributed.training import configure, train, write
 
 TOLERANCE = 1e-5
 """Largest difference of a weight after an epoch: the order of float32 additions differs, nothing else."""
 
 
-def train(directory: Path, spark: object, num_ranks: int) -> Result:
-    config = load_config([], [
-        f"paths.dataset={directory / 'dataset'}", f"paths.models={directory / f'models-{num_ranks}'}",
-        "model.width=16", "model.dropout=0.0", "training.epochs=1", "training.batch_size=32",
-        f"training.ranks={num_ranks}", "training.timeout_minutes=3",
-    ])
-    manifest = write_dataset(directory / "dataset", train=150, valid=60)
-    request = Request.of(config, manifest)
-    run_on_ranks(train_on_rank, request.to_json(), spark=lambda: spark, config=config.training)
-    return read_result(Path(request.workspace))
+BOUND_SECONDS = 90
+"""From the start of a training to its end by a killed rank; most of it is the start of the ranks."""
+BACKENDS = ("horovod", "torch")
 
 
-def test_two_horovod_ranks_learn_what_one_rank_learns(
-    spark: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_ranks_learn_what_one_rank_learns(
+    spark: object, tmp_path: Path, capfd: pytest.CaptureFixture[str], backend: str
 ) -> None:
-    one, two = train(tmp_path, spark, 1), train(tmp_path, spark, 2)
-    differences = [(one.weights[name] - two.weights[name]).abs().max().item() for name in one.weights]
+    one = train(configure(tmp_path, "one", "training.ranks=1"), spark)
+    two = train(configure(tmp_path, "two", "training.ranks=2", f"training.backend={backend}"), spark)
+    assert_equal_but_for_rounding(one, two)
+    printed = "".join(capfd.readouterr())
+    assert printed.count("epoch 1/1") == 2  # one line per run: rank 1 keeps quiet
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("ranks", [3, 4])
+def test_more_ranks_learn_what_one_rank_learns(tmp_path: Path, backend: str, ranks: int) -> None:
+    one = train(configure(tmp_path, "one", "training.ranks=1"), None)
+    # a session of its own: it needs a slot for every rank
+    overrides = [f"training.ranks={ranks}", f"training.backend={backend}"]
+    subprocess.run([sys.executable, "-m", "tests.distributed.training", str(tmp_path), "many", *overrides], check=True,
+                   timeout=300, cwd=ROOT)
+    many = read_result(Path(Request.of(configure(tmp_path, "many", *overrides), write(tmp_path)).workspace))
+    assert_equal_but_for_rounding(one, many)
+
+
+def assert_equal_but_for_rounding(one: Result, many: Result) -> None:
+    differences = [(one.weights[name] - many.weights[name]).abs().max().item() for name in one.weights]
     assert max(differences) < TOLERANCE
     assert any(d > 0 for d in differences)  # the second run really added in another order
     for name in ("train_loss", "valid_loss", "valid_recall_10"):
-        assert two.best[name] == pytest.approx(one.best[name], rel=1e-4)
-    printed = capsys.readouterr().out
-    assert printed.count("epoch 1/1") == 2  # one line per run: rank 1 keeps quiet
-    print(f"largest difference of a weight: {max(differences):.2e}")
+        assert many.best[name] == pytest.approx(one.best[name], rel=1e-4)
 
 
 def _fail(ranks: Ranks, request: str) -> None:
@@ -51,21 +68,44 @@ def _fail(ranks: Ranks, request: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_rank_that_fails_ends_the_run_and_its_reason_is_told(spark: object) -> None:
-    config = load_config([], ["training.ranks=2"]).training
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_rank_that_fails_ends_the_run_and_its_reason_is_told(spark: object, backend: str) -> None:
+    config = load_config([], ["training.ranks=2", f"training.backend={backend}"]).training
     with pytest.raises(UserError, match=r"^the second rank has had enough of this$"):
         run_on_ranks(_fail, "this", spark=lambda: spark, config=config)
 
 
-def _die(ranks: Ranks, request: str) -> None:
-    if ranks.rank == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    ranks.sum_(torch.zeros(1))
+def _train_and_die(ranks: Ranks, request: str) -> None:
+    """Rank 1 is killed in the middle of the second epoch, at its update 8."""
+    update = Trainer._update
+
+    def dying_update(trainer: Trainer, *batches: Any) -> None:
+        if ranks.rank == 1 and trainer.state.updates == 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+        update(trainer, *batches)
+
+    Trainer._update = dying_update  # type: ignore[method-assign]
+    try:
+        train_on_rank(ranks, request)
+    finally:
+        Trainer._update = update  # type: ignore[method-assign]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of Horovod's Spark job thread
-def test_a_killed_rank_ends_the_run(spark: object) -> None:
-    config = load_config([], ["training.ranks=2"]).training
-    with pytest.raises(RuntimeError, match="training on 2 ranks failed"):
-        run_on_ranks(_die, "", spark=lambda: spark, config=config)
+def test_a_killed_rank_ends_the_run_and_the_next_start_goes_on_to_the_same_weights(
+    spark: object, tmp_path: Path, capfd: pytest.CaptureFixture[str], backend: str
+) -> None:
+    several = ("training.ranks=2", f"training.backend={backend}", "training.epochs=3", "training.checkpoint_steps=2",
+               "model.dropout=0.1")
+    unfailed = train(configure(tmp_path, "unfailed", *several), spark)
+    config = configure(tmp_path, "killed", *several)
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"training on 2 ranks failed.*goes on from its last checkpoint"):
+        train(config, spark, _train_and_die)
+    assert time.monotonic() - started < BOUND_SECONDS
+    capfd.readouterr()
+    resumed = train(config, spark)
+    assert "resumed at epoch 2, step 3" in "".join(capfd.readouterr())
+    assert all(torch.equal(unfailed.weights[name], resumed.weights[name]) for name in unfailed.weights)

@@ -8,7 +8,8 @@ import pytest
 
 from purchasepath.config import Training
 from purchasepath.errors import ConfigError, UserError
-from purchasepath.training.launch import Failure, RankOutput, _is_no_retry_note, check_slots, raise_first, run_on_ranks
+from purchasepath.training.failures import Failure, raise_first
+from purchasepath.training.launch import RankOutput, _is_no_retry_note, check_slots, run_on_ranks
 from purchasepath.training.ranks import Ranks
 
 

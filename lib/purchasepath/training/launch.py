@@ -1,8 +1,9 @@
-"""Starts the ranks: in this process for one, with `horovod.spark.run` for several.
+"""Starts the ranks: in this process for one, on Spark with Horovod or torch.distributed for several.
 
-`horovod.spark.run` starts one process beside each of N Spark tasks, on a laptop and on a cluster alike. A rank's
-task is a module-level function `task(ranks, request)` with a text for `request`: what crosses the process border
-is a name and a string, never a closure over frames. Ranks exchange results through files.
+`horovod.spark.run` starts one process beside each of N Spark tasks, on a laptop and on a cluster alike; the ranks of
+torch.distributed are the tasks of a barrier stage. A rank's task is a module-level function `task(ranks, request)`
+with a text for `request`: what crosses the process border is a name and a string, never a closure over frames. Ranks
+exchange results through files.
 """
 
 from __future__ import annotations
@@ -11,26 +12,22 @@ import logging
 import os
 import re
 import sys
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from purchasepath.errors import ConfigError, UserError
-from purchasepath.training.ranks import HorovodRanks, Ranks, SoloRanks
+from purchasepath.training.barrier import run_as_barrier_stage
+from purchasepath.training.failures import Failure, Task, lost_ranks, raise_first, run_task
+from purchasepath.training.ranks import STALL_SECONDS, HorovodRanks, SoloRanks
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from purchasepath.config import Training
 
-Task = Callable[[Ranks, str], None]
-
 _STALL_WARNING_SECONDS = 60
-_STALL_SHUTDOWN_SECONDS = 180
-"""A rank that waits this long for another one ends the job: a dead rank must not hang the others."""
 
 
 def run_on_ranks(task: Task, request: str, *, spark: Callable[[], SparkSession], config: Training) -> None:
@@ -39,13 +36,18 @@ def run_on_ranks(task: Task, request: str, *, spark: Callable[[], SparkSession],
     `spark` is asked for a session only when there is more than one rank.
     """
     if config.backend == "solo" and config.ranks > 1:
-        raise ConfigError(["training.backend=solo trains on one rank: add --set training.ranks=1, or use horovod"])
+        raise ConfigError([
+            "training.backend=solo trains on one rank: add --set training.ranks=1, or use horovod or torch"
+        ])
     if config.ranks == 1:
         task(SoloRanks(), request)
         return
     session = spark()
     check_slots(session, config.ranks)
-    _run_with_horovod(task, request, session, config)
+    if config.backend == "torch":
+        run_as_barrier_stage(task, request, session, config.ranks)
+    else:
+        _run_with_horovod(task, request, session, config)
 
 
 def check_slots(spark: SparkSession, num_ranks: int) -> None:
@@ -87,59 +89,26 @@ def _run_with_horovod(task: Task, request: str, spark: SparkSession, config: Tra
         )
     except Exception as failure:
         told = "\n".join(f"  {line}" for line in errors.last) or "  (no output)"
-        raise RuntimeError(f"training on {config.ranks} ranks failed: {failure}\nlast lines of the ranks:\n{told}") \
-            from failure
+        raise lost_ranks(config.ranks, f"{failure}\nlast lines of the ranks:\n{told}") from failure
     finally:
         logging.getLogger().removeFilter(_is_no_retry_note)
     raise_first(outcome for outcome in outcomes if outcome is not None)
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why a rank gave up. `followed` if only because another one had: Horovod then fails its collectives."""
-
-    rank: int
-    text: str
-    by_user: bool = False
-    followed: bool = False
-
-
 def _rank_main(task: Task, request: str) -> Failure | None:
-    """Runs the task on this rank. A failure is returned, not raised: so the driver knows its kind and its reason.
-
-    Leaving Horovod fails the collectives that the other ranks wait in, so none hangs.
-    """
-    from horovod.common.exceptions import HorovodInternalError
-
+    """Runs the task on this rank. Leaving Horovod fails the collectives that the others wait in, so none hangs."""
     ranks = HorovodRanks()
     try:
-        task(ranks, request)
-    except UserError as error:
-        return Failure(ranks.rank, str(error), by_user=True)
-    except HorovodInternalError as error:
-        return Failure(ranks.rank, str(error), followed=True)
-    except Exception:
-        return Failure(ranks.rank, traceback.format_exc())
+        return run_task(task, ranks, request)
     finally:
         ranks.close()
-    return None
-
-
-def raise_first(failures: Iterable[Failure]) -> None:
-    """Raises the failure that the others followed, as UserError if the user can fix it; nothing where all is well."""
-    first = min(failures, key=lambda failure: (failure.followed, failure.rank), default=None)
-    if first is None:
-        return
-    if first.by_user:
-        raise UserError(first.text)
-    raise RuntimeError(f"rank {first.rank} failed:\n{first.text}")
 
 
 def _environment(local: bool) -> dict[str, str]:
     """Settings of the rank processes, on top of their Spark task's environment."""
     environment = {
         "HOROVOD_STALL_CHECK_TIME_SECONDS": str(_STALL_WARNING_SECONDS),
-        "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": str(_STALL_SHUTDOWN_SECONDS),
+        "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": str(STALL_SECONDS),
         "HOROVOD_LOG_LEVEL": "error",
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",

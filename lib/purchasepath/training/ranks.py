@@ -1,4 +1,4 @@
-"""What the training loop needs from its fellow ranks: sum, broadcast, barrier. Horovod behind one door.
+"""What the training loop needs from its fellow ranks: sum, broadcast, barrier. Horovod and torch behind one door.
 
 Every rank calls the same collectives in the same order; results are the same on all ranks.
 """
@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 _POLL_SECONDS = 0.0003
 """Horovod's own wait sleeps 100 ns at a time: a storm of system calls that takes a core from the rank waited for. On
 two cores two ranks spent more time in it than in the model (docs/experiments.md)."""
+
+
+STALL_SECONDS = 180
+"""A rank that waits this long for another one gives up: a dead rank must not hang the others."""
+
+
+class RanksLostError(RuntimeError):
+    """A collective failed because another rank is gone, or waited too long for it."""
 
 
 class Ranks(Protocol):
@@ -62,9 +72,10 @@ class HorovodRanks:
 
     def __init__(self) -> None:
         import horovod.torch as hvd  # only processes that train on several ranks need Horovod installed
+        from horovod.common.exceptions import HorovodInternalError
 
         hvd.init()
-        self._hvd = hvd
+        self._hvd, self._lost = hvd, HorovodInternalError
         self.rank: int = hvd.rank()
         self.size: int = hvd.size()
         self.local_rank: int = hvd.local_rank()
@@ -73,18 +84,21 @@ class HorovodRanks:
     def sum_(self, tensor: Tensor) -> Tensor:
         if not self._takes(tensor):
             return tensor.copy_(self.sum_(tensor.cpu()))
-        return self._wait(self._hvd.allreduce_async_(tensor, op=self._hvd.Sum))
+        with _raising_lost(self._lost):
+            return self._wait(self._hvd.allreduce_async_(tensor, op=self._hvd.Sum))
 
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         sent = [(tensor, tensor if self._takes(tensor) else tensor.cpu()) for tensor in tensors]
-        handles = [self._hvd.broadcast_async_(copy, 0) for _, copy in sent]
-        for (tensor, copy), handle in zip(sent, handles, strict=True):
-            self._wait(handle)
-            if copy is not tensor:
-                tensor.copy_(copy)
+        with _raising_lost(self._lost):
+            handles = [self._hvd.broadcast_async_(copy, 0) for _, copy in sent]
+            for (tensor, copy), handle in zip(sent, handles, strict=True):
+                self._wait(handle)
+                if copy is not tensor:
+                    tensor.copy_(copy)
 
     def barrier(self) -> None:
-        self._hvd.barrier()
+        with _raising_lost(self._lost):
+            self._hvd.barrier()
 
     def _takes(self, tensor: Tensor) -> bool:
         """A Horovod built without NCCL exchanges tensors of the CPU only."""
@@ -98,6 +112,54 @@ class HorovodRanks:
 
     def close(self) -> None:
         self._hvd.shutdown()
+
+
+class TorchRanks:
+    """torch.distributed's collectives: NCCL for tensors of a GPU, Gloo for the others. One group per process.
+
+    `hosts` are those of all ranks, in order; `say` tells rank 0's word to all ranks.
+    """
+
+    def __init__(self, rank: int, hosts: Sequence[str], say: Callable[[str], str]) -> None:
+        self.rank, self.size = rank, len(hosts)
+        self.local_rank = hosts[:rank].count(hosts[rank])
+        self.local_size = hosts.count(hosts[rank])
+        patience = timedelta(seconds=STALL_SECONDS)
+        store = None
+        if rank == 0:  # port 0: one that is free
+            store = distributed.TCPStore(hosts[0], 0, self.size, True, patience, wait_for_workers=False)
+        port = int(say(str(store.port) if store else ""))
+        store = store or distributed.TCPStore(hosts[0], port, self.size, False, patience)
+        nccl = torch.cuda.is_available() and distributed.is_nccl_available()
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if nccl else "gloo", store=store, rank=rank, world_size=self.size, timeout=patience
+        )
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        with _raising_lost(RuntimeError):  # Gloo has no kind of its own
+            distributed.all_reduce(tensor)
+        return tensor
+
+    def broadcast_(self, tensors: Iterable[Tensor]) -> None:
+        with _raising_lost(RuntimeError):  # Gloo has no kind of its own
+            for tensor in tensors:
+                distributed.broadcast(tensor, 0)
+
+    def barrier(self) -> None:
+        with _raising_lost(RuntimeError):  # Gloo has no kind of its own
+            distributed.barrier()
+
+    def close(self) -> None:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def _raising_lost(kind: type[Exception]) -> Iterator[None]:
+    """What the backend raises when a collective fails, as RanksLostError."""
+    try:
+        yield
+    except kind as error:
+        raise RanksLostError(str(error)) from error
 
 
 def share_json(value: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
