@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from py4j.protocol import Py4JJavaError
+
 from purchasepath.training.failures import Failure, Task, lost_ranks, raise_first, run_task
 from purchasepath.training.ranks import TorchRanks
 
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 
 def run_as_barrier_stage(task: Task, request: str, spark: SparkSession, num_ranks: int) -> None:
     """Returns once `task(ranks, request)` has returned on every rank."""
-    from py4j.protocol import Py4JJavaError
-
     local = (spark.sparkContext.master or "").startswith("local")
     stage = spark.sparkContext.parallelize(range(num_ranks), num_ranks).barrier()
     try:
