@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 import torch
@@ -28,3 +29,19 @@ class Device:
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.type, dtype=self.mixed or torch.bfloat16, enabled=self.mixed is not None)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 1 << 30
+
+
+def keep_freed_memory() -> None:
+    """Lets the C library keep what is freed for the next step, up to a gigabyte, instead of returning it to the system.
+
+    A step's scores are tens of megabytes, which come back as page faults at the next step otherwise: on virtual machines
+    they may cost as much as the matrix products (docs/experiments.md). Does nothing where there is no glibc.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        library.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)

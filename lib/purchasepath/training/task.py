@@ -23,6 +23,7 @@ from purchasepath.errors import UserError
 from purchasepath.models.build import PurchasePathModel, build_model
 from purchasepath.storage.files import sha256_json, write_file, write_json
 from purchasepath.training.checkpoint import Checkpoints
+from purchasepath.training.device import keep_freed_memory
 from purchasepath.training.feed import DatasetFeed
 from purchasepath.training.loop import Trainer
 from purchasepath.training.ranks import Ranks
@@ -106,6 +107,7 @@ def train_on_rank(ranks: Ranks, request: str) -> None:
     manifest = load_manifest(Path(wanted.dataset), wanted.dataset_version)
     if ranks.size > 1:  # in-process, torch keeps the threads it has
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks.local_size))
+    keep_freed_memory()
     torch.manual_seed(config.seed)
     model = build_for(manifest, Model.model_validate(wanted.model))
     feed = DatasetFeed(Path(wanted.dataset), manifest, ranks, config)
