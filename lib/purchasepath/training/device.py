@@ -38,8 +38,8 @@ _KEPT_BYTES = 1 << 30
 def keep_freed_memory() -> None:
     """Lets the C library keep what is freed for the next step, up to a gigabyte, instead of returning it to the system.
 
-    A step's scores are tens of megabytes, which come back as page faults at the next step otherwise: on virtual machines
-    they may cost as much as the matrix products (docs/experiments.md). Does nothing where there is no glibc.
+    A step's scores are tens of megabytes, which come back as page faults at the next step otherwise: on virtual
+    machines they may cost as much as the matrix products (docs/experiments.md). Does nothing where there is no glibc.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
