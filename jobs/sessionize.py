@@ -21,11 +21,13 @@ def run(job: Job) -> Summary:
         this = Run(job.warehouse, tx, job.config.sessions, job.run_id)
         entry = build_all(this) if plan.why_full else add_changes(this, plan.sessionized)
         tx.write(SESSIONIZE_BOOKS, books_row(job.spark, plan, entry, job.run_id), append=True)
-    after = job.warehouse.fingerprints(SESSIONS)
-    untouched = sum(before.get(day) == files for day, files in after.items())
-    lines = [f"{plan}: {entry}, {untouched:,} of {len(after):,} days untouched"]
     if plan.why_full:
+        lines = [f"{plan}: all sessions built, {entry.late:,} events left out as too late"]
         lines += _describe(job.warehouse.read(SESSIONS), job.warehouse.read(EVENTS))
+    else:
+        after = job.warehouse.fingerprints(SESSIONS)
+        untouched = sum(before.get(day) == files for day, files in after.items())
+        lines = [f"{plan}: {entry}, {untouched:,} of {len(after):,} days untouched"]
     return Summary({SESSIONS.name: entry.sessions_written}, lines, next="./spark-submit.sh features",
                    events=entry.events if plan.why_full else entry.changes)
 

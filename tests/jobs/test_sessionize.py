@@ -38,7 +38,7 @@ def test_the_summary_tells_sessions_reasons_bots_and_agreement(spark: SparkSessi
 
     assert summary.rows == {"sessions": 3}
     assert summary.lines == [
-        "full (nothing was built before): 0 changed events, 3 sessions written, 0 retired, 0 of 1 days untouched",
+        "full (nothing was built before): all sessions built, 0 events left out as too late",
         "6 events, 2.0 per session",
         "ended by: gap 2, max_events 1",
         "flagged as bots: 1 sessions (kept)",
