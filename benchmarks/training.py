@@ -5,7 +5,8 @@
 Both train width 64, 2 layers, 2 heads, dropout 0.1, with the full softmax over the catalogue at every event, on one
 process. The textbook loop is what one finds in tutorials: examples padded to the longest length in memory, attention
 and feed-forward from torch.nn, torch.optim.Adam; scores are computed for real events only, which tutorials often omit.
-Ours reads Parquet, has a second head, event types, times and prices, and gates. A token is a real event.
+Ours trains the same encoder (`model.encoder: sasrec`); it reads Parquet, has a second head, and event types, times and
+prices beside the items. A token is a real event.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def ours(directory: Path, manifest: Manifest, options: argparse.Namespace) -> It
     """Trains one epoch; yields the tokens of each step."""
     config = Training(ranks=1, batch_size=options.batch_size)
     feed = DatasetFeed(directory, manifest, SoloRanks(), config)
-    trainer = Trainer(build_for(manifest, Model()), feed, SoloRanks(), config)
+    trainer = Trainer(build_for(manifest, Model(encoder="sasrec")), feed, SoloRanks(), config)
     with feed.batches("train", 0) as batches:
         for batch in batches:
             trainer._update(batch)
