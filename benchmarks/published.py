@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in options.sets or RECIPES:
         config = load_config([], [*COMMON, *RECIPES[name], *options.overrides])
         result = run(name, config, options)
-        file = ROOT / "benchmarks" / "results" / f"published-{name}-{result['label']}.json"
+        file = ROOT / "benchmarks" / "results" / f"published-{name}-{options.label.replace(' ', '-')}.json"
         write_json(file, result)
         print("\n".join(table(name, [result])), flush=True)
 
