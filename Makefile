@@ -29,7 +29,7 @@ check: ready
 	$(PYTHON) -m purchasepath.tables.docs --check
 
 test: ready
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTHON) -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: ready
 	$(PYTHON) -m pytest -m slow

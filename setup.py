@@ -51,6 +51,7 @@ EXTRAS = {
     "dev": [
         "pytest>=8.3,<10",
         "pytest-timeout>=2.3,<3",  # a hung rank fails its test instead of the whole run
+        "pytest-xdist>=3.6,<4",  # the fast tests in two processes, each with a Spark session of its own
         "hypothesis>=6.120,<7",  # properties against plain-Python oracles
         "chispa==0.12.0",  # compares frames with golden tables
         "duckdb>=1.1,<3",  # another engine reads the warehouse's files

@@ -95,6 +95,7 @@ def test_three_tables_and_their_summary(spark: SparkSession, tmp_path: Path) -> 
     assert [r["price_position_30d"] for r in places] == [0, 0.5, 1]
 
 
+@pytest.mark.slow
 def test_a_day_later_and_cut_off_in_between_the_tables_are_those_of_one_run_over_all(
         spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = random_events(3, days=6, count=60)

@@ -97,6 +97,7 @@ def test_deliveries_add_up_to_one_run_and_touch_only_what_changes(ingest: Ingest
     assert books == [("add", 4, 0, 3, 0), ("add", 4, 3, 1, 1), ("replace", 4, 3, 0, 0), ("replace", 8, 5, 2, 0)]
 
 
+@pytest.mark.slow
 def test_of_two_runs_at_once_one_wins_whole_and_the_other_is_told(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ def test_report_is_written_from_the_tables_there_are_and_names_the_others(spark:
     job = Job("report", load_config([], [f"paths.warehouse={tmp_path / 'warehouse'}", f"paths.report={target}"]),
               spark=spark)
     with job.warehouse.transaction("earlier") as tx:
-        books = {"run_id": "1", "source": "simulated", "read": 5, "accepted": 5}
+        books = {"run_id": "1", "source": "simulated", "read": 5, "accepted": 5, "history": "replace"}
         tx.write(INGEST_BOOKS, INGEST_BOOKS.frame(spark, [books]))
         tx.write(TRANSITIONS, TRANSITIONS.frame(spark, [
             {"from_state": "start", "to_state": "view", "transitions": 5, "probability": 1.0},

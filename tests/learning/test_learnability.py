@@ -64,6 +64,7 @@ def fit(train: list[Example], valid: list[Example], epochs: int) -> dict[str, fl
     return state.curves[state.best_epoch - 1]
 
 
+@pytest.mark.slow
 def test_a_second_order_chain_is_learned_far_above_popularity_and_a_first_order_chain() -> None:
     train, valid = chains(1000, 1, noise=0.1), chains(200, 2, noise=0.1)
     learned = fit(train, valid, epochs=8)

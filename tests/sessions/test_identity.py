@@ -53,7 +53,7 @@ def stretches(timeline: list[dict[str, Any]]) -> list[tuple[str, datetime, datet
     return [(run[0]["login_id"], run[0]["event_ts"], next(ends), min(map(known_from, run)), len(run)) for run in runs]
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories)
 def test_accounts_persons_and_stitched_events_equal_the_plain_loop(spark: SparkSession, history: list[Any]) -> None:
     events, by_user = frame(spark, history), timelines(history)

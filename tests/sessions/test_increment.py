@@ -101,7 +101,7 @@ def check_arrivals(spark: SparkSession, runs: Sequence[Sequence[Delivery]], rule
 @settings(max_examples=1, deadline=None, phases=[Phase.generate])
 @given(seed=st.integers(0, 2**31))
 def test_any_arrivals_in_any_order_give_what_one_full_run_gives(spark: SparkSession, seed: int) -> None:
-    check_arrivals(spark, arrivals(seed, num_users=30, num_runs=3), SMALL)
+    check_arrivals(spark, arrivals(seed, num_users=20, num_runs=2), SMALL)
 
 
 @pytest.mark.slow

@@ -77,13 +77,13 @@ configs = st.sampled_from([
 ])
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(events=timelines(), config=configs)
 def test_sessions_equal_the_plain_loop(spark: SparkSession, events: list[Event], config: Sessions) -> None:
     check(spark, events, config)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(events=timelines(), config=configs, bucket_events=st.integers(2, 6))
 def test_timelines_cut_in_chunks_are_the_same_sessions(
         spark: SparkSession, events: list[Event], config: Sessions, bucket_events: int) -> None:

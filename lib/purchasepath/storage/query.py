@@ -28,8 +28,7 @@ def run_query(spark: SparkSession, warehouse: Warehouse, query: str, style: str,
     _refuse_changes(spark, query)
     known = warehouse.register(list(TABLES))
     try:
-        if known:
-            spark.sql(f"USE `{warehouse.database}`")
+        spark.sql(f"USE `{warehouse.database if known else 'default'}`")
         FORMATS[style](spark.sql(query), out)
     except AnalysisException as error:
         tables = f"tables: {', '.join(sorted(known))}" if known else \
