@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 def overrides(scratch: Path) -> list[str]:
     paths = [f"paths.{name}={scratch / name}" for name in ("raw", "warehouse", "runs", "dataset")]
-    return [*paths, f"ingest.pseudonym_key_file={scratch / 'key'}", "simulate.users=2000", "simulate.days=21",
+    return [*paths, f"ingest.pseudonym_key_file={scratch / 'key'}", "simulate.users=1500", "simulate.days=28",
             "spark.shuffle_partitions=12", "dataset.rows_per_group=64"]
 
 
