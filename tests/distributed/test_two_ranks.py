@@ -14,6 +14,7 @@ import torch
 
 from purchasepath.config import load_config
 from purchasepath.errors import UserError
+from purchasepath.training.failures import LostRankError
 from purchasepath.training.launch import run_on_ranks
 from purchasepath.training.loop import Trainer
 from purchasepath.training.ranks import Ranks
@@ -103,7 +104,7 @@ def test_a_killed_rank_ends_the_run_and_the_next_start_goes_on_to_the_same_weigh
     unfailed = train(configure(tmp_path, "unfailed", *several), spark)
     config = configure(tmp_path, "killed", *several)
     started = time.monotonic()
-    with pytest.raises(RuntimeError, match=r"training on 2 ranks failed.*goes on from its last checkpoint"):
+    with pytest.raises(LostRankError, match=r"training on 2 ranks ended.* goes on from its last checkpoint"):
         train(config, spark, _train_and_die)
     assert time.monotonic() - started < BOUND_SECONDS
     left = max((tmp_path / "killed" / ".training").glob("step-*.json"))

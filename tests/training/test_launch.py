@@ -8,7 +8,8 @@ import pytest
 
 from purchasepath.config import Training
 from purchasepath.errors import ConfigError, UserError
-from purchasepath.training.failures import Failure, raise_first
+from purchasepath.job import guarded
+from purchasepath.training.failures import Failure, lost_ranks, raise_first
 from purchasepath.training.launch import RankOutput, _is_no_retry_note, check_slots, run_on_ranks
 from purchasepath.training.ranks import Ranks
 
@@ -55,6 +56,13 @@ def test_the_failure_that_the_others_followed_is_told() -> None:
     with pytest.raises(RuntimeError, match="shut down"):
         raise_first([followed])
     raise_first([])
+
+
+def test_a_lost_rank_is_a_failure_of_the_environment_not_a_defect() -> None:
+    def lose() -> None:
+        raise lost_ranks(2, "exit code 137")
+
+    assert guarded(lose) == 2
 
 
 def test_output_of_ranks_is_forwarded_without_the_launchers_prefix() -> None:

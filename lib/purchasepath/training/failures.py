@@ -12,6 +12,10 @@ from purchasepath.training.ranks import Ranks, RanksLostError
 Task = Callable[[Ranks, str], None]
 
 
+class LostRankError(UserError):
+    """A rank's process is gone: a failure of the environment, and its checkpoint is there to go on from."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why a rank gave up. `followed` if only because another one had: its collectives fail then."""
@@ -45,9 +49,10 @@ def raise_first(failures: Iterable[Failure]) -> None:
     raise RuntimeError(f"rank {first.rank} failed:\n{first.text}")
 
 
-def lost_ranks(num_ranks: int, told: str) -> RuntimeError:
+def lost_ranks(num_ranks: int, told: str) -> LostRankError:
     """The error where a rank's process ended without a word: killed, out of memory, its host gone."""
-    return RuntimeError(
-        f"training on {num_ranks} ranks failed, as after a rank was killed or ran out of memory; started again, it "
-        f"goes on from its last checkpoint. {told}"
+    return LostRankError(
+        f"training on {num_ranks} ranks ended because the process of a rank did, without saying why: most likely it "
+        "was killed, ran out of memory, or its host went away. Start the same command again, it goes on from its last "
+        "checkpoint. Should it happen again: a smaller training.batch_size and fewer ranks need less memory\n" + told
     )
