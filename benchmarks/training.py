@@ -99,7 +99,7 @@ def ours(directory: Path, manifest: Manifest, options: argparse.Namespace) -> It
     trainer = Trainer(build_for(manifest, Model(encoder="sasrec")), feed, SoloRanks(), config)
     with feed.batches("train", 0) as batches:
         for batch in batches:
-            trainer._update(batch)
+            trainer.update(batch)
             yield int((batch.type_BL != 0).sum())
 
 

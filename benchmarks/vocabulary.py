@@ -65,7 +65,7 @@ def measure(items: int, negatives: int) -> dict[str, float]:
     with feed.batches("train", 0) as batches:
         number = 0
         for number, batch in enumerate(batches):
-            trainer._update(batch)
+            trainer.update(batch)
             if number == 0:
                 started, used = time.perf_counter(), time.process_time()
         seconds, processor = time.perf_counter() - started, time.process_time() - used

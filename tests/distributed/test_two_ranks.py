@@ -79,18 +79,18 @@ def test_a_rank_that_fails_ends_the_run_and_its_reason_is_told(spark: object, ba
 
 def _train_and_die(ranks: Ranks, request: str) -> None:
     """Rank 1 is killed in the middle of the second epoch, at its update 8."""
-    update = Trainer._update
+    update = Trainer.update
 
     def dying_update(trainer: Trainer, *batches: Any) -> None:
         if ranks.rank == 1 and trainer.state.updates == 8:
             os.kill(os.getpid(), signal.SIGKILL)
         update(trainer, *batches)
 
-    Trainer._update = dying_update  # type: ignore[method-assign]
+    Trainer.update = dying_update  # type: ignore[method-assign]
     try:
         train_on_rank(ranks, request)
     finally:
-        Trainer._update = update  # type: ignore[method-assign]
+        Trainer.update = update  # type: ignore[method-assign]
 
 
 @pytest.mark.slow

@@ -199,7 +199,7 @@ def test_the_gradient_is_that_of_the_whole_batch_however_it_is_shared() -> None:
 
 def _gradient(batch: Batch, ranks: object) -> torch.Tensor:
     trainer = Trainer(make_model(dropout=0.0), FEED, ranks, CONFIG.model_copy(update={"clip_norm": 1e9}))
-    trainer._update(batch)
+    trainer.update(batch)
     return trainer.flat.gradients_W.clone()
 
 

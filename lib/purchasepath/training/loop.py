@@ -112,7 +112,7 @@ class Trainer:
         steps = self.feed.steps("train")
         with self.feed.batches("train", state.epoch, state.step) as batches:
             for batch, following in with_next(batches):
-                self._update(batch, following)
+                self.update(batch, following)
                 if self.checkpoints and state.updates % self.config.checkpoint_steps == 0 and state.step < steps:
                     self._save()
                 if time.perf_counter() - spoke > PROGRESS_SECONDS:
@@ -147,7 +147,7 @@ class Trainer:
         if self.checkpoints:
             self._save()
 
-    def _update(self, batch: Batch, following: Batch | None = None) -> None:
+    def update(self, batch: Batch, following: Batch | None = None) -> None:
         """One optimizer step on this rank's share of the batch.
 
         The gradient needs the number of targets on all ranks beforehand. They are added up together with the gradients
