@@ -23,8 +23,8 @@ MODEL = Model(width=8, layers=1, heads=2, dropout=0.0)
 EXAMPLE_SCHEMA = pa.schema([
     *((name, pa.list_(pa.int32())) for name in ("item", "type")),
     *((name, pa.list_(pa.float32())) for name in ("gap", "price")),
-    ("target", pa.list_(pa.int32())), ("point", pa.list_(pa.int32())), ("idle", pa.list_(pa.float32())),
-    ("features", pa.list_(pa.float32())), ("bought", pa.list_(pa.int32())),
+    *((name, pa.list_(pa.int32())) for name in ("target", "outcome", "point", "bought", "churned")),
+    *((name, pa.list_(pa.float32())) for name in ("idle", "features")),
 ])
 
 
@@ -79,6 +79,7 @@ def example(items: list[int], *, targets: Mapping[int, int] | None = None, point
     return {
         "item": items, "type": [1 + i % (NUM_TYPES - 1) for i in items], "gap": [float(i % 5) for i in items],
         "price": [0.1 * i for i in items], "target": [(targets or {}).get(p, 0) for p in range(len(items))],
+        "outcome": [1 + i % 3 for i in items], "churned": [1 - bought for bought in points.values()],
         "point": list(points), "idle": [1.0] * len(points), "bought": list(points.values()),
         "features": features if features is not None else [0.5, -0.25] * len(points),
     }

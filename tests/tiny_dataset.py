@@ -59,5 +59,6 @@ def _example(num_items: int, max_length: int, generator: np.random.Generator) ->
     return {
         "item": ids, "type": [1] * length, "gap": [float(i % 4) for i in items], "price": [0.1 * i for i in items],
         "target": [*ids[1:], 0], "point": [length - 1], "idle": [2.0], "features": features.tolist(),
-        "bought": [int(features[0] > 0.5)],
+        "bought": [int(features[0] > 0.5)], "churned": [int(features[1] > 0.5)],
+        "outcome": [3 if item % 3 == 0 else 2 for item in items],
     }

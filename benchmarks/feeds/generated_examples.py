@@ -45,9 +45,11 @@ def _values(generator: np.random.Generator, events: int, rows: int) -> dict[str,
     return {
         "item": item.astype(np.int32), "target": np.roll(item, -1).astype(np.int32),
         "type": generator.integers(1, 9, events).astype(np.int32),
+        "outcome": generator.integers(0, 4, events).astype(np.int32),
         "gap": np.log1p(generator.exponential(600, events)).astype(np.float32),
         "price": np.round(generator.normal(size=events), 2).astype(np.float32),
         "point": np.zeros(rows, np.int32), "bought": (generator.random(rows) < 0.1).astype(np.int32),
+        "churned": (generator.random(rows) < 0.5).astype(np.int32),
         "idle": generator.exponential(9, rows).astype(np.float32),
         "features": generator.normal(size=rows * NUM_FEATURES).astype(np.float32),
     }

@@ -62,9 +62,11 @@ def make_batch(examples: Sequence[Example]) -> Batch:
         gap_BL=torch.zeros(shape),
         price_BL=torch.zeros(shape),
         target_BL=torch.from_numpy(target_BL),
+        outcome_BL=torch.zeros(shape, dtype=torch.int64),
         row_P=torch.zeros(0, dtype=torch.int64),
         position_P=torch.zeros(0, dtype=torch.int64),
         idle_P=torch.zeros(0),
         features_PF=torch.zeros(0, 0),
         bought_P=torch.zeros(0),
+        churned_P=torch.zeros(0),
     )

@@ -15,7 +15,7 @@ from purchasepath.datasets.batch import Batch, batch_from_arrow, batch_from_rows
 from purchasepath.datasets.rows import COLUMNS, join_rows, rows_from_arrow
 
 FEATURES = 2
-INTEGERS = {"item", "type", "target", "point", "bought"}
+INTEGERS = {"item", "type", "target", "outcome", "point", "bought", "churned"}
 
 
 @st.composite
@@ -23,7 +23,8 @@ def rows(draw: st.DrawFn) -> list[dict[str, list[float]]]:
     made = []
     for _ in range(draw(st.integers(0, 6))):
         events, points = draw(st.integers(0, 5)), draw(st.integers(0, 3))
-        lengths = {"point": points, "idle": points, "bought": points, "features": points * FEATURES}
+        lengths = {"point": points, "idle": points, "bought": points, "churned": points,
+                   "features": points * FEATURES}
         made.append({name: draw(st.lists(st.integers(0, 99), min_size=lengths.get(name, events),
                                          max_size=lengths.get(name, events))) for name in COLUMNS})
     return made
@@ -41,11 +42,11 @@ def oracle(made: list[dict[str, Any]]) -> dict[str, list[Any]]:
     length = max([1, *(len(row["item"]) for row in made)])
     batch: dict[str, list[Any]] = {
         f"{name}_BL": [[*row[name], *[0] * (length - len(row[name]))] for row in made]
-        for name in ("item", "type", "gap", "price", "target")
+        for name in ("item", "type", "gap", "price", "target", "outcome")
     }
     points = [(b, p) for b, row in enumerate(made) for p in range(len(row["point"]))]
     batch["row_P"] = [b for b, _ in points]
-    for name, column in (("position_P", "point"), ("idle_P", "idle"), ("bought_P", "bought")):
+    for name, column in (("position_P", "point"), ("idle_P", "idle"), ("bought_P", "bought"), ("churned_P", "churned")):
         batch[name] = [made[b][column][p] for b, p in points]
     batch["features_PF"] = [made[b]["features"][p * FEATURES:(p + 1) * FEATURES] for b, p in points]
     return batch

@@ -17,6 +17,7 @@ from purchasepath.config import Config, load_config
 from purchasepath.datasets.build import Report, build_dataset
 from purchasepath.datasets.manifest import SPLITS, DatasetMissingError, Manifest
 from purchasepath.datasets.reader import ExampleReader
+from purchasepath.datasets.rows import COLUMNS
 from purchasepath.datasets.split import DataTooShortError
 from purchasepath.datasets.vocabulary import EmptyVocabularyError, fit_vocabulary, summarize_vocabulary
 from purchasepath.datasets.writer import publish, write_examples, write_vocabulary
@@ -76,7 +77,7 @@ def test_files_hold_exactly_the_declared_columns_and_no_nulls(dataset: tuple[Pat
     table = pads.dataset(directory / "v1" / "examples", partitioning="hive").to_table()
     assert set(table.column_names) == set(EXAMPLES.names)
     assert len(set(table.column("example_id").to_pylist())) == table.num_rows
-    for name in ("item", "type", "gap", "price", "target", "point", "idle", "features", "bought"):
+    for name in COLUMNS:
         values = table.column(name).combine_chunks()
         assert values.null_count == values.flatten().null_count == 0
         assert str(values.type.value_type) == ("float" if name in ("gap", "price", "idle", "features") else "int32")

@@ -36,9 +36,11 @@ def examples(rows: int) -> pa.Table:
         "gap": lists(pa.float32(), [[0.5] * n for n in lengths]),
         "price": lists(pa.float32(), [[0.0] * n for n in lengths]),
         "target": lists(pa.int32(), [[3] * n for n in lengths]),
+        "outcome": lists(pa.int32(), [[2] * n for n in lengths]),
         "point": lists(pa.int32(), [[0] * p for p in points]),
         "idle": lists(pa.float32(), [[1.0] * p for p in points]),
         "bought": lists(pa.int32(), [[1] * p for p in points]),
+        "churned": lists(pa.int32(), [[0] * p for p in points]),
         "features": lists(pa.float32(), [[float(i), 2.0] * p for i, p in enumerate(points)]),
     })
 

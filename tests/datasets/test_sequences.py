@@ -62,9 +62,15 @@ HAND_MADE = [
     Event("dan", 10, "i1", late_hours=20), Event("dan", 12, "i2"),
     Event("eve", 10, "i1"), Event("eve", 140, "i2", late_hours=10), Event("eve", 150, "i3"),
     *[Event("bot", hour, f"i{hour % 3}") for hour in range(10, 14)],
-    *[Event("long", 1 + i * 0.5, f"i{i % 8}") for i in range(50)],
+    *[Event(user, 1 + i * 0.5, f"i{i % 8}", price=float(i)) for i in range(50) for user in ("long", "longer")],
+    *[Event("longer", 30 + i, f"i{i % 3}", "purchase", price=3.0) for i in range(7)],
+    Event("fay", 12, "i1"), Event("fay", 13, "i2", "cart"), Event("fay", 14, "i2", "purchase"), Event("fay", 15, "i3"),
+    Event("fay", 25, "i1"), Event("fay", 26, "i2"),
+    Event("fay", 143, "i4"), Event("fay", 143.5, "i5"), Event("fay", 144, "i6", "purchase"),
 ]
-HAND_MADE_POINTS = [("ann", 24, 6.0), ("ann", 144, 4.0), ("ben", 24, 4.0), ("cid", 24, 4.0), ("dan", 24, 4.0),
+SESSION_HOURS = 10
+HAND_MADE_POINTS = [("fay", 24, 4.0), ("fay", 48, 4.0), ("fay", 120, 4.0),
+                    ("ann", 24, 6.0), ("ann", 144, 4.0), ("ben", 24, 4.0), ("cid", 24, 4.0), ("dan", 24, 4.0),
                     ("dan", 48, 4.0), ("eve", 24, 4.0), ("bot", 24, 4.0)]
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -74,7 +80,7 @@ Rows = dict[str, list[dict[str, Any]]]
 def built(spark: SparkSession) -> Rows:
     """Examples of all users above by user; users do not touch each other, so one Spark job serves all tests."""
     shops = [(HAND_MADE, HAND_MADE_POINTS), random_shop(4), short_histories()]
-    sessions = sessions_of(spark, [event for events, _ in shops for event in events], bots=["bot"])
+    sessions = sessions_of(spark, [event for events, _ in shops for event in events], ["bot"], SESSION_HOURS)
     points = points_in(features_at(spark, [p for _, points in shops for p in points]), sessions, SPLIT)
     frame = build_examples(
         events_of(sessions), points, vocabulary(spark), split=SPLIT, statistics=STATISTICS, feature_names=FEATURE,
@@ -133,6 +139,28 @@ def test_bots_are_left_out(built: Rows) -> None:
     assert "ann" in built
 
 
+def test_what_follows_in_the_session_and_who_stays_away(built: Rows) -> None:
+    train, valid = only(built["fay"], "train"), only(built["fay"], "valid")
+    # at 12 and 13 the purchase of 14 follows; it and what comes after it are not asked; the session of 25 has none;
+    # that of 143 ends in the purchase at 144, which training must not know of
+    assert train["outcome"] == [3, 3, 1, 1, 2, 2, 1, 1]
+    assert (train["point"], train["bought"], train["churned"]) == ([3, 5, 5], [0, 0, 0], [0, 1, 0])
+    # in valid all but the last event before the split are context
+    assert valid["item"] == [5, 5, 6, 4, 5, 7, 8, 9]
+    assert valid["outcome"] == [0, 0, 0, 0, 0, 0, 1, 1]
+
+
+def test_an_event_stands_where_it_stands_whatever_follows(built: Rows) -> None:
+    # the same 50 events, then 7 more: were stretches counted from the newest event, the place would tell of them
+    def inputs(row: dict[str, Any], length: int) -> tuple[list[Any], ...]:
+        return tuple(row[name][:length] for name in ("item", "type", "gap", "price"))
+
+    assert len(built["long"]) > 5
+    for row in built["long"]:
+        length = len(row["item"])
+        assert any(inputs(other, length) == inputs(row, length) for other in built["longer"])
+
+
 def test_every_event_of_a_long_history_is_a_target_once(built: Rows) -> None:
     rows = built["long"]
     assert max(len(row["item"]) for row in rows) == 8
@@ -151,10 +179,14 @@ def test_a_random_shop_gives_what_the_oracle_gives(built: Rows) -> None:
         assert row["type"] == match["type"]
         assert row["gap"] == pytest.approx(match["gap"], abs=1e-5)
         assert row["price"] == pytest.approx(match["price"], abs=1e-6)
-        assert (row["point"], row["bought"]) == (match["point"], match["bought"])
+        assert row["outcome"] == match["outcome"]
+        for name in ("point", "bought", "churned"):
+            assert row[name] == match[name]
         assert row["idle"] == pytest.approx(match["idle"], abs=1e-5)
         assert row["features"] == pytest.approx(match["features"], abs=1e-6)
     assert sum(len(row["point"]) for row in found) > 50
+    assert {outcome for row in found for outcome in row["outcome"]} == {0, 1, 2, 3}
+    assert {churned for row in found for churned in row["churned"]} == {0, 1}
 
 
 def test_scoring_reads_what_training_reads_up_to_the_same_point(spark: SparkSession, built: Rows) -> None:
@@ -204,15 +236,14 @@ def oracle(events: list[Event], points: list[tuple[str, float, float]], max_leng
     for user, everything in users.items():
         for split, (start, end) in SPANS.items():
             known = [e for e in everything if e.hour < end and e.hour + e.late_hours <= end]
-            first_owned = max(0, sum(e.hour < start for e in known) - 1)
-            stop = len(known)
-            while stop > first_owned:
-                begin = first_owned if stop - first_owned <= max_length else stop - stride
-                window = range(max(0, stop - max_length), stop)
-                example = _example(everything, known, window, range(begin, stop), split, points)
+            owned = max(0, sum(e.hour < start for e in known) - 1)
+            begin = max(0, owned - stride)
+            while owned < len(known):
+                stop = min(begin + max_length, len(known))
+                example = _example(everything, known, range(begin, stop), range(owned, stop), split, points)
                 if any(example["target"]) or example["point"]:
                     examples[user, split, tuple(example["item"]), tuple(example["target"])] = example
-                stop = begin
+                begin, owned = begin + stride, stop
     return examples
 
 
@@ -227,6 +258,7 @@ def _example(everything: list[Event], known: list[Event], window: range, owned: 
         example["gap"].append(log1p((event.hour - known[i - 1].hour) * 3600) if i else 0.0)
         example["price"].append(0.0 if event.price is None else (log1p(event.price) - 1) / 2)
         example["target"].append(_target(known, i, split, start) if i in owned else 0)
+        example["outcome"].append(_outcome(everything, event, split) if i in owned else 0)
     for user, hour, value in points:
         before = [i for i, event in enumerate(known) if event.hour < hour]
         if (user != known[0].user or not before or before[-1] not in owned or not start <= hour <= end - 24
@@ -235,9 +267,21 @@ def _example(everything: list[Event], known: list[Event], window: range, owned: 
         example["point"].append(before[-1] - window[0])
         example["idle"].append(log1p((hour - known[before[-1]].hour) * 3600))
         example["bought"].append(int(any(e.type == "purchase" and hour <= e.hour < hour + 24 for e in everything)))
+        example["churned"].append(int(not any(hour <= e.hour < hour + 24 for e in everything)))
         example["features"].append((value - 4) / 2)
-    return {name: example[name] for name in ("item", "type", "gap", "price", "target", "point", "idle", "bought",
-                                             "features")}
+    return {name: example[name] for name in ("item", "type", "gap", "price", "target", "outcome", "point", "idle",
+                                             "bought", "churned", "features")}
+
+
+def _outcome(everything: list[Event], event: Event, split: str) -> int:
+    start, end = SPANS[split]
+    session = [e for e in everything if e.hour // SESSION_HOURS == event.hour // SESSION_HOURS]
+    if event.hour < start or session[-1].hour >= end:
+        return 1
+    kinds = [e.type for e in session]
+    if "purchase" not in kinds:
+        return 2
+    return 3 if session.index(event) < kinds.index("purchase") else 1
 
 
 def _target(known: list[Event], i: int, split: str, start: float) -> int:

@@ -28,8 +28,8 @@ SCHEMA = pa.schema([
 ])
 SPARK_SCHEMA = (
     "user_id string, num_events int, item array<int>, type array<int>, gap array<float>, price array<float>, "
-    "target array<int>, point array<int>, idle array<float>, features array<float>, bought array<int>, "
-    "seen_items array<int>, purchased_items array<int>"
+    "target array<int>, outcome array<int>, point array<int>, bought array<int>, churned array<int>, "
+    "idle array<float>, features array<float>, seen_items array<int>, purchased_items array<int>"
 )
 
 
@@ -119,8 +119,8 @@ def test_a_slice_scores_as_its_rows_do(bundle: Bundle) -> None:
 def test_an_empty_history_is_scored_as_one_event_that_says_nothing(bundle: Bundle) -> None:
     blank = {**user("nobody", [1]), "type": [0], "gap": [0.0], "price": [0.0], "num_events": 0, "seen_items": [],
              "idle": [0.0]}
-    empty = {**blank, "item": [], "type": [], "gap": [], "price": [], "target": [], "point": [-1]}
-    no_point = {**empty, "point": [], "idle": [], "bought": []}
+    empty = {**blank, "item": [], "type": [], "gap": [], "price": [], "target": [], "outcome": [], "point": [-1]}
+    no_point = {**empty, "point": [], "idle": [], "bought": [], "churned": []}
     scorer = Scorer(bundle, bundle.build(), Score(top_k=2))
     rows = scorer.score(arrow([empty, USERS[3], blank, no_point])).to_pylist()
     for row in (rows[0], rows[3]):

@@ -45,11 +45,13 @@ def make_batch(examples: Sequence[Example], length: int | None = None) -> Batch:
         gap_BL=torch.from_numpy((item % 5).astype(np.float32)),
         price_BL=torch.from_numpy((item % 3).astype(np.float32)),
         target_BL=torch.from_numpy(target),
+        outcome_BL=torch.from_numpy(np.where(kind > 0, 2 + item % 2, 0)),
         row_P=torch.tensor([row for row, _ in points], dtype=torch.int64),
         position_P=torch.tensor([len(e.items) - 1 for _, e in points], dtype=torch.int64),
         idle_P=torch.ones(len(points)),
         features_PF=torch.tensor([e.features for _, e in points], dtype=torch.float32).reshape(-1, NUM_FEATURES),
         bought_P=torch.tensor([e.bought for _, e in points], dtype=torch.float32),
+        churned_P=torch.tensor([1.0 - (e.bought or 0.0) for _, e in points], dtype=torch.float32),
     )
 
 

@@ -22,10 +22,10 @@ def rows(batch: Batch) -> list[tuple[object, ...]]:
         length = int((batch.type_BL[row] != 0).sum())
         points = [
             (int(batch.position_P[p]), float(batch.idle_P[p]), tuple(batch.features_PF[p].tolist()),
-             float(batch.bought_P[p]))
+             float(batch.bought_P[p]), float(batch.churned_P[p]))
             for p in range(batch.points) if int(batch.row_P[p]) == row
         ]
-        columns = (batch.item_BL, batch.type_BL, batch.gap_BL, batch.price_BL, batch.target_BL)
+        columns = (batch.item_BL, batch.type_BL, batch.gap_BL, batch.price_BL, batch.target_BL, batch.outcome_BL)
         events = (tuple(column[row, :length].tolist()) for column in columns)
         found.append((*events, tuple(points)))
     return found

@@ -31,11 +31,13 @@ class Batch:
     gap_BL: torch.Tensor  # float32
     price_BL: torch.Tensor  # float32
     target_BL: torch.Tensor  # int64, 0 where there is nothing to predict
+    outcome_BL: torch.Tensor  # int64, CONTEXT … PURCHASE_FOLLOWS
     row_P: torch.Tensor  # int64, example of each point
     position_P: torch.Tensor  # int64, event of that example after which the point lies
     idle_P: torch.Tensor  # float32
     features_PF: torch.Tensor  # float32
     bought_P: torch.Tensor  # float32, 0 or 1
+    churned_P: torch.Tensor  # float32, 0 or 1
 
     @property
     def rows(self) -> int:
@@ -65,6 +67,7 @@ def batch_from_rows(rows: Rows) -> Batch:
         idle_P=torch.from_numpy(points["idle"].view(np.float32).copy()),
         features_PF=torch.from_numpy(rows.features_PF.copy()),  # Arrow's memory is read-only and may be let go
         bought_P=torch.from_numpy(points["bought"].astype(np.float32)),
+        churned_P=torch.from_numpy(points["churned"].astype(np.float32)),
     )
 
 

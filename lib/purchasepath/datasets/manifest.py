@@ -27,6 +27,8 @@ FORMAT = 1
 SPLITS = ("train", "valid", "test")
 PADDING, NO_ITEM, UNKNOWN_ITEM, FIRST_ITEM = 0, 1, 2, 3
 """Vocabulary ids with a meaning of their own; items count from FIRST_ITEM."""
+CONTEXT, NOT_ASKED, NO_PURCHASE_FOLLOWS, PURCHASE_FOLLOWS = 0, 1, 2, 3
+"""Values of `outcome` in EXAMPLES; nothing is predicted at CONTEXT, and the session's end not at NOT_ASKED."""
 
 
 class DatasetMissingError(UserError):

@@ -19,9 +19,12 @@ import numpy as np
 import pyarrow as pa
 
 EVENT_COLUMNS: Mapping[str, type[np.generic]] = {
-    "item": np.int32, "type": np.int32, "target": np.int32, "gap": np.float32, "price": np.float32,
+    "item": np.int32, "type": np.int32, "target": np.int32, "outcome": np.int32,
+    "gap": np.float32, "price": np.float32,
 }
-POINT_COLUMNS: Mapping[str, type[np.generic]] = {"point": np.int32, "bought": np.int32, "idle": np.float32}
+POINT_COLUMNS: Mapping[str, type[np.generic]] = {
+    "point": np.int32, "bought": np.int32, "churned": np.int32, "idle": np.float32,
+}
 FEATURES = "features"
 COLUMNS = (*EVENT_COLUMNS, *POINT_COLUMNS, FEATURES)
 """Columns of EXAMPLES that make a batch."""

@@ -2,15 +2,16 @@
 
 Training and scoring go through the same functions: `events_of`, `encode`, `add_place`, `standard_features`.
 
-A user's known events stand in (event_ts, event_id) order, and are cut into stretches that are counted from the end,
-each of at most `max_length` events, the first quarter of which it shares with the stretch before as context:
+A user's known events stand in (event_ts, event_id) order, and are cut into stretches of at most `max_length` events,
+the first quarter of which a stretch shares with the one before as context:
 
-    events      0  1  2  3  4  5  6  7  8  9  10 11      max_length 8, so a stretch owns 6 of its own
-    stretch 1   o  o  o  o  o  o                         the oldest one owns all that is left
-    stretch 0               c  c  o  o  o  o  o  o       c: context, target 0 here
+    events      0  1  2  3  4  5  6  7  8  9  10 11      max_length 8
+    stretch 0   o  o  o  o  o  o  o  o                   o: owned
+    stretch 1                     c  c  o  o  o  o       c: context, nothing to predict here
 
 Every event is owned once, so every target counts once. In valid and test the owned events begin with the last one
-before the split, and context reaches as far back as fits.
+before the split, and stretch 0 three quarters of `max_length` before that. Stretches are counted from the oldest one:
+where an event stands in its stretch, and with how much context, must not depend on how many events follow it.
 
 A point is an as-of time: its hidden state is the one after the last event before it. Events come in order of time,
 not of arrival, so a point is used only if every event before it had arrived by then; the job counts the others.
@@ -25,7 +26,14 @@ from datetime import datetime
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, Window
 
-from purchasepath.datasets.manifest import FIRST_ITEM, Manifest, Statistics
+from purchasepath.datasets.manifest import (
+    FIRST_ITEM,
+    NO_PURCHASE_FOLLOWS,
+    NOT_ASKED,
+    PURCHASE_FOLLOWS,
+    Manifest,
+    Statistics,
+)
 from purchasepath.datasets.split import Span, TimeSplit
 from purchasepath.datasets.statistics import standard_features, standard_price
 from purchasepath.datasets.vocabulary import add_item
@@ -34,24 +42,34 @@ from purchasepath.tables.catalog import EVENT_TYPES
 from purchasepath.tables.features import USER_FEATURES_DECLARED
 
 SECOND_US = 1_000_000
+EVENT_FIELDS = ("item", "type", "gap", "price", "target", "outcome")
+"""List columns of EXAMPLES with an element per event."""
 _ORDER = ("at_us", "is_event", "event_id")
 """Order within a user. An event at the very as-of time is not before it, so the point comes first."""
 
 
 def events_of(sessions: DataFrame) -> DataFrame:
-    """One row per event: user_id, at_us, known_us, event_id, event_type, item_id, price, bot_us.
+    """One row per event: user_id, at_us, known_us, event_id, event_type, item_id, price, outcome, ended_us, bot_us.
 
-    `known_us` is the first as-of time at which it is known. `bot_us` is when the user's first session that was
-    flagged as a bot's began; null for people.
+    `known_us` is the first as-of time at which it is known. `outcome` is that of its session (see EXAMPLES), which
+    ended at `ended_us`. `bot_us` is when the user's first session that was flagged as a bot's began; null for people.
     """
-    started_us = F.unix_micros("started_at")
     zipped = F.arrays_zip("event_ids", "event_types", "item_ids", "prices", "offsets_us", "arrival_lags_us")
-    exploded = sessions.select("user_id", started_us.alias("started_us"), F.explode(zipped).alias("event"))
+    exploded = sessions.select(
+        "user_id", F.unix_micros("started_at").alias("started_us"), F.unix_micros("ended_at").alias("ended_us"),
+        F.array_position("event_types", F.lit("purchase")).alias("bought_at"),  # counted from 1; 0: nowhere
+        F.posexplode(zipped).alias("place", "event"),
+    )
     at_us = F.col("started_us") + F.col("event.offsets_us")
+    outcome = (
+        F.when(F.col("bought_at") == 0, NO_PURCHASE_FOLLOWS)
+        .when(F.col("place") + 1 < F.col("bought_at"), PURCHASE_FOLLOWS).otherwise(NOT_ASKED)
+    )
     return exploded.select(
         "user_id", at_us.alias("at_us"), known_from_us(at_us, at_us + F.col("event.arrival_lags_us")).alias("known_us"),
         F.col("event.event_ids").alias("event_id"), F.col("event.event_types").alias("event_type"),
-        F.col("event.item_ids").alias("item_id"), F.col("event.prices").alias("price"),
+        F.col("event.item_ids").alias("item_id"), F.col("event.prices").alias("price"), outcome.alias("outcome"),
+        "ended_us",
     ).join(_bots(sessions), on="user_id", how="left")  # bots: user_id is unique
 
 
@@ -61,26 +79,28 @@ def known_in(events: DataFrame, span: Span) -> DataFrame:
 
 
 def points_in(features: DataFrame, sessions: DataFrame, split: TimeSplit) -> DataFrame:
-    """USER_FEATURES rows of people that serve as points: with split, start_us, at_us and `bought`.
+    """USER_FEATURES rows of people that serve as points: with split, start_us, at_us, `bought` and `churned`.
 
-    `bought` is 1 if the user has a purchase in [as_of, as_of + horizon): every purchase on record, as it is truth
-    and not input. Rows whose horizon crosses a boundary of the split are left out.
+    `bought` is 1 if the user has a purchase in [as_of, as_of + horizon), `churned` if no event: of everything on
+    record, as it is truth and not input. Rows whose horizon crosses a boundary of the split are left out.
     """
-    purchases = events_of(sessions.where(F.col("num_purchases") > 0)).where(
-        F.col("event_type") == "purchase").groupBy("user_id").agg(F.collect_set("at_us").alias("purchases"))
     covering = F.filter(_spans(split), lambda span: (span["start_us"] <= F.col("at_us"))
                         & (F.col("at_us") + split.horizon_us <= span["end_us"]) & _person_until(span["end_us"]))
     in_horizon = F.exists("purchases", lambda purchase: (purchase >= F.col("at_us"))
                           & (purchase < F.col("at_us") + split.horizon_us))
+    # a visit that goes on at the as-of time has an event within its gap, and horizons are longer than that
+    visited = F.exists("visits", lambda visit: (visit["ended_us"] >= F.col("at_us"))
+                       & (visit["started_us"] < F.col("at_us") + split.horizon_us))
     return (
         features.withColumn("at_us", F.unix_micros("as_of"))
-        .join(_bots(sessions), on="user_id", how="left")  # user_id is unique here and among the purchases
+        .join(_bots(sessions), on="user_id", how="left")  # user_id is unique here and among the visits
         .withColumn("span", F.get(covering, 0))
         .where(F.col("span").isNotNull())
-        .join(purchases, on="user_id", how="left")
+        .join(_visits(sessions), on="user_id", how="left")
         .withColumn("bought", F.coalesce(in_horizon, F.lit(False)).cast("int"))
+        .withColumn("churned", (~F.coalesce(visited, F.lit(False))).cast("int"))
         .withColumns({"split": F.col("span.name"), "start_us": F.col("span.start_us")})
-        .drop("purchases", "bot_us", "span")
+        .drop("purchases", "visits", "bot_us", "span")
     )
 
 
@@ -99,8 +119,8 @@ def build_examples(
     )
     examples = stretches.select(
         "user_id", F.xxhash64(*key).alias("example_id"),
-        *[F.col(f"events.{name}").alias(name) for name in ("item", "type", "gap", "price", "target")],
-        *[F.col(f"points.{name}").alias(name) for name in ("point", "idle", "bought")],
+        *[F.col(f"events.{name}").alias(name) for name in EVENT_FIELDS],
+        *[F.col(f"points.{name}").alias(name) for name in ("point", "idle", "bought", "churned")],
         F.flatten("points.features").alias("features"), "split",
     )
     return examples.where(F.exists("target", lambda target: target > 0) | (F.size("point") > 0))
@@ -112,7 +132,7 @@ def scoring_examples(
 ) -> DataFrame:
     """One row per user with a known event: the last `max_length` events known at `as_of`, and one point there.
 
-    Columns user_id, the batch columns of EXAMPLES (targets and `bought` 0), `seen_items` and `purchased_items`
+    Columns user_id, the batch columns of EXAMPLES (all that is to be predicted 0), `seen_items` and `purchased_items`
     (vocabulary ids over all known events, not only those in the sequence) and `num_events` (in the sequence).
     A user without a row in `user_features` at `as_of` has been away for longer than every window: the features
     take their declared `missing` values.
@@ -120,7 +140,7 @@ def scoring_examples(
     as_of_us, length = to_us(as_of), max_length or manifest.max_length
     known = encode(events_of(sessions).where(F.col("known_us") <= as_of_us), vocabulary, manifest.statistics)
     line = known.withColumns({"split": F.lit("score"), "start_us": F.lit(as_of_us), "is_event": F.lit(1)})
-    placed = add_place(line).withColumn("target", F.lit(0))
+    placed = add_place(line).withColumns({"target": F.lit(0), "outcome": F.lit(0)})
     real = F.col("item") >= FIRST_ITEM
     users = placed.groupBy("user_id").agg(
         _in_order(F.when(F.col("reverse") < length, _event())).alias("events"),
@@ -135,10 +155,11 @@ def scoring_examples(
     ).fillna({f.name: f.missing for f in USER_FEATURES_DECLARED if f.name in manifest.feature_names})
     num_events, idle_s = F.size("events"), (F.lit(as_of_us) - F.col("last_us")) / SECOND_US
     return filled.select(
-        "user_id", *[F.col(f"events.{name}").alias(name) for name in ("item", "type", "gap", "price", "target")],
+        "user_id", *[F.col(f"events.{name}").alias(name) for name in EVENT_FIELDS],
         F.array(num_events - 1).alias("point"), F.array(F.log1p(idle_s).cast("float")).alias("idle"),
         standard_features(manifest.feature_names, manifest.statistics).alias("features"),
-        F.array(F.lit(0)).alias("bought"), "seen_items", "purchased_items", num_events.alias("num_events"),
+        F.array(F.lit(0)).alias("bought"), F.array(F.lit(0)).alias("churned"),
+        "seen_items", "purchased_items", num_events.alias("num_events"),
     )
 
 
@@ -199,54 +220,62 @@ def add_target(placed: DataFrame) -> DataFrame:
     return upcoming.withColumn("target", F.when(another & inside & countable, item).otherwise(0)).drop("upcoming")
 
 
-def owning_stretch(reverse: Column, owned: Column, max_length: int) -> Column:
-    """Number of the stretch that owns the event `reverse` places from the end, of `owned` events to be owned."""
+def owning_stretch(place: Column, max_length: int) -> Column:
+    """Number of the stretch that owns the event `place` places behind the begin of stretch 0."""
     stride = _stride(max_length)
-    oldest = _div(F.greatest(owned - max_length, F.lit(0)) + stride - 1, stride)
-    return F.least(_div(reverse, stride), oldest)
+    return _div(F.greatest(place - max_length, F.lit(-1)) + stride, stride)
 
 
 def _views(events: DataFrame, split: TimeSplit) -> DataFrame:
     """One row per event and split at whose end it was known: events with split and start_us."""
     known = F.filter(_spans(split), lambda span: (F.col("known_us") <= span["end_us"]) & _person_until(span["end_us"]))
-    return events.withColumn("span", F.explode(known)).withColumns(
-        {"split": F.col("span.name"), "start_us": F.col("span.start_us")})
+    asked = (F.col("at_us") >= F.col("span.start_us")) & (F.col("ended_us") < F.col("span.end_us"))
+    return events.withColumn("span", F.explode(known)).withColumns({
+        "split": F.col("span.name"), "start_us": F.col("span.start_us"),
+        "outcome": F.when(asked, F.col("outcome")).otherwise(NOT_ASKED),
+    })
 
 
 def _timeline(views: DataFrame, points: DataFrame) -> DataFrame:
     """Events and points of a user on one line of time."""
     shared = ["split", "start_us", "user_id", "at_us"]
     events = views.select(
-        *shared, F.lit(1).alias("is_event"), "event_id", "known_us", "item_id", "item", "type", "price")
-    return events.unionByName(
-        points.select(*shared, F.lit(0).alias("is_event"), "bought", "features"), allowMissingColumns=True)
+        *shared, F.lit(1).alias("is_event"), "event_id", "known_us", "item_id", "item", "type", "price", "outcome")
+    return events.unionByName(points.select(*shared, F.lit(0).alias("is_event"), "bought", "churned", "features"),
+                              allowMissingColumns=True)
 
 
 def _explode_stretches(placed: DataFrame, max_length: int) -> DataFrame:
     """One row per event and stretch that sees it, and one per usable point, in the stretch that owns its event.
 
-    An event's target stays only where the stretch owns it.
+    What an event has to predict stays only where the stretch owns it.
     """
-    reverse, own = F.col("reverse"), owning_stretch(F.col("reverse"), F.col("owned"), max_length)
-    first = F.when(reverse < max_length, 0).otherwise(_div(reverse - max_length, _stride(max_length)) + 1)
+    place = F.col("position") - _begin(max_length)
+    own, newest = owning_stretch(place, max_length), owning_stretch(F.col("total") - 1 - _begin(max_length), max_length)
     usable = (F.col("position") >= 0) & (F.col("all_known_us") <= F.col("at_us"))
     nowhere = F.array().cast("array<int>")
     seen_by = (
         F.when(F.col("is_event") == 0, F.when(usable, F.array(own)).otherwise(nowhere))
-        .when(first <= own, F.sequence(first, own)).otherwise(nowhere)
+        .when(place >= 0, F.sequence(own, F.least(_div(place, _stride(max_length)), newest))).otherwise(nowhere)
     )
     exploded = placed.withColumn("own", own).withColumn("stretch", F.explode(seen_by))
-    return exploded.withColumn("target", F.when(F.col("stretch") == F.col("own"), F.col("target")).otherwise(0))
+    asked = (F.col("stretch") == F.col("own")) & (F.col("position") >= F.col("total") - F.col("owned"))
+    return exploded.withColumns({name: F.when(asked, F.col(name)).otherwise(0) for name in ("target", "outcome")})
+
+
+def _begin(max_length: int) -> Column:
+    """Position of the event at which stretch 0 begins."""
+    return F.greatest(F.col("total") - F.col("owned") - _stride(max_length), F.lit(0))
 
 
 def _event() -> Column:
-    return F.struct("position", "item", "type", F.col("since").alias("gap"), "price", "target")
+    return F.struct("position", "item", "type", F.col("since").alias("gap"), "price", "target", "outcome")
 
 
 def _point(max_length: int) -> Column:
-    begins = F.greatest(F.col("total") - F.col("stretch") * _stride(max_length) - max_length, F.lit(0))
-    return F.struct(
-        "at_us", (F.col("position") - begins).alias("point"), F.col("since").alias("idle"), "bought", "features")
+    begin = _begin(max_length) + F.col("stretch") * _stride(max_length)
+    return F.struct("at_us", (F.col("position") - begin).alias("point"), F.col("since").alias("idle"), "bought",
+                    "churned", "features")
 
 
 def _in_order(structs: Column) -> Column:
@@ -272,6 +301,17 @@ def _spans(split: TimeSplit) -> Column:
 
 def _person_until(end_us: Column) -> Column:
     return F.col("bot_us").isNull() | (F.col("bot_us") >= end_us)
+
+
+def _visits(sessions: DataFrame) -> DataFrame:
+    """One row per user: visits (started_us and ended_us of every session) and purchases (their times)."""
+    started_us, ended_us = F.unix_micros("started_at"), F.unix_micros("ended_at")
+    bought = F.filter(F.arrays_zip("event_types", "offsets_us"), lambda event: event["event_types"] == "purchase")
+    times = F.transform(bought, lambda event: started_us + event["offsets_us"])
+    return sessions.groupBy("user_id").agg(
+        F.collect_list(F.struct(started_us.alias("started_us"), ended_us.alias("ended_us"))).alias("visits"),
+        F.flatten(F.collect_list(times)).alias("purchases"),
+    )
 
 
 def _bots(sessions: DataFrame) -> DataFrame:

@@ -21,6 +21,7 @@ from torch import Tensor
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.config import Score
 from purchasepath.datasets.batch import batch_from_arrow
+from purchasepath.datasets.rows import COLUMNS
 from purchasepath.datasets.sequences import events_of
 from purchasepath.features.as_of import to_us
 from purchasepath.models.build import PurchasePathModel
@@ -39,7 +40,6 @@ _SCORED_ARROW = pa.schema([
     ("user_id", pa.string()), ("purchase_probability", pa.float32()), ("num_events", pa.int32()),
     ("recommendations", pa.list_(_RECOMMENDATION)),
 ])
-_MODEL_INPUT = ("item", "type", "gap", "price", "target", "point", "idle", "features", "bought")
 _EXCLUDED_COLUMN = {"none": None, "seen": "seen_items", "purchased": "purchased_items"}
 
 
@@ -52,7 +52,7 @@ def score_users(examples: DataFrame, bundle: Bundle, config: Score) -> DataFrame
     """
     spark = examples.sparkSession
     excluded = _EXCLUDED_COLUMN[config.exclude]
-    columns = ["user_id", "num_events", *_MODEL_INPUT, *([excluded] if excluded else [])]
+    columns = ["user_id", "num_events", *COLUMNS, *([excluded] if excluded else [])]
     partitions = int(spark.conf.get("spark.sql.shuffle.partitions") or 0)
     ordered = (
         examples.select(*columns)
@@ -96,7 +96,7 @@ class Scorer:
     @torch.inference_mode()
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Columns `SCORED` for every row, in order. The recommendations follow the row's last event."""
-        batch = batch_from_arrow(with_blank_histories(rows.select(list(_MODEL_INPUT))), self.num_features)
+        batch = batch_from_arrow(with_blank_histories(rows.select(list(COLUMNS))), self.num_features)
         hidden_BLD = self.model.encode(batch)
         hidden_ND = hidden_BLD[batch.row_P, batch.position_P]  # one as-of point per row, so N = B = P
         probability_N = self.model.purchase_logit(hidden_ND, batch.idle_P, batch.features_PF).sigmoid()

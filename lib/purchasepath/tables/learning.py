@@ -102,10 +102,14 @@ EXAMPLES = Table(
         C("price", "array<float>", "standardised log(1 + price); 0 where unknown"),
         C("target", "array<int>", "item of the next event if it has one, other than this event's, that belongs to "
                                   "the split; 0: no target"),
+        C("outcome", "array<int>", "what follows in the event's session: 3 a purchase, 2 none; 1: not asked, as it "
+                                   "has bought already, ends after the split, or the event lies before the split; "
+                                   "0: context, nothing is predicted here"),
         C("point", "array<int>", "for each as-of time: position of the last event before it"),
         C("idle", "array<float>", "for each as-of time: log(1 + seconds since that event)"),
         C("features", "array<float>", "for each as-of time: the standardised user features, flattened"),
         C("bought", "array<int>", "for each as-of time: 1 if a purchase follows within the horizon, else 0"),
+        C("churned", "array<int>", "for each as-of time: 1 if no event follows within the horizon, else 0"),
         C("split", "string", "train, valid or test"),
     ),
     key=("example_id",),

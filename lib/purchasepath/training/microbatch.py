@@ -54,9 +54,11 @@ def _part(batch: Batch, rows: torch.Tensor, place_P: torch.Tensor, length: int) 
         gap_BL=batch.gap_BL[rows, :length],
         price_BL=batch.price_BL[rows, :length],
         target_BL=batch.target_BL[rows, :length],
+        outcome_BL=batch.outcome_BL[rows, :length],
         row_P=place_P[mine_P],
         position_P=batch.position_P[mine_P],
         idle_P=batch.idle_P[mine_P],
         features_PF=batch.features_PF[mine_P],
         bought_P=batch.bought_P[mine_P],
+        churned_P=batch.churned_P[mine_P],
     )
