@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
@@ -17,6 +17,7 @@ from purchasepath.scoring.publish import Stamp, publish
 from purchasepath.scoring.udf import count_users, score_users
 from purchasepath.tables.catalog import SESSIONS
 from purchasepath.tables.features import USER_FEATURES
+from purchasepath.times import from_us
 
 
 def run(job: Job) -> Summary:
@@ -51,7 +52,7 @@ def newest_as_of(features: DataFrame) -> datetime:
     newest = features.agg(F.max(F.unix_micros("as_of")).alias("us")).first()
     if newest is None or newest["us"] is None:
         raise InputError("user_features has no rows; run ./spark-submit.sh features on data with events first")
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=newest["us"])
+    return from_us(newest["us"])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from purchasepath.features.as_of import as_of_times, as_of_us, positions_from, to_us
+from purchasepath.features.as_of import as_of_times, as_of_us, positions_from
+from purchasepath.times import to_us
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

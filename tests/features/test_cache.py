@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from purchasepath.config import load_config
 from purchasepath.features import inputs, recipe
-from purchasepath.features.as_of import DAY_US, HOUR_US, tile_length_us
+from purchasepath.features.as_of import tile_length_us
 from purchasepath.features.cache import (
     Chunk,
     as_of_days,
@@ -23,6 +23,7 @@ from purchasepath.features.cache import (
     stale,
 )
 from purchasepath.tables.features import USER_FEATURES_DECLARED, Feature
+from purchasepath.times import DAY_US, HOUR_US
 
 D = date(2024, 3, 1)
 DAYS = [D + timedelta(days=n) for n in range(12)]

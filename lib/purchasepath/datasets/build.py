@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
 
@@ -21,8 +20,7 @@ from purchasepath.datasets.writer import now, publish, read_row_groups, write_ex
 from purchasepath.errors import InputError, UserError
 from purchasepath.tables.catalog import EVENT_TYPES
 from purchasepath.tables.features import USER_FEATURE_NAMES
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from purchasepath.times import from_us
 
 
 class EmptySplitError(UserError):
@@ -154,8 +152,7 @@ def _split(sessions: DataFrame, config: Config) -> TimeSplit:
     ).first()
     if span is None or span["first"] is None:
         raise InputError("sessions has no rows; run ./spark-submit.sh ingest and sessionize on data with events first")
-    first, last = (_EPOCH + timedelta(microseconds=span[name]) for name in ("first", "last"))
-    return split_by_time(first, last, config.dataset, config.features.every_hours)
+    return split_by_time(from_us(span["first"]), from_us(span["last"]), config.dataset, config.features.every_hours)
 
 
 def _check_not_empty(counts: dict[str, SplitCounts]) -> None:

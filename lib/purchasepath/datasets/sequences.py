@@ -37,11 +37,10 @@ from purchasepath.datasets.manifest import (
 from purchasepath.datasets.split import Span, TimeSplit
 from purchasepath.datasets.statistics import standard_features, standard_price
 from purchasepath.datasets.vocabulary import add_item
-from purchasepath.features.as_of import known_from_us, to_us
 from purchasepath.tables.catalog import EVENT_TYPES
 from purchasepath.tables.features import USER_FEATURES_DECLARED
+from purchasepath.times import SECOND_US, known_from_us, to_us
 
-SECOND_US = 1_000_000
 EVENT_FIELDS = ("item", "type", "gap", "price", "target", "outcome")
 """List columns of EXAMPLES with an element per event."""
 _ORDER = ("at_us", "is_event", "event_id")

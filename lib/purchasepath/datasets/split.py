@@ -15,7 +15,8 @@ from datetime import datetime, timedelta
 from purchasepath.config import Dataset
 from purchasepath.datasets.manifest import SPLITS, Boundaries
 from purchasepath.errors import UserError
-from purchasepath.features.as_of import as_of_times, to_us
+from purchasepath.features.as_of import as_of_times
+from purchasepath.times import HOUR_US, to_us
 
 
 class DataTooShortError(UserError):
@@ -42,7 +43,7 @@ class TimeSplit:
 
     @property
     def horizon_us(self) -> int:
-        return round(self.horizon_hours * 3_600_000_000)
+        return round(self.horizon_hours * HOUR_US)
 
     @property
     def spans(self) -> tuple[Span, ...]:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, Window
 
-from purchasepath.features.as_of import DAY_US
 from purchasepath.tables.features import Feature
 from purchasepath.tables.partials import Kind, Part, parts_of
+from purchasepath.times import DAY_US
 
 MILLION = 1_000_000
 

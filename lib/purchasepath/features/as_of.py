@@ -10,21 +10,13 @@ Tiles cut time so that every as-of time and every day boundary lies between two 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from math import gcd
 
 import pyspark.sql.functions as F
 from pyspark.sql import Column
 
-HOUR_US = 3_600_000_000
-DAY_US = 24 * HOUR_US
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def to_us(at: datetime) -> int:
-    """Microseconds since the epoch; a time without a zone is UTC."""
-    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // timedelta(microseconds=1)
+from purchasepath.times import DAY_US, HOUR_US, from_us, to_us
 
 
 def as_of_times(min_ts: datetime, max_ts: datetime, every_hours: float) -> list[datetime]:
@@ -37,7 +29,7 @@ def as_of_times(min_ts: datetime, max_ts: datetime, every_hours: float) -> list[
     unit_us = min(step_us, DAY_US)
     end_us = (to_us(max_ts) // unit_us + 1) * unit_us
     count = (end_us - to_us(min_ts) - 1) // step_us + 1
-    return [_EPOCH + timedelta(microseconds=end_us - k * step_us) for k in reversed(range(count))]
+    return [from_us(end_us - k * step_us) for k in reversed(range(count))]
 
 
 def tile_length_us(every_hours: float) -> int:
@@ -53,11 +45,6 @@ def tile_start_us(at_us: Column, tile_us: int) -> Column:
 def next_boundary_us(at_us: Column, tile_us: int) -> Column:
     """First start of a tile at or after a moment."""
     return at_us + F.pmod(-at_us, F.lit(tile_us))
-
-
-def known_from_us(event_us: Column, arrived_us: Column) -> Column:
-    """First microsecond at which the event is known."""
-    return F.greatest(event_us + 1, arrived_us)
 
 
 def positions_from(times: list[datetime], from_us: Column, until_us: Column) -> Column:

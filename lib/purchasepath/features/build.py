@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from logging import Logger
 
 import pyspark.sql.functions as F
@@ -33,6 +33,7 @@ from purchasepath.tables.catalog import SESSIONS
 from purchasepath.tables.features import ITEM_FEATURES, SESSION_FEATURES, USER_FEATURES
 from purchasepath.tables.partials import FEATURE_DAYS, ITEM_PARTIALS, TOUCHES, USER_PARTIALS
 from purchasepath.tables.types import Table
+from purchasepath.times import from_us
 
 _HOLDERS = {"session_features": SESSION_FEATURES, "partials": USER_PARTIALS, "as_of": USER_FEATURES}
 """Cache → a table of it that has a partition for every day with events."""
@@ -48,6 +49,15 @@ class Report:
     as_of_days: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     """rows written per table; none for partitions left as they were"""
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Times of the first and the last event, and on how many days after its first one a session may hold events."""
+
+    first: datetime
+    last: datetime
+    reach_days: int
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,7 @@ class FeatureBuilder:
     def __init__(self, spark: SparkSession, warehouse: Warehouse, config: Config, run_id: str, log: Logger) -> None:
         self.spark, self.warehouse, self.config, self.run_id, self.log = spark, warehouse, config, run_id, log
         self.tile_us = tile_length_us(config.features.every_hours)
+        self._spanned: tuple[Mapping[str, str], _Span] | None = None
 
     def build(self) -> Report:
         """Compute all that is out of date.
@@ -88,11 +99,11 @@ class FeatureBuilder:
         return report
 
     def _plan(self) -> _Plan:
-        first, last, reach_days = self._span()
-        times = as_of_times(first, last, self.config.features.every_hours)
         sources = self.warehouse.fingerprints(SESSIONS)
+        span = self._span(sources)
+        times = as_of_times(span.first, span.last, self.config.features.every_hours)
         began = partition_dates(sources)
-        partials = event_days(sources, reach_days, partials_recipe(self.config))
+        partials = event_days(sources, span.reach_days, partials_recipe(self.config))
         wanted: dict[str, Days] = {
             "session_features": session_days(sources, session_recipe()),
             "partials": partials,
@@ -105,7 +116,7 @@ class FeatureBuilder:
         expected = {"session_features": began, "partials": began, "as_of": known}
         out = {name: stale(days, cached[name], present=present[name], expected=expected[name])
                for name, days in wanted.items()}
-        return _Plan(times, reach_days, wanted, cached, out)
+        return _Plan(times, span.reach_days, wanted, cached, out)
 
     def _next_chunk(self, plan: _Plan) -> Chunk:
         return next_chunk(plan.stale["session_features"], plan.stale["partials"], self.config.features.chunk_days)
@@ -161,14 +172,19 @@ class FeatureBuilder:
                 cached[row["cache"]][row["day"]] = row["fingerprint"]
         return cached
 
-    def _span(self) -> tuple[datetime, datetime, int]:
-        """Times of the first and the last event, and on how many days after its first one a session holds events."""
-        reach = F.date_diff(F.to_date("ended_at"), "session_date")
-        span = self.warehouse.read(SESSIONS).agg(
-            F.unix_micros(F.min("started_at")), F.unix_micros(F.max("ended_at")), F.max(reach)).first()
-        if span is None or span[0] is None:
-            raise InputError("table sessions is empty: there is nothing to compute features from; "
-                             "look at the input of ./spark-submit.sh ingest")
-        epoch = datetime(1970, 1, 1, tzinfo=UTC)
-        first, last = (epoch + timedelta(microseconds=us) for us in span[:2])
-        return first, last, max(1, span[2])  # 1: so that the first session over a midnight changes no fingerprint
+    def _span(self, sources: Mapping[str, str]) -> _Span:
+        """The span of SESSIONS with these fingerprints. It is computed once: most commits leave SESSIONS as it was."""
+        if self._spanned is None or self._spanned[0] != sources:
+            self._spanned = sources, find_span(self.warehouse.read(SESSIONS))
+        return self._spanned[1]
+
+
+def find_span(sessions: DataFrame) -> _Span:
+    """Raises InputError where there is no session."""
+    reach = F.date_diff(F.to_date("ended_at"), "session_date")
+    span = sessions.agg(F.unix_micros(F.min("started_at")), F.unix_micros(F.max("ended_at")), F.max(reach)).first()
+    if span is None or span[0] is None:
+        raise InputError("table sessions is empty: there is nothing to compute features from; "
+                         "look at the input of ./spark-submit.sh ingest")
+    # at least 1: so that the first session over a midnight changes no fingerprint
+    return _Span(from_us(span[0]), from_us(span[1]), max(1, span[2]))

@@ -10,7 +10,7 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame, Window
 
 from purchasepath.config import Sessions
-from purchasepath.features.as_of import DAY_US
+from purchasepath.times import DAY_US
 
 
 def add_price_position(events: DataFrame) -> DataFrame:

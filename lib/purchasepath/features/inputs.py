@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import pyspark.sql.functions as F
 from pyspark.sql import Column
 
-from purchasepath.features.as_of import DAY_US, HOUR_US
+from purchasepath.times import DAY_US, HOUR_US
 
 NIGHT_ENDS_HOUR = 6
 _DAYS_MONDAY_TO_FRIDAY = 5

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame
 
-from purchasepath.features.as_of import known_from_us, next_boundary_us, tile_start_us
+from purchasepath.features.as_of import next_boundary_us, tile_start_us
+from purchasepath.times import known_from_us
 
 _ARRAYS = {  # array of SESSIONS -> column of an event
     "event_types": "event_type", "item_ids": "item_id", "categories": "category", "prices": "price",

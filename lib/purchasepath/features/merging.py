@@ -15,7 +15,7 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame, Window
 
 from purchasepath.features.aggregations import add_derived, finish, merged_name, merged_parts
-from purchasepath.features.as_of import DAY_US, as_of_us, positions_from
+from purchasepath.features.as_of import as_of_us, positions_from
 from purchasepath.tables.features import (
     ITEM_FEATURES,
     ITEM_FEATURES_DECLARED,
@@ -25,6 +25,7 @@ from purchasepath.tables.features import (
     Feature,
 )
 from purchasepath.tables.partials import TOUCH_COLUMNS, distinct_inputs
+from purchasepath.times import DAY_US
 
 _FOREVER_US = 2**62
 _LONGEST_US = LONGEST_WINDOW_DAYS * DAY_US

@@ -14,15 +14,17 @@ Two questions, two answers, from one table:
 from __future__ import annotations
 
 import pyspark.sql.functions as F
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame, Window
 
 from purchasepath.tables.catalog import IDENTITIES, PERSONS
+from purchasepath.times import known_from_us
 
 
 def link_accounts(events: DataFrame) -> DataFrame:
     """IDENTITIES of EVENTS: one row per stretch."""
     timeline = Window.partitionBy("user_id").orderBy("event_ts", "event_id")
     changed = F.coalesce(F.col("login_id") != F.lag("login_id").over(timeline), F.lit(True))
+    known_us = known_from_us(F.unix_micros("event_ts"), F.unix_micros("arrived_at"))
     so_far = timeline.rowsBetween(Window.unboundedPreceding, Window.currentRow)
     stretches = (
         events.where("login_id IS NOT NULL")
@@ -32,17 +34,12 @@ def link_accounts(events: DataFrame) -> DataFrame:
         .agg(
             F.min("login_id").alias("login_id"),  # all events of a stretch have the same
             F.min("event_ts").alias("valid_from"),
-            F.min(known_from(F.col("event_ts"), F.col("arrived_at"))).alias("known_from"),
+            F.timestamp_micros(F.min(known_us)).alias("known_from"),
             F.count(F.lit(1)).alias("num_events"),
         )
     )
     following = Window.partitionBy("user_id").orderBy("stretch")
     return IDENTITIES.select(stretches.withColumn("valid_to", F.lead("valid_from").over(following)))
-
-
-def known_from(event_ts: Column, arrived_at: Column) -> Column:
-    """First time at which an event is known: after it happened, and not before it arrived."""
-    return F.greatest(event_ts + F.expr("INTERVAL 1 MICROSECOND"), arrived_at)
 
 
 def persons(events: DataFrame, identities: DataFrame) -> DataFrame:
