@@ -13,7 +13,7 @@ def run(job: Job) -> Summary:
     report = build_dataset(
         job.warehouse.read(SESSIONS), job.warehouse.read(USER_FEATURES), job.config, version=job.run_id
     )
-    return Summary(rows=report.rows, lines=report.lines, next="./spark-submit.sh train")
+    return Summary(rows=report.rows, lines=report.lines, next="./spark-submit.sh train", events=report.events)
 
 
 if __name__ == "__main__":

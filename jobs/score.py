@@ -26,7 +26,7 @@ def run(job: Job) -> Summary:
     manifest = bundle.manifest
     sessions, features = job.warehouse.read(SESSIONS), job.warehouse.read(USER_FEATURES)
     as_of = newest_as_of(features)
-    users = count_users(sessions, as_of)
+    users, num_events = count_users(sessions, as_of)
     clock = time.perf_counter()
     examples = scoring_examples(sessions, features, vocabulary_frame(job.spark, bundle), manifest, as_of)
     published = publish(
@@ -43,7 +43,7 @@ def run(job: Job) -> Summary:
             f"{published.items_shown:,} of {manifest.num_items - FIRST_ITEM:,} items are recommended to somebody",
             str(published.drift or "first scores of this model and horizon: no drift to measure"),
         ],
-        next="./spark-submit.sh analyze",
+        next="./spark-submit.sh analyze", events=num_events,
     )
 
 

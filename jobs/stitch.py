@@ -8,7 +8,8 @@ from purchasepath.job import Job, Summary, main
 from purchasepath.sessions.identity import link_accounts, persons, stitch
 from purchasepath.sessions.lateness import keep_timely
 from purchasepath.sessions.summary import sessionize
-from purchasepath.tables.catalog import EVENTS, IDENTITIES, PERSONS, STITCHED_SESSIONS
+from purchasepath.sources.books import count_events
+from purchasepath.tables.catalog import EVENTS, IDENTITIES, INGEST_BOOKS, PERSONS, STITCHED_SESSIONS
 
 
 def run(job: Job) -> Summary:
@@ -29,7 +30,8 @@ def run(job: Job) -> Summary:
     return Summary(rows, [
         f"{rows[PERSONS.name]:,} visitors are {num_persons:,} persons; {logged_in:,} visitors logged in at some time",
         f"{shared:,} visitors used several accounts: their events go to the account of their time",
-    ], next='./spark-submit.sh sql "select * from persons where num_accounts > 1 limit 10"')
+    ], events=count_events(job.warehouse.read(INGEST_BOOKS)) if job.warehouse.exists(INGEST_BOOKS) else None,
+        next='./spark-submit.sh sql "select * from persons where num_accounts > 1 limit 10"')
 
 
 if __name__ == "__main__":

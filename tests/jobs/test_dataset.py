@@ -40,5 +40,6 @@ def test_the_job_writes_a_dataset_and_sums_it_up(spark: SparkSession, tmp_path: 
     assert manifest.source == "simulated"
     assert summary.rows == {f"examples ({split})": manifest.rows(split) for split in ("train", "valid", "test")}
     assert manifest.num_items == 8
+    assert summary.events == len(events)
     assert any(line.startswith("vocabulary: 5 items") for line in summary.lines)
     assert summary.next == "./spark-submit.sh train"

@@ -82,6 +82,7 @@ def test_three_tables_and_their_summary(
 
     summary = features.run(job)
 
+    assert summary.events == 6
     assert len(looks) == 1  # a commit that leaves SESSIONS alone asks for no second pass over it
     assert {name: rows for name, rows in summary.rows.items() if name.endswith("_features")} == {
         t.name: job.warehouse.read(t).count() for t in FEATURE_TABLES} == {

@@ -30,6 +30,7 @@ def test_everybody_known_is_scored_and_a_rerun_gives_the_same_rows(shop: TinySho
     job = shop.job("score", "score.top_k=3", "score.exclude=purchased")
     summary = run(job)
     assert summary.rows == {"scores": 2, "recommendations": 6}  # eve's event had not arrived
+    assert summary.events == 7
     scores, items = rows(job, SCORES), rows(job, RECOMMENDATIONS)
     assert [(r["user_id"], r["num_events"], r["model_version"]) for r in scores] == [
         ("ada", 4, shop.bundle.version), ("ben", 3, shop.bundle.version)]
@@ -59,7 +60,7 @@ def test_a_failed_publication_keeps_the_published_scores(shop: TinyShop, monkeyp
     if not before.warehouse.exists(SCORES):
         run(before)
     kept = rows(before, SCORES)
-    monkeypatch.setattr("jobs.score.count_users", lambda sessions, as_of: 99)
+    monkeypatch.setattr("jobs.score.count_users", lambda sessions, as_of: (99, 99))
     with pytest.raises(PublishError, match="99 users were to be scored; 2 rows of 2 users came out"):
         run(shop.job("score"))
     assert rows(shop.job("score"), SCORES) == kept

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from jobs import stitch
 from purchasepath.config import load_config
 from purchasepath.job import Job
-from purchasepath.tables.catalog import EVENTS, IDENTITIES, PERSONS, STITCHED_SESSIONS
+from purchasepath.tables.catalog import EVENTS, IDENTITIES, INGEST_BOOKS, PERSONS, STITCHED_SESSIONS
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -24,9 +24,15 @@ def test_visits_of_one_person_on_two_devices_become_one_session(spark: SparkSess
             {"event_id": f"e{i}", "user_id": user, "login_id": login, "event_ts": T0 + timedelta(minutes=minute),
              "arrived_at": T0 + timedelta(minutes=minute), "event_type": "view", "event_date": T0.date()}
             for i, (user, login, minute) in enumerate(made)]))
+        tx.write(INGEST_BOOKS, INGEST_BOOKS.frame(spark, [
+            {"run_id": run, "history": history, "accepted": accepted, "replaced": replaced,
+             "finished_at": T0 + timedelta(days=n)}
+            for n, (run, history, accepted, replaced) in enumerate(
+                [("a", "add", 9, 0), ("b", "replace", 4, 0), ("c", "add", 3, 1)])]))
 
     summary = stitch.run(job)
 
+    assert summary.events == 6  # by the books
     assert summary.rows == {IDENTITIES.name: 4, PERSONS.name: 4, STITCHED_SESSIONS.name: 3}
     assert summary.lines == [
         "4 visitors are 3 persons; 3 visitors logged in at some time",

@@ -18,6 +18,7 @@ from purchasepath.errors import PublishError, TableMismatchError, TableMissingEr
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.warehouse import EmbeddedWarehouse
 from purchasepath.tables.catalog import CALIBRATION, PATHS, SCORES
+from purchasepath.tables.types import Table
 
 DAY_1 = {"as_of_date": date(2024, 1, 1), "model_name": "a b"}
 DAY_2 = {"as_of_date": date(2024, 1, 2), "model_name": "a b"}
@@ -142,6 +143,16 @@ def test_a_frame_that_does_not_match_lists_every_difference(warehouse: EmbeddedW
         "column bin int is missing", "column points: expected bigint, found string",
         "column mean_predicted double is missing", "column observed double is missing",
     ]
+
+
+def test_a_table_of_another_release_asks_for_an_empty_warehouse(
+        warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
+    older = Table(PATHS.name, PATHS.grain, PATHS.written_by, PATHS.columns[:-1], key=PATHS.key)
+    with warehouse.transaction("r1") as work:
+        work.write(older, older.frame(spark, [{}]))
+    with pytest.raises(TableMismatchError, match=r"begin with an empty warehouse, --set paths\.warehouse=") as caught:
+        warehouse.read(PATHS)
+    assert caught.value.differences[0] == f"column {PATHS.names[-1]} is missing in the stored files"
 
 
 def test_a_null_where_none_is_declared_publishes_nothing(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:

@@ -46,6 +46,8 @@ class Report:
 
     manifest: Manifest
     counts: dict[str, SplitCounts]
+    events: int
+    """events in SESSIONS: what was worked through"""
 
     @property
     def rows(self) -> dict[str, int]:
@@ -73,19 +75,19 @@ class Report:
 def build_dataset(sessions: DataFrame, user_features: DataFrame, config: Config, *, version: str) -> Report:
     """Write the dataset `version` into `config.paths.dataset` and switch to it; on failure the old one stays."""
     directory = Path(config.paths.dataset)
-    split = _split(sessions, config)
+    split, num_events = _split(sessions, config)
     try:
-        report = _write(sessions, user_features, config, split, directory, version)
+        manifest, counts = _write(sessions, user_features, config, split, directory, version)
     except BaseException:
         rmtree(directory / version, ignore_errors=True)
         raise
-    publish(report.manifest, directory)
-    return report
+    publish(manifest, directory)
+    return Report(manifest, counts, num_events)
 
 
 def _write(
     sessions: DataFrame, user_features: DataFrame, config: Config, split: TimeSplit, directory: Path, version: str
-) -> Report:
+) -> tuple[Manifest, dict[str, SplitCounts]]:
     settings = config.dataset
     events = events_of(sessions)
     points = points_in(user_features, sessions, split)
@@ -111,7 +113,7 @@ def _write(
         vocabulary_sha=vocabulary_sha, feature_schema_sha=feature_schema_sha(),
     )
     _check_complete(manifest, counts)
-    return Report(manifest, counts)
+    return manifest, counts
 
 
 def _write_examples(
@@ -146,13 +148,16 @@ def count_examples(examples: DataFrame, points: DataFrame) -> dict[str, SplitCou
     return counts
 
 
-def _split(sessions: DataFrame, config: Config) -> TimeSplit:
+def _split(sessions: DataFrame, config: Config) -> tuple[TimeSplit, int]:
+    """The split, and the number of events, in one pass."""
     span = sessions.agg(
-        F.min(F.unix_micros("started_at")).alias("first"), F.max(F.unix_micros("ended_at")).alias("last")
+        F.min(F.unix_micros("started_at")).alias("first"), F.max(F.unix_micros("ended_at")).alias("last"),
+        F.sum("num_events").alias("events"),
     ).first()
     if span is None or span["first"] is None:
         raise InputError("sessions has no rows; run ./spark-submit.sh ingest and sessionize on data with events first")
-    return split_by_time(from_us(span["first"]), from_us(span["last"]), config.dataset, config.features.every_hours)
+    first, last = from_us(span["first"]), from_us(span["last"])
+    return split_by_time(first, last, config.dataset, config.features.every_hours), span["events"]
 
 
 def _check_not_empty(counts: dict[str, SplitCounts]) -> None:

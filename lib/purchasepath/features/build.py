@@ -49,23 +49,28 @@ class Report:
     as_of_days: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     """rows written per table; none for partitions left as they were"""
+    events: int = 0
+    """events of the days that were computed; each day's are those of the sessions that began on it"""
 
 
 @dataclass(frozen=True)
 class _Span:
-    """Times of the first and the last event, and on how many days after its first one a session may hold events."""
+    """What SESSIONS spans in time, and how much it holds."""
 
     first: datetime
     last: datetime
     reach_days: int
+    """on how many days after its first one a session may hold events"""
+    events: Mapping[date, int]
+    """in the sessions that began on the day"""
 
 
 @dataclass(frozen=True)
 class _Plan:
     """What the tables should hold by the state of SESSIONS that is pinned, and which partitions do not yet."""
 
+    span: _Span
     times: list[datetime]
-    reach_days: int
     wanted: Mapping[str, Days]  # cache → its days
     cached: Mapping[str, Days]
     stale: Mapping[str, list[date]]
@@ -116,7 +121,7 @@ class FeatureBuilder:
         expected = {"session_features": began, "partials": began, "as_of": known}
         out = {name: stale(days, cached[name], present=present[name], expected=expected[name])
                for name, days in wanted.items()}
-        return _Plan(times, span.reach_days, wanted, cached, out)
+        return _Plan(span, times, wanted, cached, out)
 
     def _next_chunk(self, plan: _Plan) -> Chunk:
         return next_chunk(plan.stale["session_features"], plan.stale["partials"], self.config.features.chunk_days)
@@ -128,7 +133,8 @@ class FeatureBuilder:
                 own = sessions.where(F.col("session_date").isin(*chunk.session_days))
                 self._write(tx, SESSION_FEATURES, summarize_sessions(own), chunk.session_days, report)
             if chunk.event_days:
-                holding = sessions.where(F.col("session_date").isin(*source_days(chunk.event_days, plan.reach_days)))
+                begun = source_days(chunk.event_days, plan.span.reach_days)
+                holding = sessions.where(F.col("session_date").isin(*begun))
                 events = events_of_days(holding, chunk.event_days, self.tile_us)
                 users = summarize_user_tiles(events, holding, self.config.sessions)
                 self._write(tx, USER_PARTIALS, users, chunk.event_days, report)
@@ -137,6 +143,7 @@ class FeatureBuilder:
             self._record(tx, plan, {"session_features": chunk.session_days, "partials": chunk.event_days})
         report.session_days += len(chunk.session_days)
         report.event_days += len(chunk.event_days)
+        report.events += sum(plan.span.events.get(day, 0) for day in {*chunk.session_days, *chunk.event_days})
         self.log.info("partial aggregates of %d days are up to date", report.event_days)
 
     def _build_as_of(self, plan: _Plan, report: Report) -> None:
@@ -182,9 +189,13 @@ class FeatureBuilder:
 def find_span(sessions: DataFrame) -> _Span:
     """Raises InputError where there is no session."""
     reach = F.date_diff(F.to_date("ended_at"), "session_date")
-    span = sessions.agg(F.unix_micros(F.min("started_at")), F.unix_micros(F.max("ended_at")), F.max(reach)).first()
-    if span is None or span[0] is None:
+    days = sessions.groupBy("session_date").agg(
+        F.unix_micros(F.min("started_at")).alias("first"), F.unix_micros(F.max("ended_at")).alias("last"),
+        F.max(reach).alias("reach"), F.sum("num_events").alias("events")).collect()  # one small row per day
+    if not days:
         raise InputError("table sessions is empty: there is nothing to compute features from; "
                          "look at the input of ./spark-submit.sh ingest")
-    # at least 1: so that the first session over a midnight changes no fingerprint
-    return _Span(from_us(span[0]), from_us(span[1]), max(1, span[2]))
+    return _Span(
+        from_us(min(day["first"] for day in days)), from_us(max(day["last"] for day in days)),
+        max(1, *(day["reach"] for day in days)),  # at least 1: so that the first session over a midnight changes none
+        {day["session_date"]: day["events"] for day in days})

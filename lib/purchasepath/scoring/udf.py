@@ -62,10 +62,11 @@ def score_users(examples: DataFrame, bundle: Bundle, config: Score) -> DataFrame
     return ordered.mapInArrow(scoring_function(ship(spark, bundle), config, cores_per_task(spark)), SCORED)
 
 
-def count_users(sessions: DataFrame, as_of: datetime) -> int:
-    """How many users have an event that is known at `as_of`: what `score_users` must have rows for."""
+def count_users(sessions: DataFrame, as_of: datetime) -> tuple[int, int]:
+    """How many users have events that are known at `as_of`, the rows that `score_users` must have; and how many events."""
     known = events_of(sessions).where(F.col("known_us") <= to_us(as_of))
-    return known.select("user_id").distinct().count()
+    found = known.groupBy("user_id").count().agg(F.count(F.lit(1)), F.coalesce(F.sum("count"), F.lit(0))).first()
+    return (found[0], found[1]) if found else (0, 0)
 
 
 def scoring_function(

@@ -100,6 +100,14 @@ def other_sources(earlier: DataFrame, source: str) -> list[str]:
     return sorted(found - {source})
 
 
+def count_events(books: DataFrame) -> int | None:
+    """Rows of EVENTS by INGEST_BOOKS; None where they hold no run."""
+    count: int | None = None
+    for run in books.orderBy("finished_at", "run_id").collect():  # one row per run
+        count = (0 if run["history"] == "replace" or count is None else count) + run["accepted"] - run["replaced"]
+    return count
+
+
 def books_row(spark: SparkSession, books: Books, *, run_id: str, source: str, files: int, history: str) -> DataFrame:
     """One row of INGEST_BOOKS."""
     return INGEST_BOOKS.frame(spark, [{

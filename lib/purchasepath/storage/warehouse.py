@@ -243,10 +243,11 @@ def _check_stored(table: Table, location: Path) -> None:
     if file is None:
         return
     stored = set(pq.read_schema(file).names) | set(table.partition_by)
-    missing = [f"column {name} is missing in the stored files; run `{table.written_by}` again"
-               for name in table.names if name not in stored]
-    if missing:
-        raise TableMismatchError(table.name, missing)
+    missing = [f"column {name} is missing in the stored files" for name in table.names if name not in stored]
+    if missing:  # the stage that writes the table may read it first, so running it again need not help
+        raise TableMismatchError(table.name, [*missing, (
+            "another release wrote this table; begin with an empty warehouse, "
+            "--set paths.warehouse=<new directory>, and run the stages again from `ingest` on")])
 
 
 def _count_rows_and_nulls(table: Table, location: Path) -> tuple[int, dict[str, int]]:
