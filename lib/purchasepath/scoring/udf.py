@@ -63,7 +63,7 @@ def score_users(examples: DataFrame, bundle: Bundle, config: Score) -> DataFrame
 
 
 def count_users(sessions: DataFrame, as_of: datetime) -> tuple[int, int]:
-    """How many users have events that are known at `as_of`, the rows that `score_users` must have; and how many events."""
+    """Users with an event that is known at `as_of` (as many rows must come out of `score_users`), and their events."""
     known = events_of(sessions).where(F.col("known_us") <= to_us(as_of))
     found = known.groupBy("user_id").count().agg(F.count(F.lit(1)), F.coalesce(F.sum("count"), F.lit(0))).first()
     return (found[0], found[1]) if found else (0, 0)
