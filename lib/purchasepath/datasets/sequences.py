@@ -53,23 +53,25 @@ def events_of(sessions: DataFrame) -> DataFrame:
     `known_us` is the first as-of time at which it is known. `outcome` is that of its session (see EXAMPLES), which
     ended at `ended_us`. `bot_us` is when the user's first session that was flagged as a bot's began; null for people.
     """
-    zipped = F.arrays_zip("event_ids", "event_types", "item_ids", "prices", "offsets_us", "arrival_lags_us")
-    exploded = sessions.select(
+    at = F.col("place")
+    # one array is exploded and the others are asked at its places: zipped, every event would be a row of objects
+    exploded = sessions.join(_bots(sessions), on="user_id", how="left").select(  # bots: user_id is unique
         "user_id", F.unix_micros("started_at").alias("started_us"), F.unix_micros("ended_at").alias("ended_us"),
         F.array_position("event_types", F.lit("purchase")).alias("bought_at"),  # counted from 1; 0: nowhere
-        F.posexplode(zipped).alias("place", "event"),
+        "event_ids", "event_types", "item_ids", "prices", "arrival_lags_us", "bot_us",
+        F.posexplode("offsets_us").alias("place", "offset_us"),
     )
-    at_us = F.col("started_us") + F.col("event.offsets_us")
+    at_us = F.col("started_us") + F.col("offset_us")
     outcome = (
         F.when(F.col("bought_at") == 0, NO_PURCHASE_FOLLOWS)
-        .when(F.col("place") + 1 < F.col("bought_at"), PURCHASE_FOLLOWS).otherwise(NOT_ASKED)
+        .when(at + 1 < F.col("bought_at"), PURCHASE_FOLLOWS).otherwise(NOT_ASKED)
     )
     return exploded.select(
-        "user_id", at_us.alias("at_us"), known_from_us(at_us, at_us + F.col("event.arrival_lags_us")).alias("known_us"),
-        F.col("event.event_ids").alias("event_id"), F.col("event.event_types").alias("event_type"),
-        F.col("event.item_ids").alias("item_id"), F.col("event.prices").alias("price"), outcome.alias("outcome"),
-        "ended_us",
-    ).join(_bots(sessions), on="user_id", how="left")  # bots: user_id is unique
+        "user_id", at_us.alias("at_us"), known_from_us(at_us, at_us + F.get("arrival_lags_us", at)).alias("known_us"),
+        F.get("event_ids", at).alias("event_id"), F.get("event_types", at).alias("event_type"),
+        F.get("item_ids", at).alias("item_id"), F.get("prices", at).alias("price"), outcome.alias("outcome"),
+        "ended_us", "bot_us",
+    )
 
 
 def known_in(events: DataFrame, span: Span) -> DataFrame:
@@ -108,9 +110,9 @@ def build_examples(
     split: TimeSplit, statistics: Statistics, feature_names: Sequence[str], max_length: int,
 ) -> DataFrame:
     """Rows of EXAMPLES, with user_id, from `events_of` and `points_in`; stretches that teach nothing are left out."""
-    views = _views(encode(events, vocabulary, statistics), split)
+    encoded = encode(events, vocabulary, statistics)
     points = points.withColumn("features", standard_features(feature_names, statistics))
-    placed = add_place(_timeline(views, points))
+    placed = add_place(_timeline(encoded, points, split))
     key = ["split", "user_id", "stretch"]
     stretches = _explode_stretches(add_target(placed), max_length).groupBy(*key).agg(
         _in_order(F.when(F.col("is_event") == 1, _event())).alias("events"),
@@ -225,23 +227,24 @@ def owning_stretch(place: Column, max_length: int) -> Column:
     return _div(F.greatest(place - max_length, F.lit(-1)) + stride, stride)
 
 
-def _views(events: DataFrame, split: TimeSplit) -> DataFrame:
-    """One row per event and split at whose end it was known: events with split and start_us."""
-    known = F.filter(_spans(split), lambda span: (F.col("known_us") <= span["end_us"]) & _person_until(span["end_us"]))
+def _timeline(events: DataFrame, points: DataFrame, split: TimeSplit) -> DataFrame:
+    """Events and points of a user on one line of time per split: with split and start_us.
+
+    An event stands in every split at whose end it was known, a point in its own. Rows are multiplied only after they
+    have been brought together by user.
+    """
+    lines = events.withColumn("is_event", F.lit(1)).unionByName(
+        points.select("user_id", "at_us", F.lit(0).alias("is_event"), "split", "bought", "churned", "features"),
+        allowMissingColumns=True)
+    seen_in = F.filter(_spans(split), lambda span: F.when(
+        F.col("is_event") == 1, (F.col("known_us") <= span["end_us"]) & _person_until(span["end_us"]),
+    ).otherwise(span["name"] == F.col("split")))
     asked = (F.col("at_us") >= F.col("span.start_us")) & (F.col("ended_us") < F.col("span.end_us"))
-    return events.withColumn("span", F.explode(known)).withColumns({
-        "split": F.col("span.name"), "start_us": F.col("span.start_us"),
-        "outcome": F.when(asked, F.col("outcome")).otherwise(NOT_ASKED),
-    })
-
-
-def _timeline(views: DataFrame, points: DataFrame) -> DataFrame:
-    """Events and points of a user on one line of time."""
-    shared = ["split", "start_us", "user_id", "at_us"]
-    events = views.select(
-        *shared, F.lit(1).alias("is_event"), "event_id", "known_us", "item_id", "item", "type", "price", "outcome")
-    return events.unionByName(points.select(*shared, F.lit(0).alias("is_event"), "bought", "churned", "features"),
-                              allowMissingColumns=True)
+    return lines.repartition("user_id").withColumn("span", F.explode(seen_in)).select(
+        F.col("span.name").alias("split"), F.col("span.start_us").alias("start_us"), "user_id", "at_us", "is_event",
+        "event_id", "known_us", "item_id", "item", "type", "price",
+        F.when(asked, F.col("outcome")).otherwise(NOT_ASKED).alias("outcome"),
+        "bought", "churned", "features")
 
 
 def _explode_stretches(placed: DataFrame, max_length: int) -> DataFrame:
