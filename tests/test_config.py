@@ -74,7 +74,7 @@ def test_an_unknown_section_names_the_nearest() -> None:
 
 def test_a_key_near_to_nothing_lists_what_is_known() -> None:
     (fault,) = faults_of([], ["features.zzz=3"])
-    assert fault == "unknown key `features.zzz` (known: chunk_days, every_hours)"
+    assert fault == "unknown key `features.zzz` (known: chunk_days, every_hours, identity)"
 
 
 def test_all_faults_are_told_together(tmp_path: Path) -> None:

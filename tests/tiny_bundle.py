@@ -37,7 +37,7 @@ def tiny_manifest(num_items: int = 8, feature_names: tuple[str, ...] = ("f", "g"
                                  "2024-01-29T00:00:00+00:00", 168.0),
         "max_length": 16, "num_items": num_items, "num_types": NUM_TYPES, "feature_names": feature_names,
         "statistics": Statistics(0.0, 1.0, (0.0,) * size, (1.0,) * size),
-        "vocabulary_sha": "v" * 64, "feature_schema_sha": feature_schema_sha(),
+        "vocabulary_sha": "v" * 64, "feature_schema_sha": feature_schema_sha("visitor"),
     }
     return Manifest(**{**plain, **changes})
 

@@ -87,6 +87,10 @@ class Sessions(Section):
 
 class Features(Section):
     every_hours: float = Field(168, gt=0, description="distance of the as-of times, counted back from the data's end")
+    identity: Literal["visitor", "person"] = Field(
+        "visitor", description="user features over the visitor's own events, or over those of all visitors behind whom "
+        "the same account stands, as that was known at the as-of time"
+    )
     chunk_days: int = Field(60, ge=1, description="days of partial aggregates computed and committed at a time; a run "
                             "that was cut off goes on after the last of them")
 

@@ -25,7 +25,7 @@ def manifest(version: str = "v1", rows: int = 7, mean: float = 0.1 + 0.2) -> Man
         boundaries=Boundaries("2024-01-10", "2024-01-17", "2024-01-24", 24.0),
         max_length=64, num_items=12, num_types=9, feature_names=("a", "b"),
         statistics=Statistics(mean, 2.0, (0.5, 1.5), (1.0, 3.0)),
-        vocabulary_sha="x", feature_schema_sha=feature_schema_sha(),
+        vocabulary_sha="x", feature_schema_sha=feature_schema_sha("visitor"),
     )
 
 

@@ -104,16 +104,30 @@ def item_rows(events: list[Event], times: list[datetime]) -> dict[tuple[str, dat
     return rows
 
 
-def user_rows(events: list[Event], times: list[datetime], config: Sessions,
-              tile: timedelta = DAY) -> dict[tuple[str, datetime], dict[str, Any]]:
+def the_visitor(user: str, seen: list[Event]) -> str:
+    return user
+
+
+def the_person(user: str, seen: list[Event]) -> str:
+    """The account the visitor used last, of the events seen."""
+    return [user, *(e["login_id"] for e in seen if e["user_id"] == user and e["login_id"])][-1]
+
+
+def user_rows(
+    events: list[Event], times: list[datetime], config: Sessions, tile: timedelta = DAY,
+    who: Callable[[str, list[Event]], str] = the_visitor,
+) -> dict[tuple[str, datetime], dict[str, Any]]:
     rows = {}
     placed = [e | {"burst": 0, "price_position": price_position(e, events, tile)} for e in events]
     for as_of in times:
         seen = known(placed, as_of)
-        for user in {e["user_id"] for e in seen}:
-            own = [dict(e) for e in seen if e["user_id"] == user]
-            flag_bursts(own, config)
+        behind = {user: who(user, seen) for user in {e["user_id"] for e in seen}}
+        flagged = [dict(e) for e in seen]
+        for user in behind:
+            flag_bursts([e for e in flagged if e["user_id"] == user], config)
+        for user, person in behind.items():
             row: dict[str, Any] = {}
+            own = [e for e in flagged if behind[e["user_id"]] == person]
             add_features(row, USER_FEATURES_DECLARED, own, as_of)
             rows[user, as_of] = row
     return rows

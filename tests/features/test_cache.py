@@ -92,15 +92,16 @@ def test_a_tile_divides_the_day_and_the_distance_of_the_as_of_times() -> None:
 def test_a_changed_declaration_input_or_setting_is_another_recipe(
         spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config([], [])
-    partials, as_of, session = recipe.partials_recipe(config), recipe.as_of_recipe(), recipe.session_recipe()
+    partials, as_of, session = recipe.partials_recipe(config), recipe.as_of_recipe(config), recipe.session_recipe()
     assert recipe.partials_recipe(load_config([], ["features.chunk_days=3", "features.every_hours=24"])) == partials
     for setting in ("features.every_hours=6", "sessions.bot_events_per_window=7", "sessions.bot_window_seconds=7"):
         assert recipe.partials_recipe(load_config([], [setting])) != partials
+    assert recipe.as_of_recipe(load_config([], ["features.identity=person"])) != as_of
 
     # a further feature of what is kept already needs new features, and the kept days go on
     further = Feature("views_14d", "user", "views", "sum", 14, "item views")
     monkeypatch.setattr(recipe, "USER_FEATURES_DECLARED", (*USER_FEATURES_DECLARED, further))
-    assert recipe.as_of_recipe() != as_of
+    assert recipe.as_of_recipe(config) != as_of
     assert (recipe.partials_recipe(config), recipe.session_recipe()) == (partials, session)
 
     monkeypatch.setattr(inputs, "NIGHT_ENDS_HOUR", 5)  # an input means something else

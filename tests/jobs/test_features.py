@@ -163,6 +163,31 @@ def test_any_split_into_runs_gives_the_tables_of_one_run(
     assert tables(scratch / "split") == tables(scratch / "whole")
 
 
+@pytest.mark.slow
+def test_a_login_alone_brings_the_features_of_persons_up_to_date(spark: SparkSession, tmp_path: Path) -> None:
+    def view(name: str, user: str, day: int, login: str | None = None, late: int = 0) -> Event:
+        at = T0 + day * DAY
+        return {"event_id": name, "user_id": user, "event_ts": at, "arrived_at": at + late * DAY, "login_id": login,
+                "event_type": "view", "event_date": at.date()}
+
+    events = [view("1", "phone", 0), view("2", "laptop", 1, "anna"), view("3", "phone", 5)]
+    too_late_for_a_session = view("4", "phone", 0, "anna", late=4)
+
+    def views_of_the_phone(logins: list[Event], *overrides: str) -> list[float]:
+        job = open_job(spark, tmp_path, "features.every_hours=24", *overrides)
+        with job.warehouse.transaction(f"ingest-{len(logins)}") as tx:
+            tx.write(EVENTS, EVENTS.frame(spark, [*events, *logins]))
+        features.run(job)
+        rows = job.warehouse.read(USER_FEATURES).where("user_id = 'phone'").orderBy("as_of").collect()
+        return [row["views_30d"] for row in rows]
+
+    write_sessions(open_job(spark, tmp_path), events)
+    assert views_of_the_phone([]) == [1, 1, 1, 1, 1, 2]
+    assert views_of_the_phone([], "features.identity=person") == [1, 1, 1, 1, 1, 2]
+    assert views_of_the_phone([too_late_for_a_session], "features.identity=person") == [1, 1, 1, 1, 2, 3]
+    assert views_of_the_phone([too_late_for_a_session]) == [1, 1, 1, 1, 1, 2]
+
+
 def test_without_sessions_features_says_what_to_do(spark: SparkSession, tmp_path: Path) -> None:
     job = open_job(spark, tmp_path)
     with pytest.raises(TableMissingError, match=r"spark-submit\.sh sessionize"):

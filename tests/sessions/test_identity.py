@@ -16,13 +16,13 @@ from purchasepath.sessions.identity import link_accounts, persons, persons_as_of
 from purchasepath.tables.catalog import EVENTS
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
-AS_OF = [T0 + timedelta(minutes=m) for m in (0, 3, 7, 12)]
+AS_OF = [T0 + timedelta(minutes=m) for m in (-5, -2, 2, 7)]
 ONE_US = timedelta(microseconds=1)
 
 event = st.fixed_dictionaries({
     "user_id": st.sampled_from(["u", "v", "w"]),
     "login_id": st.sampled_from([None, None, "a", "b"]),
-    "event_ts": st.integers(0, 10).map(lambda m: T0 + timedelta(minutes=m)),
+    "event_ts": st.integers(0, 10).map(lambda m: T0 + timedelta(minutes=m - 5)),  # around midnight
     "lag": st.sampled_from([0, 0, 1, 5]).map(lambda m: timedelta(minutes=m)),
 })
 histories = st.lists(event, min_size=1, max_size=30).map(lambda events: [

@@ -110,7 +110,7 @@ def _write(
         splits=read_row_groups(directory, version, rows_per_group=settings.rows_per_group),
         boundaries=split.boundaries, max_length=settings.max_length, num_items=num_items,
         num_types=len(EVENT_TYPES) + 1, feature_names=USER_FEATURE_NAMES, statistics=statistics,
-        vocabulary_sha=vocabulary_sha, feature_schema_sha=feature_schema_sha(),
+        vocabulary_sha=vocabulary_sha, feature_schema_sha=feature_schema_sha(config.features.identity),
     )
     _check_complete(manifest, counts)
     return manifest, counts

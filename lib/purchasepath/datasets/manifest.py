@@ -165,12 +165,15 @@ class Manifest:
         return dataclasses.asdict(self)
 
 
-def feature_schema_sha() -> str:
-    """sha256 of the user features as this code declares them: names, order, inputs, windows, values for missing."""
+def feature_schema_sha(identity: str) -> str:
+    """sha256 of the user features as this code declares them: names, order, inputs, windows, values for missing;
+
+    and of whose they are (`features.identity`).
+    """
     declared = [
         [f.name, f.input, f.aggregation, f.window_days, f.missing, f.over] for f in USER_FEATURES_DECLARED
     ]
-    return hashlib.sha256(json.dumps(declared).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([identity, declared]).encode()).hexdigest()
 
 
 def _statistics(

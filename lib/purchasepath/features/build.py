@@ -23,13 +23,16 @@ from purchasepath.features.cache import (
     session_days,
     source_days,
     stale,
+    with_logins,
 )
 from purchasepath.features.merging import merge_items, merge_users
+from purchasepath.features.persons import persons_behind
 from purchasepath.features.recipe import as_of_recipe, partials_recipe, session_recipe
 from purchasepath.features.sessions import summarize_sessions
 from purchasepath.features.tiles import events_of_days, summarize_item_tiles, summarize_touches, summarize_user_tiles
+from purchasepath.sessions.identity import link_accounts
 from purchasepath.storage.warehouse import Transaction, Warehouse
-from purchasepath.tables.catalog import SESSIONS
+from purchasepath.tables.catalog import EVENTS, SESSIONS
 from purchasepath.tables.features import ITEM_FEATURES, SESSION_FEATURES, USER_FEATURES
 from purchasepath.tables.partials import FEATURE_DAYS, ITEM_PARTIALS, TOUCHES, USER_PARTIALS
 from purchasepath.tables.types import Table
@@ -112,7 +115,7 @@ class FeatureBuilder:
         wanted: dict[str, Days] = {
             "session_features": session_days(sources, session_recipe()),
             "partials": partials,
-            "as_of": as_of_days(times, partials, as_of_recipe()),
+            "as_of": as_of_days(times, self._with_logins(partials), as_of_recipe(self.config)),
         }
         cached = self._cached()
         present = {name: partition_dates(self.warehouse.fingerprints(table)) for name, table in _HOLDERS.items()}
@@ -122,6 +125,14 @@ class FeatureBuilder:
         out = {name: stale(days, cached[name], present=present[name], expected=expected[name])
                for name, days in wanted.items()}
         return _Plan(span, times, wanted, cached, out)
+
+    def _with_logins(self, partials: Days) -> Days:
+        """What as-of times are computed from: where persons are asked for, the logins in EVENTS, too."""
+        return with_logins(partials, self.warehouse.fingerprints(EVENTS)) if self._asks_for_persons else partials
+
+    @property
+    def _asks_for_persons(self) -> bool:
+        return self.config.features.identity == "person"
 
     def _next_chunk(self, plan: _Plan) -> Chunk:
         return next_chunk(plan.stale["session_features"], plan.stale["partials"], self.config.features.chunk_days)
@@ -155,10 +166,17 @@ class FeatureBuilder:
         with self.warehouse.transaction(f"{self.run_id}-as_of") as tx:
             items = merge_items(partials[ITEM_PARTIALS], partials[TOUCHES], times)
             self._write(tx, ITEM_FEATURES, items, days, report)
-            users = merge_users(partials[USER_PARTIALS], partials[TOUCHES], times)
+            users = merge_users(partials[USER_PARTIALS], partials[TOUCHES], times, self._persons(tx, times))
             self._write(tx, USER_FEATURES, users, days, report)
             self._record(tx, plan, {"as_of": days})
         report.as_of_days = len(days)
+
+    def _persons(self, tx: Transaction, times: list[datetime]) -> DataFrame | None:
+        """Who stands behind whom at `times`, from EVENTS themselves: a stored map might be older than they are."""
+        if not self._asks_for_persons:
+            return None
+        identities = tx.materialize(link_accounts(self.warehouse.read(EVENTS)), "identities")
+        return tx.materialize(persons_behind(identities, times), "persons")
 
     def _write(self, tx: Transaction, table: Table, frame: DataFrame, days: Collection[date], report: Report) -> None:
         rows = tx.write(table, frame, partitions=[{table.partition_by[0]: day} for day in days])

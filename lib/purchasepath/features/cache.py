@@ -55,6 +55,12 @@ def as_of_days(times: Sequence[datetime], partials: Days, recipe: str) -> dict[d
     return found
 
 
+def with_logins(partials: Days, events: Mapping[str, str]) -> dict[date, str]:
+    """The days of the partials, each with what its events (partitions of EVENTS) may say about who a visitor is."""
+    logins = _dates(events)
+    return {day: digest(partials.get(day), logins.get(day)) for day in sorted({*partials, *logins})}
+
+
 def stale(wanted: Days, cached: Days, *, present: Iterable[date], expected: Iterable[date]) -> list[date]:
     """Days whose partition has to be written again, in order: changed, new, no longer wanted, or lost.
 

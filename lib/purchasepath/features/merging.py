@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, Window
 
 from purchasepath.features.aggregations import add_derived, finish, merged_name, merged_parts
 from purchasepath.features.as_of import as_of_us, positions_from
+from purchasepath.features.persons import as_persons, hand_to_visitors
 from purchasepath.tables.features import (
     ITEM_FEATURES,
     ITEM_FEATURES_DECLARED,
@@ -32,9 +33,18 @@ _LONGEST_US = LONGEST_WINDOW_DAYS * DAY_US
 _CATEGORY = Feature("category", "item", "category", "last", LONGEST_WINDOW_DAYS, "last known category")
 
 
-def merge_users(partials: DataFrame, touches: DataFrame, times: list[datetime]) -> DataFrame:
-    """USER_FEATURES at `times` (evenly spaced) from all USER_PARTIALS and TOUCHES up to the last of them."""
-    return USER_FEATURES.select(_merge("user", partials, touches, USER_FEATURES_DECLARED, times))
+def merge_users(
+    partials: DataFrame, touches: DataFrame, times: list[datetime], behind: DataFrame | None = None
+) -> DataFrame:
+    """USER_FEATURES at `times` (evenly spaced) from all USER_PARTIALS and TOUCHES up to the last of them.
+
+    With `behind` (of `persons_behind`) the visitors of a person get the features of the person.
+    """
+    merged = _merge("user", partials, touches, USER_FEATURES_DECLARED, times, behind=behind)
+    if behind is not None:
+        visitors = _known_entities(partials, "user_id").transform(_at_times, times)
+        merged = hand_to_visitors(merged, visitors, behind)
+    return USER_FEATURES.select(merged)
 
 
 def merge_items(partials: DataFrame, touches: DataFrame, times: list[datetime]) -> DataFrame:
@@ -44,17 +54,17 @@ def merge_items(partials: DataFrame, touches: DataFrame, times: list[datetime]) 
 
 
 def _merge(entity: str, partials: DataFrame, touches: DataFrame, features: tuple[Feature, ...],
-           times: list[datetime], more: tuple[Feature, ...] = ()) -> DataFrame:
+           times: list[datetime], more: tuple[Feature, ...] = (), behind: DataFrame | None = None) -> DataFrame:
     key = f"{entity}_id"
     known_us = F.unix_micros("known_from").alias("from_us")
     tile_us = F.unix_micros("tile")
     tiles = keep_window(partials, times).select(
         "*", known_us, (tile_us + _LONGEST_US).alias("until_us"), tile_us.alias("tile_us"))
-    entities = partials.select(key, known_us).groupBy(key).agg(F.min("from_us").alias("from_us")).withColumn(
-        "until_us", F.lit(_FOREVER_US))
-    rows = tiles.unionByName(entities, allowMissingColumns=True)
+    rows = tiles.unionByName(_known_entities(partials, key), allowMissingColumns=True)
+    if behind is not None:
+        rows = rows.transform(_at_times, times).transform(as_persons, behind).transform(_only_then)
     for name in distinct_inputs(features):
-        counts = count_distinct(keep_window(touches, times), key, name, features, times)
+        counts = count_distinct(keep_window(touches, times), key, name, features, times, behind)
         rows = rows.unionByName(counts, allowMissingColumns=True)
     merged = (
         rows.repartition(key)  # before the rows are multiplied by the as-of times
@@ -72,11 +82,12 @@ def _merge(entity: str, partials: DataFrame, touches: DataFrame, features: tuple
 
 
 def count_distinct(touches: DataFrame, key: str, name: str, features: tuple[Feature, ...],
-                   times: list[datetime]) -> DataFrame:
+                   times: list[datetime], behind: DataFrame | None = None) -> DataFrame:
     """One row per entity and as-of time: `distinct_<name>_<window>` for the features that count it; exact.
 
     At any time exactly one touch of an entity and a value is known and not superseded by a later one: the last.
-    Counting those that lie in the window counts the values, without keeping sets.
+    Counting those that lie in the window counts the values, without keeping sets. With `behind` the entities are
+    persons: of the last touches of its visitors the latest is the person's.
     """
     counting = [f for f in features if f.aggregation == "count_distinct" and f.input == name]
     pair = sorted({key, TOUCH_COLUMNS[name]})
@@ -87,11 +98,13 @@ def count_distinct(touches: DataFrame, key: str, name: str, features: tuple[Feat
     later = Window.partitionBy(*pair).orderBy("tile_us", "from_us").rowsBetween(1, Window.unboundedFollowing)
     superseded_us = F.coalesce(F.min("from_us").over(later), F.lit(_FOREVER_US))
     standing = touched.withColumn("until_us", F.least(superseded_us - 1, F.col("tile_us") + _LONGEST_US)).select(
-        key, "tile_us", "from_us", "until_us").transform(_at_times, times)
+        *pair, "tile_us", "from_us", "until_us").transform(_at_times, times)
+    if behind is not None:
+        standing = as_persons(standing, behind).groupBy(*pair, "as_of_us").agg(F.max("tile_us").alias("tile_us"))
     age_us = F.col("as_of_us") - F.col("tile_us")
     counts = standing.groupBy(key, "as_of_us").agg(*(
         F.count_if(age_us <= _days(f) * DAY_US).alias(merged_name("distinct", f)) for f in counting))
-    return counts.select("*", F.col("as_of_us").alias("from_us"), F.col("as_of_us").alias("until_us")).drop("as_of_us")
+    return _only_then(counts)
 
 
 def keep_window(days: DataFrame, times: list[datetime]) -> DataFrame:
@@ -105,6 +118,17 @@ def _at_times(rows: DataFrame, times: list[datetime]) -> DataFrame:
     positions = positions_from(times, F.col("from_us"), F.col("until_us"))
     return rows.withColumn("position", F.explode(positions)).withColumn(
         "as_of_us", as_of_us(times, F.col("position"))).drop("position", "from_us", "until_us")
+
+
+def _only_then(rows: DataFrame) -> DataFrame:
+    """Rows at their as-of time alone: `as_of_us` becomes from_us and until_us."""
+    return rows.withColumns({"from_us": F.col("as_of_us"), "until_us": F.col("as_of_us")}).drop("as_of_us")
+
+
+def _known_entities(partials: DataFrame, key: str) -> DataFrame:
+    """Every entity, from the first time it is known on, for ever."""
+    known = partials.groupBy(key).agg(F.min(F.unix_micros("known_from")).alias("from_us"))
+    return known.withColumn("until_us", F.lit(_FOREVER_US))
 
 
 def _days(feature: Feature) -> int:

@@ -38,9 +38,10 @@ def partials_recipe(config: Config) -> str:
     return digest(__version__, tile_us, bots, [p.name for p in USER_PARTS], [p.name for p in ITEM_PARTS], inputs)
 
 
-def as_of_recipe() -> str:
+def as_of_recipe(config: Config) -> str:
     """Of USER_FEATURES and ITEM_FEATURES, beside that of the partials they are put together from."""
-    return digest(__version__, _facts(USER_FEATURES_DECLARED), _facts(ITEM_FEATURES_DECLARED))
+    facts = _facts(USER_FEATURES_DECLARED), _facts(ITEM_FEATURES_DECLARED)
+    return digest(__version__, *facts, config.features.identity)
 
 
 def _facts(features: Iterable[Feature]) -> list[object]:

@@ -18,7 +18,8 @@ def fitting_bundle(config: Config) -> Bundle:
     """The bundle that `score.bundle` names, if this code computes the features and events it was trained on."""
     bundle = Bundle.load(resolve(config.score.bundle, config))
     _, vocabulary_sha = summarize_vocabulary(bundle.vocabulary_path)
-    bundle.require(feature_schema_sha=feature_schema_sha(), vocabulary_sha=vocabulary_sha)
+    schema_sha = feature_schema_sha(config.features.identity)
+    bundle.require(feature_schema_sha=schema_sha, vocabulary_sha=vocabulary_sha)
     if bundle.manifest.num_types != len(EVENT_TYPES) + 1:
         raise BundleMismatchError(
             f"bundle {bundle.name} {bundle.version} was trained on {bundle.manifest.num_types - 1} event types, "

@@ -21,25 +21,33 @@ from purchasepath.times import known_from_us
 
 
 def link_accounts(events: DataFrame) -> DataFrame:
-    """IDENTITIES of EVENTS: one row per stretch."""
-    timeline = Window.partitionBy("user_id").orderBy("event_ts", "event_id")
-    changed = F.coalesce(F.col("login_id") != F.lag("login_id").over(timeline), F.lit(True))
+    """IDENTITIES of EVENTS: one row per stretch.
+
+    First within each day, then over what the days have come to, so no task sorts all the events of a visitor: what it
+    gets of a visitor is a day's events, and then a row per day and change of account.
+    """
     known_us = known_from_us(F.unix_micros("event_ts"), F.unix_micros("arrived_at"))
-    so_far = timeline.rowsBetween(Window.unboundedPreceding, Window.currentRow)
-    stretches = (
-        events.where("login_id IS NOT NULL")
-        .withColumn("changed", changed.cast("int"))
-        .withColumn("stretch", F.sum("changed").over(so_far))
-        .groupBy("user_id", "stretch")
-        .agg(
-            F.min("login_id").alias("login_id"),  # all events of a stretch have the same
-            F.min("event_ts").alias("valid_from"),
-            F.timestamp_micros(F.min(known_us)).alias("known_from"),
-            F.count(F.lit(1)).alias("num_events"),
-        )
-    )
+    logins = events.where("login_id IS NOT NULL").select(
+        "user_id", F.to_date("event_ts").alias("day"), "login_id", "event_ts", "event_id",
+        F.timestamp_micros(known_us).alias("known_from"), F.lit(1).cast("bigint").alias("num_events"))
+    of_days = _join_neighbours(logins, ["user_id", "day"], ["event_ts", "event_id"])
+    of_days = of_days.withColumnRenamed("stretch", "number").withColumnRenamed("valid_from", "event_ts")
+    stretches = _join_neighbours(of_days, ["user_id"], ["day", "number"])
     following = Window.partitionBy("user_id").orderBy("stretch")
     return IDENTITIES.select(stretches.withColumn("valid_to", F.lead("valid_from").over(following)))
+
+
+def _join_neighbours(rows: DataFrame, key: list[str], order: list[str]) -> DataFrame:
+    """Neighbours in `order` within `key` that have the same account as one row: key, stretch (from 1), login_id, …"""
+    line = Window.partitionBy(*key).orderBy(*order)
+    changed = F.coalesce(F.col("login_id") != F.lag("login_id").over(line), F.lit(True))
+    so_far = line.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    numbered = rows.withColumn("changed", changed.cast("int")).withColumn("stretch", F.sum("changed").over(so_far))
+    return numbered.groupBy(*key, "stretch").agg(
+        F.min("login_id").alias("login_id"),  # all of them have the same
+        F.min("event_ts").alias("valid_from"), F.min("known_from").alias("known_from"),
+        F.sum("num_events").alias("num_events"),
+    )
 
 
 def persons(events: DataFrame, identities: DataFrame) -> DataFrame:
