@@ -29,10 +29,10 @@ def run(job: Job) -> Summary:
             "calibration": tx.write(CALIBRATION, CALIBRATION.frame(job.spark, calibration_rows(answers)).coalesce(1)),
         }
     ours = answers["purchasepath"]
-    points = ours.purchases.points if ours.purchases else 0
+    asked = {"item": sum((ours.ranks or {}).values())} | {q: counts.points for q, counts in ours.binary.items()}
     lines = [
-        f"bundle {bundle.name} {bundle.version} on {sum(ours.ranks.values()):,} next items and {points:,} purchase "
-        f"points of the test span; data: {manifest.source}",
+        f"bundle {bundle.name} {bundle.version} asked in the test span: "
+        + ", ".join(f"{question} {places:,}" for question, places in asked.items()) + f"; data: {manifest.source}",
         *_track(job, bundle, tracked_metrics(rows)),
         *format_standings(metrics).splitlines(),
     ]

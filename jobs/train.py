@@ -31,7 +31,7 @@ def run(job: Job) -> Summary:
     point_latest(bundle)
     clear_workspace(Path(request.workspace), checkpoints=True)
     lines = [
-        f"trained on {manifest.source} data, {job.config.training.ranks} ranks; {result.describe()}",
+        f"trained on {manifest.source} data, {job.config.training.ranks} ranks", *result.lines(),
         f"bundle {bundle.directory} ({reference})",
         f"MLflow run {tracker.run_id} in {job.config.tracking.uri}",
     ]
@@ -44,14 +44,14 @@ def make_bundle(job: Job, manifest: Manifest, result: Result) -> Bundle:
     return Bundle.save(
         Path(job.config.paths.models), name=job.config.tracking.registered_model, model=model,
         model_config=job.config.model, manifest=manifest,
-        vocabulary_path=manifest.vocabulary_path(job.config.paths.dataset), metrics=result.best,
+        vocabulary_path=manifest.vocabulary_path(job.config.paths.dataset), metrics=result.metrics,
         training={"run_id": job.run_id, **job.config.training.model_dump(mode="json")},
     )
 
 
 def report(tracker: Tracker, result: Result, bundle: Bundle, tags: dict[str, str]) -> str:
     tracker.log_curves(result.curves)
-    tracker.log_metrics({f"best_{name}": value for name, value in result.best.items()})
+    tracker.log_metrics({f"best_{name}": value for name, value in result.best.items()} | result.calibration)
     return tracker.log_bundle(bundle.directory, bundle.name, {**tags, "bundle_version": bundle.version})
 
 

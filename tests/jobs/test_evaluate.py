@@ -50,7 +50,8 @@ def model_by_hand(shop: TinyShop) -> tuple[list[int], list[set[int]], list[tuple
         batch = batch_from_arrow(pa.Table.from_pylist([row], EXAMPLE_SCHEMA), 2)
         with torch.inference_mode():
             hidden_LD = model.encode(batch)[0]
-            points += zip(model.purchase_logits(batch, hidden_LD[None]).sigmoid().tolist(), row["bought"], strict=True)
+            logits = model.ask("purchase", batch, hidden_LD[None])[0]
+            points += zip(logits.sigmoid().tolist(), row["bought"], strict=True)
             for position, target in enumerate(row["target"]):
                 if target:
                     scores = model.item_scores(hidden_LD[position : position + 1])[0].tolist()
@@ -74,6 +75,14 @@ def test_the_model_is_measured_on_every_target_and_point(shop: TinyShop, evaluat
     assert evaluated["purchasepath", "purchase", "base_rate", None]["value"] == 0.5
     assert evaluated["purchasepath", "next_item", "recall", 1]["support"] == 4
     assert evaluated["purchasepath", "purchase", "f1", None]["support"] == 2
+
+
+def test_probabilities_are_measured_before_and_after_calibration(evaluated: dict[Any, Any]) -> None:
+    for metric in ("log_loss", "calibration_error", "calibration_error_mass"):  # a fresh bundle is not calibrated
+        names = (f"{metric}_raw", metric)
+        before, after = (evaluated["purchasepath", "purchase", name, None]["value"] for name in names)
+        assert before == after is not None
+        assert ("logistic_regression", "purchase", f"{metric}_raw", None) not in evaluated
 
 
 def test_baselines_answer_the_same_targets(evaluated: dict[Any, Any]) -> None:

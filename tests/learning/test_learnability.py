@@ -10,6 +10,7 @@ import torch
 
 from purchasepath.config import Model, Training
 from purchasepath.models.build import build_model
+from purchasepath.models.questions import PURCHASE
 from purchasepath.training.loop import Trainer
 from purchasepath.training.ranks import SoloRanks
 from purchasepath.training.warm_start import start_at_logistic_regression
@@ -59,7 +60,7 @@ def fit(train: list[Example], valid: list[Example], epochs: int) -> dict[str, fl
     )
     config = Training(epochs=epochs, patience=epochs, batch_size=64, learning_rate=0.005, warmup_steps=20)
     feed = MemoryFeed(train, valid, batch_size=64)
-    start_at_logistic_regression(model.purchase, feed, SoloRanks())
+    start_at_logistic_regression(model.heads["purchase"], PURCHASE, feed, SoloRanks())
     state = Trainer(model, feed, SoloRanks(), config).fit()
     return state.curves[state.best_epoch - 1]
 

@@ -48,4 +48,4 @@ def test_an_empty_batch_has_empty_hidden_vectors(model: PurchasePathModel) -> No
     empty = make_batch([])
     assert {f.name for f in fields(empty)} >= {"item_BL", "bought_P"}
     assert model.encode(empty).shape == (0, 1, 16)
-    assert model.purchase_logits(empty, model.encode(empty)).shape == (0,)
+    assert model.ask("purchase", empty, model.encode(empty))[0].shape == (0,)

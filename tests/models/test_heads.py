@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from purchasepath.models.heads import NextItemHead, PurchaseHead
+from purchasepath.models.heads import NextItemHead, PointHead
 
 
 def test_item_scores_are_dot_products_plus_bias_and_special_ids_are_never_chosen() -> None:
@@ -37,7 +37,7 @@ def test_special_ids_get_no_gradient_from_the_head() -> None:
 
 
 def test_the_purchase_head_starts_as_a_logistic_regression_at_zero() -> None:
-    head = PurchaseHead(width=4, num_features=3, dropout=0.0)
+    head = PointHead(width=4, num_features=3, dropout=0.0)
     head.start_at_zero()
     with torch.no_grad():
         head.linear.weight.copy_(torch.tensor([[0.0, 1.0, -2.0, 0.5]]))

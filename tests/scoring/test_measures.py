@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from purchasepath.scoring.measures import PurchaseCounts, calibration_bins, purchase_metrics, ranking_metrics
+from purchasepath.scoring.measures import BinaryCounts, binary_metrics, calibration_bins, ranking_metrics
 
 POINTS = st.lists(st.tuples(st.integers(0, 1_000_000), st.integers(0, 1)), min_size=2, max_size=60)
 
 
-def counts_of(points: list[tuple[int, int]]) -> PurchaseCounts:
-    return PurchaseCounts.of(Counter(points))
+def counts_of(points: list[tuple[int, int]]) -> BinaryCounts:
+    return BinaryCounts.of(Counter(points))
 
 
 @given(st.lists(st.integers(1, 25), min_size=1, max_size=50))
@@ -41,9 +41,9 @@ def test_no_target_leaves_ranking_metrics_undefined() -> None:
 
 @settings(deadline=None)
 @given(POINTS)
-def test_purchase_metrics_equal_scikit_learn_on_single_points(points: list[tuple[int, int]]) -> None:
+def test_binary_metrics_equal_scikit_learn_on_single_points(points: list[tuple[int, int]]) -> None:
     labels, predicted = [label for _, label in points], [step / 1_000_000 for step, _ in points]
-    found = purchase_metrics(counts_of(points), 0.5)
+    found = binary_metrics(counts_of(points), 0.5)
     called = [p >= 0.5 for p in predicted]
     if len(set(labels)) == 2:
         assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(labels, predicted))
@@ -62,16 +62,30 @@ def test_calibration_worked_out_by_hand() -> None:
     counts = counts_of([(300_000, 1), (340_000, 0), (1_000_000, 1)])
     bins = [(b.bin, b.points, round(b.mean_predicted, 9), b.observed) for b in calibration_bins(counts)]
     assert bins == [(3, 2, 0.32, 0.5), (9, 1, 1.0, 1.0)]
-    assert purchase_metrics(counts, 0.5)["calibration_error"] == pytest.approx(2 / 3 * 0.18)
+    assert binary_metrics(counts, 0.5)["calibration_error"] == pytest.approx(2 / 3 * 0.18)
+
+
+def test_calibration_by_mass_worked_out_by_hand() -> None:
+    # 16 points below .1, one bin of width: ten of .01 of which 2 said yes, six of .09 of which none did
+    counts = counts_of([(10_000, 0)] * 8 + [(10_000, 1)] * 2 + [(90_000, 0)] * 6)
+    found = binary_metrics(counts, 0.5)
+    assert found["calibration_error"] == pytest.approx(abs((10 * 0.01 + 6 * 0.09) / 16 - 2 / 16))
+    assert found["calibration_error_mass"] == pytest.approx((10 * (0.2 - 0.01) + 6 * 0.09) / 16)
+
+
+def test_as_many_points_as_bins_of_equal_mass_stand_alone() -> None:
+    points = [(step * 7_000, step % 2) for step in range(10)]
+    found = binary_metrics(counts_of(points), 0.5)["calibration_error_mass"]
+    assert found == pytest.approx(sum(abs(step / 1_000_000 - label) for step, label in points) / 10)
 
 
 def test_a_certain_and_wrong_prediction_has_a_finite_loss() -> None:
-    assert purchase_metrics(counts_of([(0, 1)]), 0.5)["log_loss"] == pytest.approx(-math.log(5e-7))
+    assert binary_metrics(counts_of([(0, 1)]), 0.5)["log_loss"] == pytest.approx(-math.log(5e-7))
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_leaves_the_curves_undefined(label: int) -> None:
-    found = purchase_metrics(counts_of([(200_000, label), (700_000, label)]), 0.5)
+    found = binary_metrics(counts_of([(200_000, label), (700_000, label)]), 0.5)
     assert found["roc_auc"] is None
     assert found["pr_auc"] is None
     assert found["base_rate"] == label
@@ -79,4 +93,4 @@ def test_one_class_leaves_the_curves_undefined(label: int) -> None:
 
 
 def test_no_point_leaves_everything_undefined() -> None:
-    assert set(purchase_metrics(counts_of([]), 0.5).values()) == {None}
+    assert set(binary_metrics(counts_of([]), 0.5).values()) == {None}

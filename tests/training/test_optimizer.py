@@ -38,7 +38,7 @@ def test_rate_grows_with_the_root_of_the_batch_and_not_with_the_ranks() -> None:
 def test_weights_and_gradients_of_the_model_are_views_of_two_buffers() -> None:
     model = torch.nn.Linear(3, 2)
     before = model(torch.ones(1, 3))
-    flat = FlatModel(model)
+    flat = FlatModel(model, counts=2)
     assert torch.equal(model(torch.ones(1, 3)), before)
     model(torch.ones(1, 3)).sum().backward()
     assert flat.gradients_W.tolist() == [1.0] * 8
@@ -47,7 +47,7 @@ def test_weights_and_gradients_of_the_model_are_views_of_two_buffers() -> None:
 
 
 def test_a_long_gradient_is_cut_to_the_limit_and_a_short_one_left_alone() -> None:
-    flat = FlatModel(torch.nn.Linear(1, 1))
+    flat = FlatModel(torch.nn.Linear(1, 1), counts=2)
     for gradient, expected in ((3.0, 0.5**0.5), (0.1, 0.1)):
         flat.gradients_W.fill_(gradient)
         flat.clip(1.0)
@@ -58,7 +58,7 @@ def test_steps_are_those_of_torchs_adamw() -> None:
     torch.manual_seed(0)
     ours, theirs = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
     theirs.load_state_dict(ours.state_dict())
-    flat = FlatModel(ours)
+    flat = FlatModel(ours, counts=2)
     mine = AdamW(ours, flat, Training(weight_decay=0.1))
     reference = torch.optim.AdamW(
         [{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias], "weight_decay": 0.0}],
@@ -76,15 +76,15 @@ def test_steps_are_those_of_torchs_adamw() -> None:
 
 def test_only_matrices_decay() -> None:
     model = build_model(Model(width=8), **SIZES)
-    optimizer = AdamW(model, FlatModel(model), Training(weight_decay=0.5))
+    optimizer = AdamW(model, FlatModel(model, counts=2), Training(weight_decay=0.5))
     starts = {}
     position = 0
     for name, parameter in model.named_parameters():
         starts[name] = position
         position += parameter.numel()
     decay = {name: optimizer.decay_W[start].item() for name, start in starts.items()}
-    assert decay["purchase.inner.weight"] == 0.5
-    assert decay["purchase.inner.bias"] == decay["encoder.embedding.item.weight"] == 0
+    assert decay["heads.purchase.inner.weight"] == 0.5
+    assert decay["heads.purchase.inner.bias"] == decay["encoder.embedding.item.weight"] == 0
 
 
 def test_blocks_of_weights_are_updated_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_blocks_of_weights_are_updated_as_all_at_once(monkeypatch: pytest.Monkey
         monkeypatch.setattr(optimizer, "_CPU_BLOCK", block)
         torch.manual_seed(0)
         model = nn.Linear(5, 4)
-        flat = FlatModel(model)
+        flat = FlatModel(model, counts=2)
         adamw = AdamW(model, flat, Training())
         for update in range(3):
             flat.gradients_W.normal_()

@@ -9,9 +9,11 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional
 
-from purchasepath.models.heads import PurchaseHead
+from purchasepath.models.heads import PointHead
+from purchasepath.models.questions import PURCHASE
+from purchasepath.training.logistic import RIDGE, _totals, fit_logistic, minimize
 from purchasepath.training.ranks import SoloRanks
-from purchasepath.training.warm_start import RIDGE, _totals, minimize, start_at_logistic_regression
+from purchasepath.training.warm_start import start_at_logistic_regression
 from tests.training.feeds import Example, MemoryFeed
 
 
@@ -25,8 +27,7 @@ def points(number: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def solve(known_PX: Tensor, bought_P: Tensor) -> Tensor:
-    return minimize(lambda w: _totals(w, known_PX, bought_P, SoloRanks()), size=known_PX.shape[1],
-                    points=float(len(bought_P)))
+    return fit_logistic(known_PX, bought_P, torch.zeros(known_PX.shape[1], dtype=torch.float64), SoloRanks())
 
 
 def test_weights_equal_scikit_learns() -> None:
@@ -45,7 +46,7 @@ def test_ranks_that_add_up_their_shares_find_the_same_weights() -> None:
         parts = [_totals(weights_X, known_PX[own], bought_P[own], SoloRanks()) for own in shares]
         return sum(p[0] for p in parts), parts[0][1] + parts[1][1], parts[0][2] + parts[1][2]
 
-    together = minimize(shared, size=5, points=500.0)
+    together = minimize(shared, start_X=torch.zeros(5, dtype=torch.float64), points=500.0)
     torch.testing.assert_close(together, solve(known_PX, bought_P), rtol=1e-6, atol=1e-8)
 
 
@@ -64,12 +65,12 @@ def test_points_that_are_all_alike_give_the_base_rate() -> None:
 
 
 def test_the_head_says_the_base_rate_of_its_feed_and_stays_as_it_is_without_points() -> None:
-    head = PurchaseHead(width=4, num_features=3, dropout=0.0)
+    head = PointHead(width=4, num_features=3, dropout=0.0)
     head.start_at_zero()
     before = head.linear.bias.clone()
-    start_at_logistic_regression(head, MemoryFeed([Example([3, 4])] * 8, [], batch_size=4), SoloRanks())
+    start_at_logistic_regression(head, PURCHASE, MemoryFeed([Example([3, 4])] * 8, [], batch_size=4), SoloRanks())
     assert torch.equal(head.linear.bias, before)
     shoppers = [Example([3, 4], bought=float(i == 0)) for i in range(8)]
-    start_at_logistic_regression(head, MemoryFeed(shoppers, [], batch_size=4), SoloRanks())
+    start_at_logistic_regression(head, PURCHASE, MemoryFeed(shoppers, [], batch_size=4), SoloRanks())
     logit_P = head(torch.randn(1, 4), torch.ones(1), torch.zeros(1, 3))
     assert torch.sigmoid(logit_P).item() == pytest.approx(1 / 8, abs=1e-4)

@@ -10,7 +10,8 @@ from purchasepath.analysis.panels import Content, Grid, Panel
 from purchasepath.analysis.wording import count, percent
 
 OURS = "purchasepath"
-LOWER_IS_BETTER = ("log_loss", "calibration_error")
+LOWER_IS_BETTER = tuple(metric + raw for metric in ("log_loss", "calibration_error", "calibration_error_mass")
+                        for raw in ("", "_raw"))
 
 
 def next_item(rows: Sequence[Row]) -> Content:

@@ -1,7 +1,6 @@
-"""The sequence model: an encoder over a user's events with a next-item head and a purchase head.
+"""The sequence model: an encoder over a user's events, the next item, and a head for every further question.
 
-Legend: B examples, L padded length, D width, N rows to score, I items (special ids included), K some items,
-P as-of points, F user features.
+Legend: B examples, L padded length, D width, N rows to score, I items (special ids included), K some items.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from purchasepath.models.encoders import ENCODERS, EventEmbedding
-from purchasepath.models.heads import NextItemHead, PurchaseHead
+from purchasepath.models.heads import BinaryHead, NextItemHead, PointHead
+from purchasepath.models.questions import QUESTIONS
 
 if TYPE_CHECKING:
     from purchasepath.config import Model
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class PurchasePathModel(nn.Module):
-    """One encoder, several heads. `encode` once, then ask the heads."""
+    """One encoder, several heads. `encode` once, then ask.
+
+    `predicts` are the questions it learns to answer, in an order of their own. Items can be scored in any case.
+    """
 
     def __init__(self, config: Model, *, num_items: int, num_types: int, num_features: int, max_length: int) -> None:
         super().__init__()
@@ -29,7 +32,11 @@ class PurchasePathModel(nn.Module):
         embedding = EventEmbedding(config, num_items=num_items, num_types=num_types, max_length=max_length)
         self.encoder = ENCODERS[config.encoder](config, embedding)
         self.next_item = NextItemHead(num_items)
-        self.purchase = PurchaseHead(config.width, num_features, config.dropout)
+        self.predicts = tuple(name for name in ("item", *QUESTIONS) if name in config.predicts)
+        self.heads = nn.ModuleDict({
+            name: QUESTIONS[name].head(config, num_types=num_types, num_features=num_features)
+            for name in self.predicts if name != "item"
+        })
 
     def encode(self, batch: Batch) -> Tensor:
         """hidden_BLD: what the model knows right after each event. Rows past an example's end mean nothing."""
@@ -47,14 +54,15 @@ class PurchasePathModel(nn.Module):
         """score_N of one item for each row."""
         return (hidden_ND * self.encoder.embedding.item(item_N)).sum(dim=1) + self.next_item.bias[item_N]
 
-    def purchase_logit(self, hidden_PD: Tensor, idle_P: Tensor, features_PF: Tensor) -> Tensor:
-        """logit_P of a purchase within the horizon after each as-of point."""
-        return self.purchase(hidden_PD, idle_P, features_PF)
+    def ask(self, question: str, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits at the places of the batch where it is asked, and the right answers there."""
+        return QUESTIONS[question].ask(self.heads[question], batch, hidden_BLD)
 
-    def purchase_logits(self, batch: Batch, hidden_BLD: Tensor) -> Tensor:
-        """logit_P of every as-of point of the batch, from the hidden vector of the last event before it."""
-        hidden_PD = hidden_BLD[batch.row_P, batch.position_P]
-        return self.purchase(hidden_PD, batch.idle_P, batch.features_PF)
+    def probability(self, question: str, logit_N: Tensor) -> Tensor:
+        """The calibrated probability of a yes."""
+        head = self.heads[question]
+        assert isinstance(head, BinaryHead), f"{question} is not answered by yes or no"
+        return head.probability(logit_N)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.encode(batch)
@@ -68,7 +76,9 @@ def build_model(
         config, num_items=num_items, num_types=num_types, num_features=num_features, max_length=max_length
     )
     model.apply(_initialise)
-    model.purchase.start_at_zero()
+    for head in model.heads.values():
+        if isinstance(head, PointHead):
+            head.start_at_zero()
     return model
 
 

@@ -31,8 +31,22 @@ class NextItemHead(nn.Module):
         return functional.linear(hidden_ND, item_ID, bias_I)
 
 
-class PurchaseHead(nn.Module):
-    """Logit of a purchase within the horizon, from the hidden vector, the idle time and the user's features.
+class BinaryHead(nn.Module):
+    """A head whose logit becomes a probability as training has calibrated it: sigmoid(scale * logit + shift)."""
+
+    calibration: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
+
+    def probability(self, logit: Tensor) -> Tensor:
+        scale, shift = self.calibration
+        return torch.sigmoid(scale * logit.float() + shift)
+
+
+class PointHead(BinaryHead):
+    """Logit of an answer at an as-of point, from the hidden vector, the idle time and the user's features.
 
     A linear term on idle time and features plus an MLP on everything: with the MLP at zero, where it starts,
     the head is a logistic regression on the features (and training begins at the fitted one).
@@ -58,3 +72,29 @@ class PurchaseHead(nn.Module):
         known_PF = self.known(idle_P, features_PF)
         inner_PK = self.dropout(functional.silu(self.inner(torch.cat((hidden_PD, known_PF), dim=1))))
         return (self.linear(known_PF) + self.outer(inner_PK)).squeeze(1)
+
+
+class SessionHead(BinaryHead):
+    """Logit, right after an event, of a purchase later in its session."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.answer = _read_off(width, 1, dropout)
+
+    def forward(self, hidden_ND: Tensor) -> Tensor:
+        return self.answer(hidden_ND).squeeze(1)
+
+
+class TypeHead(nn.Module):
+    """A logit, right after an event, for every type of the next one; the padding type (0) is never the answer."""
+
+    def __init__(self, width: int, num_types: int, dropout: float) -> None:
+        super().__init__()
+        self.answer = _read_off(width, num_types - 1, dropout)
+
+    def forward(self, hidden_ND: Tensor) -> Tensor:
+        return functional.pad(self.answer(hidden_ND), (1, 0), value=float("-inf"))
+
+
+def _read_off(width: int, answers: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, answers))

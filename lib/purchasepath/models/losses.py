@@ -1,6 +1,6 @@
-"""Losses as sums and counts, so that ranks can add them up before anybody divides.
+"""The next item's loss, as a sum: ranks add up sums and counts before anybody divides.
 
-Legend: B examples, L padded length, D width, N target positions, I items, K drawn items, P as-of points.
+Legend: B examples, L padded length, D width, N target positions, I items, K drawn items.
 """
 
 from __future__ import annotations
@@ -56,11 +56,6 @@ def next_item_loss(
         for hidden, target in zip(hidden_ND.split(rows), target_N.split(rows), strict=True)
     ]
     return torch.stack(parts).sum()
-
-
-def purchase_loss(logit_P: Tensor, bought_P: Tensor) -> Tensor:
-    """Sum over P of the binary cross entropy."""
-    return functional.binary_cross_entropy_with_logits(logit_P.float(), bought_P, reduction="sum")
 
 
 def _item_loss(model: PurchasePathModel, hidden_ND: Tensor, target_N: Tensor, negative_K: Tensor | None) -> Tensor:

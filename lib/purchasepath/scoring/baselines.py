@@ -26,7 +26,7 @@ from purchasepath.models.neighbours import (
     pair_transitions,
 )
 from purchasepath.scoring.answers import Answers
-from purchasepath.scoring.measures import PROBABILITY_STEPS, PurchaseCounts
+from purchasepath.scoring.measures import PROBABILITY_STEPS, BinaryCounts
 
 Keep = Callable[[DataFrame, str], DataFrame]
 """Stores a frame that is used several times, under a name, and reads it back."""
@@ -96,11 +96,11 @@ def logistic_regression(train: DataFrame, test: DataFrame, num_features: int) ->
     """Purchase probabilities at the as-of points; no answers without anything to fit on."""
     train_points, test_points = (purchase_points(split, num_features) for split in (train, test))
     if train_points.isEmpty():
-        return Answers(purchases=PurchaseCounts.of({}))
+        return Answers(binary={"purchase": BinaryCounts.of({})})
     answered = logistic_probabilities(train_points, test_points)
     step = F.floor(F.col("probability") * PROBABILITY_STEPS + 0.5).alias("step")
     rows = answered.groupBy(step, "bought").count().collect()  # at most 2 x PROBABILITY_STEPS rows
-    return Answers(purchases=PurchaseCounts.of({(r["step"], r["bought"]): r["count"] for r in rows}))
+    return Answers(binary={"purchase": BinaryCounts.of({(r["step"], r["bought"]): r["count"] for r in rows})})
 
 
 def _shown_counts(answers: DataFrame, ks: Sequence[int]) -> dict[int, int]:

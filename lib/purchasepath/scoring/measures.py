@@ -17,7 +17,7 @@ PROBABILITY_STEPS = 1_000_000
 """Probabilities are counted rounded to 1 / PROBABILITY_STEPS."""
 
 NUM_BINS = 10
-"""Bins of equal width over [0, 1] of the calibration error and the CALIBRATION table."""
+"""Bins of the calibration errors and of the CALIBRATION table."""
 
 _CLIP = 0.5 / PROBABILITY_STEPS
 """Log loss takes a probability that was rounded to 0 or 1 for half a step away from it."""
@@ -39,7 +39,7 @@ def ranking_metrics(ranks: Mapping[int, int], ks: Sequence[int]) -> dict[tuple[s
 
 
 @dataclass(frozen=True)
-class PurchaseCounts:
+class BinaryCounts:
     """How many points had each predicted probability: S different probabilities, rising."""
 
     probability_S: np.ndarray
@@ -47,7 +47,7 @@ class PurchaseCounts:
     positives_S: np.ndarray
 
     @classmethod
-    def of(cls, counts: Mapping[tuple[int, int], int]) -> PurchaseCounts:
+    def of(cls, counts: Mapping[tuple[int, int], int]) -> BinaryCounts:
         """From (probability in steps of 1 / PROBABILITY_STEPS, label 0 or 1) -> points."""
         steps = sorted({step for step, _ in counts})
         return cls(
@@ -65,8 +65,8 @@ class PurchaseCounts:
         return int(self.positives_S.sum())
 
 
-def purchase_metrics(counts: PurchaseCounts, threshold: float) -> dict[str, float | None]:
-    """Every purchase metric; None where it is not defined (no points, one class only, nobody called a buyer)."""
+def binary_metrics(counts: BinaryCounts, threshold: float) -> dict[str, float | None]:
+    """Every metric of a yes-or-no question; None where it is not defined (no points, one class only, no yes said)."""
     points, positives = counts.points, counts.positives
     called = counts.probability_S >= threshold
     hits, calls = int(counts.positives_S[called].sum()), int((counts.positives_S + counts.negatives_S)[called].sum())
@@ -80,6 +80,7 @@ def purchase_metrics(counts: PurchaseCounts, threshold: float) -> dict[str, floa
         "f1": 2 * hits / (calls + positives) if positives else None,
         "log_loss": _log_loss(counts) if points else None,
         "calibration_error": calibration_error(counts),
+        "calibration_error_mass": calibration_error_mass(counts),
         "base_rate": positives / points if points else None,
     }
 
@@ -94,7 +95,7 @@ class CalibrationBin:
     observed: float
 
 
-def calibration_bins(counts: PurchaseCounts) -> list[CalibrationBin]:
+def calibration_bins(counts: BinaryCounts) -> list[CalibrationBin]:
     """The bins that hold points, rising."""
     # whole steps: 0.3 * 10 is not 3 in floating point
     steps_S = np.rint(counts.probability_S * PROBABILITY_STEPS).astype(np.int64)
@@ -110,20 +111,38 @@ def calibration_bins(counts: PurchaseCounts) -> list[CalibrationBin]:
     return bins
 
 
-def calibration_error(counts: PurchaseCounts) -> float | None:
-    """Mean distance of predicted and observed over the bins, each weighted by its points; None without points."""
+def calibration_error(counts: BinaryCounts) -> float | None:
+    """Expected calibration error: mean distance of predicted and observed over bins of equal width.
+
+    Each bin is weighted by its points: sum of |B| / n * |observed(B) - predicted(B)|, formula 3 of Guo and others
+    (2017), after Naeini and others (2015), for the probability of a yes. None without points.
+    """
     if not counts.points:
         return None
     return sum(b.points * abs(b.mean_predicted - b.observed) for b in calibration_bins(counts)) / counts.points
 
 
-def _log_loss(counts: PurchaseCounts) -> float:
+def calibration_error_mass(counts: BinaryCounts) -> float | None:
+    """The same over bins of equal mass: tells more where most probabilities are small and share one bin of width.
+
+    Equal probabilities stay together, in the bin that the middle one of them falls into.
+    """
+    if not counts.points:
+        return None
+    points_S = counts.negatives_S + counts.positives_S
+    middle_S = points_S.cumsum() - points_S / 2
+    bin_S = (middle_S * NUM_BINS / counts.points).astype(np.int64)
+    distance = np.bincount(bin_S, weights=counts.probability_S * points_S - counts.positives_S)
+    return float(np.abs(distance).sum() / counts.points)
+
+
+def _log_loss(counts: BinaryCounts) -> float:
     clipped_S = np.clip(counts.probability_S, _CLIP, 1 - _CLIP)
     loss = -(counts.positives_S * np.log(clipped_S) + counts.negatives_S * np.log1p(-clipped_S)).sum()
     return float(loss / counts.points)
 
 
-def _weighted(counts: PurchaseCounts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _weighted(counts: BinaryCounts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels, predictions and weights as scikit-learn takes them: every probability once per label."""
     size = len(counts.probability_S)
     labels = np.repeat([0, 1], size)

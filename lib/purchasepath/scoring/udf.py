@@ -100,7 +100,7 @@ class Scorer:
         batch = batch_from_arrow(with_blank_histories(rows.select(list(COLUMNS))), self.num_features)
         hidden_BLD = self.model.encode(batch)
         hidden_ND = hidden_BLD[batch.row_P, batch.position_P]  # one as-of point per row, so N = B = P
-        probability_N = self.model.purchase_logit(hidden_ND, batch.idle_P, batch.features_PF).sigmoid()
+        probability_N = self.model.probability("purchase", self.model.ask("purchase", batch, hidden_BLD)[0])
         scores_NK, items_NK = top_k(
             lambda start, stop: self.model.item_scores(hidden_ND, start, stop), self.num_items, self.config.top_k,
             excluded_NE=self._excluded(rows), item_block=self.config.item_block,

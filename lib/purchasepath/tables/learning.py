@@ -49,9 +49,10 @@ METRICS = Table(
     "evaluate",
     (
         C("model", "string", "purchasepath (ours) or a baseline of `evaluate.baselines`"),
-        C("task", "string", "next_item or purchase"),
+        C("task", "string", "next_item, purchase, session, churn or next_type (see `model.predicts`)"),
         C("metric", "string", "recall, ndcg, mrr, coverage, roc_auc, pr_auc, precision, recall, f1, log_loss, "
-                              "calibration_error, base_rate"),
+                              "calibration_error (bins of equal width), calibration_error_mass (of equal mass), "
+                              "base_rate, accuracy; with _raw: before calibration"),
         C("k", "int", "cut-off of a ranking metric", nullable=True),
         C("value", "double", "the metric; null where it is not defined (one class only, nothing to rank)",
           nullable=True),

@@ -3,13 +3,15 @@
 Losses are sums. A rank's gradient is that of its own loss sum divided by the number of targets on all ranks, and
 gradients are summed over ranks: any number of ranks computes the gradient of the whole batch.
 Every decision is taken from reduced numbers, so all ranks take the same one.
+
+Legend: Q questions that the model predicts, in its order.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,8 @@ from torch import Tensor
 
 from purchasepath.errors import UserError
 from purchasepath.models.heads import NUM_SPECIAL_ITEMS
-from purchasepath.models.losses import draw_negatives, next_item_loss, purchase_loss, select_targets
+from purchasepath.models.losses import draw_negatives, next_item_loss, select_targets
+from purchasepath.models.questions import QUESTIONS, loss_sum
 from purchasepath.training.checkpoint import Checkpoints
 from purchasepath.training.device import Device
 from purchasepath.training.feed import Feed
@@ -56,13 +59,14 @@ class TrainingDivergedError(UserError):
 class State:
     """Where training stands; with the tensors, all that a checkpoint needs.
 
-    `sums` are item loss, purchase loss, item targets, points, examples and tokens of the epoch so far, over all ranks.
+    `sums` are the questions' losses, the places where each was asked, examples and tokens of the epoch so far, over
+    all ranks.
     """
 
     epoch: int = 0
     step: int = 0
     updates: int = 0
-    sums: list[float] = field(default_factory=lambda: [0.0] * 6)
+    sums: list[float] = field(default_factory=list)
     best_epoch: int = 0
     best: float = math.inf
     curves: list[dict[str, float]] = field(default_factory=list)
@@ -85,13 +89,14 @@ class Trainer:
         self.model = model.to(self.device.device)
         self.feed, self.ranks, self.config = feed, ranks, config
         self.checkpoints, self.report = checkpoints, report if ranks.rank == 0 else _say_nothing
-        self.flat = FlatModel(model)
+        self.asked = model.predicts
+        self.flat = FlatModel(model, counts=len(self.asked))
         self.optimizer = AdamW(model, self.flat, config)
         self.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        self.state = State()
-        self.losses_2 = torch.zeros(2, dtype=torch.float64, device=self.device.device)
-        self.counts_4 = torch.zeros(4, dtype=torch.float64)
-        self.totals_2: Tensor | None = None  # of the coming step over all ranks; None: not exchanged yet
+        self.state = State(sums=self._no_sums())
+        self.losses_Q = torch.zeros(len(self.asked), dtype=torch.float64, device=self.device.device)
+        self.counts = torch.zeros(len(self.asked) + 2, dtype=torch.float64)
+        self.totals_Q: Tensor | None = None  # of the coming step over all ranks; None: not exchanged yet
         self.total_updates = config.epochs * feed.steps("train")
 
     def fit(self) -> State:
@@ -107,7 +112,7 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         state, started = self.state, time.perf_counter()
-        base = state.sums[4:]  # a resumed epoch's speed counts what was done since
+        base = state.sums[-2:]  # a resumed epoch's speed counts what was done since
         spoke = started
         steps = self.feed.steps("train")
         with self.feed.batches("train", state.epoch, state.step) as batches:
@@ -120,30 +125,32 @@ class Trainer:
                     self.report(f"epoch {state.epoch + 1}/{self.config.epochs}  step {state.step}/{steps}")
         sums = self._reduce_sums()
         seconds = time.perf_counter() - started
-        examples, tokens = sums[4] - base[0], sums[5] - base[1]
+        examples, tokens = sums[-2] - base[0], sums[-1] - base[1]
         self._finish_epoch(sums, examples_per_s=examples / seconds, tokens_per_s=tokens / seconds)
 
     def _finish_epoch(self, sums: list[float], **speed: float) -> None:
         state, config = self.state, self.config
-        train = {"item_loss": ratio(sums[0], sums[2]), "purchase_loss": ratio(sums[1], sums[3])}
+        size = len(self.asked)
+        losses, counts = sums[:size], sums[size : 2 * size]
+        train = {f"{q}_loss": ratio(loss, n) for q, loss, n in zip(self.asked, losses, counts, strict=True)}
         valid = validate(self.model, self.feed, self.ranks, self.device)
         curve = {f"train_{name}": value for name, value in train.items()}
         curve |= {f"valid_{name}": value for name, value in valid.items()}
-        curve["train_loss"] = _total_loss(train, config)
+        curve["train_loss"] = self._total_loss(train)
         if not math.isfinite(curve["train_loss"]):
-            raise TrainingDivergedError(state.epoch + 1, config.learning_rate, targets=sums[2] + sums[3])
-        curve["valid_loss"] = _total_loss(valid, config)
+            raise TrainingDivergedError(state.epoch + 1, config.learning_rate, targets=sum(counts))
+        curve["valid_loss"] = self._total_loss(valid)
         curve["learning_rate"] = learning_rate(state.updates - 1, self.total_updates, config)
-        state.epoch, state.step, state.sums = state.epoch + 1, 0, [0.0] * 6
-        self.losses_2.zero_()
-        self.counts_4.zero_()
+        state.epoch, state.step, state.sums = state.epoch + 1, 0, self._no_sums()
+        self.losses_Q.zero_()
+        self.counts.zero_()
         judged = _judge(curve, config)
         if judged < state.best or not state.best_epoch:
             state.best, state.best_epoch = judged, state.epoch
             for name, tensor in self.model.state_dict().items():
                 self.best[name].copy_(tensor)
         state.curves.append({"epoch": state.epoch, **curve, **speed})
-        self.report(describe_epoch(state.curves[-1], config.epochs))
+        self.report(describe_epoch(state.curves[-1], config.epochs, self.asked))
         if self.checkpoints:
             self._save()
 
@@ -155,22 +162,23 @@ class Trainer:
         """
         state, config = self.state, self.config
         torch.manual_seed(_step_seed(config.seed, state.updates, self.ranks.rank))
-        counts_4 = count_batch(batch)
-        self.counts_4 += counts_4
-        if self.totals_2 is None:
-            self.totals_2 = self.ranks.sum_(counts_4[:2].clone()).to(self.flat.counts_2)
-        items, points = self.totals_2.clamp(min=1)  # stay where they are: a GPU is not waited for
+        counts = count_batch(batch, self.asked)
+        self.counts += counts
+        if self.totals_Q is None:
+            self.totals_Q = self.ranks.sum_(counts[:-2].clone()).to(self.flat.counts_Q)
+        totals_Q = self.totals_Q.clamp(min=1)  # stay where they are: a GPU is not waited for
         self.model.train()
         self.flat.gradients_W.zero_()
         negative_K = self._negatives()
         for part in split_by_length(batch, TOKENS_PER_PART[self.device.type]):
-            item_sum, purchase_sum = self._losses(part.to(self.device.device, non_blocking=True), negative_K)
-            (item_sum / items + config.purchase_weight * purchase_sum / points).backward()
-            self.losses_2 += torch.stack((item_sum.detach(), purchase_sum.detach()))
+            losses_Q = self._losses(part.to(self.device.device, non_blocking=True), negative_K)
+            weighed = zip(self.asked, losses_Q, totals_Q, strict=True)
+            torch.stack([self._weight(q) * loss / total for q, loss, total in weighed]).sum().backward()
+            self.losses_Q += losses_Q.detach()
         if following is not None:
-            self.flat.counts_2.copy_(count_batch(following)[:2])
+            self.flat.counts_Q.copy_(count_batch(following, self.asked)[:-2])
         self.ranks.sum_(self.flat.sent)
-        self.totals_2 = None if following is None else self.flat.counts_2.clone()
+        self.totals_Q = None if following is None else self.flat.counts_Q.clone()
         self.flat.clip(config.clip_norm)
         self.optimizer.step(state.updates, learning_rate(state.updates, self.total_updates, config))
         state.step += 1
@@ -178,21 +186,35 @@ class Trainer:
 
     def _negatives(self) -> Tensor | None:
         """The items that this step's targets are told from, the same on every rank; None: all items."""
-        if not self.config.negatives:
+        if not self.config.negatives or "item" not in self.asked:
             return None
         generator = torch.Generator().manual_seed(_step_seed(self.config.seed, self.state.updates))
         return draw_negatives(self.model.num_items, self.config.negatives, generator).to(self.device.device)
 
-    def _losses(self, batch: Batch, negative_K: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _losses(self, batch: Batch, negative_K: Tensor | None) -> Tensor:
+        """losses_Q, each summed over the places of the batch where it is asked."""
         with self.device.autocast():
             hidden_BLD = self.model.encode(batch)
-            item_sum = next_item_loss(self.model, *select_targets(hidden_BLD, batch.target_BL), negative_K)
-            purchase_sum = purchase_loss(self.model.purchase_logits(batch, hidden_BLD), batch.bought_P)
-        return item_sum, purchase_sum
+            return torch.stack([
+                next_item_loss(self.model, *select_targets(hidden_BLD, batch.target_BL), negative_K)
+                if q == "item" else loss_sum(*self.model.ask(q, batch, hidden_BLD))
+                for q in self.asked
+            ])
+
+    def _weight(self, question: str) -> float:
+        return 1.0 if question == "item" else self.config.other_weight
+
+    def _total_loss(self, losses: dict[str, float]) -> float:
+        """The weighted sum; a loss without targets counts nothing, and without any the total is NaN."""
+        known = [self._weight(q) * losses[f"{q}_loss"] for q in self.asked if not math.isnan(losses[f"{q}_loss"])]
+        return sum(known) if known else math.nan
+
+    def _no_sums(self) -> list[float]:
+        return [0.0] * (2 * len(self.asked) + 2)
 
     def _reduce_sums(self) -> list[float]:
         """The epoch's sums so far over all ranks; what a rank holds of its own stays as it is."""
-        return self.ranks.sum_(torch.cat((self.losses_2.cpu(), self.counts_4))).tolist()
+        return self.ranks.sum_(torch.cat((self.losses_Q.cpu(), self.counts))).tolist()
 
     def _tensors(self) -> dict[str, Tensor]:
         return {
@@ -221,9 +243,9 @@ class Trainer:
         if state:
             self.state = State(**state)
             if self.ranks.rank == 0:
-                sums_6 = torch.tensor(self.state.sums, dtype=torch.float64)
-                self.losses_2.copy_(sums_6[:2])
-                self.counts_4.copy_(sums_6[2:])
+                sums = torch.tensor(self.state.sums, dtype=torch.float64)
+                self.losses_Q.copy_(sums[: len(self.asked)])
+                self.counts.copy_(sums[len(self.asked) :])
             self.report(f"resumed at epoch {self.state.epoch + 1}, step {self.state.step}")
 
 
@@ -237,28 +259,24 @@ def with_next(batches: Iterable[Batch]) -> Iterator[tuple[Batch, Batch | None]]:
         batch = following
 
 
-def count_batch(batch: Batch) -> Tensor:
-    """[next-item targets, as-of points, examples, tokens]"""
-    targets = int((batch.target_BL >= NUM_SPECIAL_ITEMS).sum())
-    return torch.tensor([targets, batch.points, batch.rows, int((batch.type_BL != 0).sum())], dtype=torch.float64)
+def count_batch(batch: Batch, questions: Sequence[str]) -> Tensor:
+    """[places where each question is asked …, examples, tokens]"""
+    places = [
+        int((batch.target_BL >= NUM_SPECIAL_ITEMS).sum()) if q == "item" else QUESTIONS[q].count(batch)
+        for q in questions
+    ]
+    return torch.tensor([*places, batch.rows, int((batch.type_BL != 0).sum())], dtype=torch.float64)
 
 
-def describe_epoch(curve: dict[str, float], epochs: int) -> str:
+def describe_epoch(curve: dict[str, float], epochs: int, questions: Sequence[str]) -> str:
     """One line: losses, validation recall, speed."""
+    each = ", ".join(f"{q} {curve[f'valid_{q}_loss']:.4f}" for q in questions)
+    recall = f"  recall@10 {curve['valid_recall_10']:.4f}" if "item" in questions else ""
     return (
         f"epoch {curve['epoch']:.0f}/{epochs}  train loss {curve['train_loss']:.4f}  "
-        f"valid loss {curve['valid_loss']:.4f} (item {curve['valid_item_loss']:.4f}, "
-        f"purchase {curve['valid_purchase_loss']:.4f})  recall@10 {curve['valid_recall_10']:.4f}  "
+        f"valid loss {curve['valid_loss']:.4f} ({each}){recall}  "
         f"{curve['examples_per_s']:,.0f} examples/s  {curve['tokens_per_s']:,.0f} tokens/s"
     )
-
-
-def _total_loss(losses: dict[str, float], config: Training) -> float:
-    """The weighted sum; a loss without targets counts nothing, and without any the total is NaN."""
-    item, purchase = losses["item_loss"], losses["purchase_loss"]
-    if math.isnan(item) and math.isnan(purchase):
-        return math.nan
-    return (0.0 if math.isnan(item) else item) + config.purchase_weight * (0.0 if math.isnan(purchase) else purchase)
 
 
 def _judge(curve: dict[str, float], config: Training) -> float:

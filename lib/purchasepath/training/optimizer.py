@@ -24,18 +24,18 @@ _CPU_BLOCK = 1 << 18
 
 
 class FlatModel:
-    """The weights and gradients of a model as two buffers; its parameters become views of them.
+    """The weights that a model learns and their gradients as two buffers; its parameters become views of them.
 
-    `sent` is what ranks exchange: the gradients, and behind them `counts_2`, two numbers that travel along.
+    `sent` is what ranks exchange: the gradients, and behind them `counts_Q`, some numbers that travel along.
 
-    Legend: W weights of the model, in the order of its parameters.
+    Legend: W weights that are learned, in the order of the model's parameters.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        parameters = list(model.parameters())
+    def __init__(self, model: nn.Module, *, counts: int) -> None:
+        parameters = learned(model)
         self.weights_W = torch.cat([p.detach().flatten() for p in parameters])
-        self.sent = self.weights_W.new_zeros(self.weights_W.numel() + 2)
-        self.gradients_W, self.counts_2 = self.sent[:-2], self.sent[-2:]
+        self.sent = self.weights_W.new_zeros(self.weights_W.numel() + counts)
+        self.gradients_W, self.counts_Q = self.sent.split((self.weights_W.numel(), counts))
         for parameter, place in zip(parameters, _places(parameters), strict=True):
             parameter.data = self.weights_W[place].view_as(parameter)
             parameter.grad = self.gradients_W[place].view_as(parameter)
@@ -54,7 +54,7 @@ class AdamW:
         self.square_W = torch.zeros_like(flat.weights_W)
         self.decay_W = torch.zeros_like(flat.weights_W)
         embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-        parameters = list(model.parameters())
+        parameters = learned(model)
         for parameter, place in zip(parameters, _places(parameters), strict=True):
             if parameter.ndim >= 2 and id(parameter) not in embeddings:
                 self.decay_W[place] = config.weight_decay
@@ -95,6 +95,11 @@ def learning_rate(update: int, total_updates: int, config: Training) -> float:
         return peak * (update + 1) / (warmup + 1)
     done = (update - warmup) / max(1, total_updates - warmup)
     return peak * (_FINAL_SHARE + (1 - _FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+def learned(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that training changes."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def _places(parameters: list[nn.Parameter]) -> list[slice]:

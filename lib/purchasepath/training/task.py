@@ -21,10 +21,13 @@ from purchasepath.datasets.manifest import Manifest
 from purchasepath.datasets.shards import check_ranks
 from purchasepath.errors import UserError
 from purchasepath.models.build import PurchasePathModel, build_model
+from purchasepath.models.heads import PointHead
+from purchasepath.models.questions import BINARY, QUESTIONS, AtPoints
 from purchasepath.storage.files import sha256_json, write_file, write_json
+from purchasepath.training.calibration import calibrate
 from purchasepath.training.checkpoint import Checkpoints
 from purchasepath.training.device import keep_freed_memory
-from purchasepath.training.feed import DatasetFeed
+from purchasepath.training.feed import DatasetFeed, Feed
 from purchasepath.training.loop import Trainer
 from purchasepath.training.ranks import Ranks
 from purchasepath.training.warm_start import start_at_logistic_regression
@@ -74,21 +77,33 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """Best weights by name, and each epoch's numbers (see `training/loop.py`)."""
+    """Best weights by name, each epoch's numbers (see `training/loop.py`), what calibration did."""
 
     weights: dict[str, Tensor]
     curves: list[dict[str, float]]
     best_epoch: int
+    calibration: dict[str, float]
 
     @property
     def best(self) -> dict[str, float]:
         """The best epoch's numbers."""
         return next(curve for curve in self.curves if curve["epoch"] == self.best_epoch)
 
-    def describe(self) -> str:
-        best = self.best
-        return (f"best epoch {self.best_epoch} of {len(self.curves)}: validation loss {best['valid_loss']:.4f}, "
-                f"recall@10 {best['valid_recall_10']:.4f}")
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What the bundle keeps: the best epoch's numbers and what calibration did."""
+        return self.best | self.calibration
+
+    def lines(self) -> list[str]:
+        """For the job's summary."""
+        best, found = self.best, self.calibration
+        recall = f", recall@10 {best['valid_recall_10']:.4f}" if "valid_recall_10" in best else ""
+        return [
+            f"best epoch {self.best_epoch} of {len(self.curves)}: validation loss {best['valid_loss']:.4f}{recall}",
+            *(f"{q} probability = sigmoid({found[f'{q}_scale']:.3f} x logit {found[f'{q}_shift']:+.3f}): its validation "
+              f"loss {found[f'valid_{q}_loss_raw']:.4f} becomes {found[f'valid_{q}_loss_calibrated']:.4f}"
+              for q in BINARY if f"valid_{q}_loss_raw" in found),
+        ]
 
     def curve_rows(self, model_version: str) -> list[dict[str, Any]]:
         """Rows of TRAINING_CURVES; what was not defined (no validation targets, say) has none."""
@@ -111,7 +126,7 @@ def train_on_rank(ranks: Ranks, request: str) -> None:
     torch.manual_seed(config.seed)
     model = build_for(manifest, Model.model_validate(wanted.model))
     feed = DatasetFeed(Path(wanted.dataset), manifest, ranks, config)
-    start_at_logistic_regression(model.purchase, feed, ranks)
+    start_heads(model, feed, ranks)
     workspace = Path(wanted.workspace)
     trainer = Trainer(
         model,
@@ -122,16 +137,28 @@ def train_on_rank(ranks: Ranks, request: str) -> None:
         report=lambda line: print(f"train: {line}", flush=True),
     )
     state = trainer.fit()
+    calibration = calibrate(model, feed, ranks, trainer.device)
     if ranks.rank == 0:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         write_file(workspace / _WEIGHTS, lambda temporary: save_file(weights, temporary))
-        write_json(workspace / _RESULT, {"curves": state.curves, "best_epoch": state.best_epoch})
+        write_json(workspace / _RESULT, {
+            "curves": state.curves, "best_epoch": state.best_epoch, "calibration": calibration,
+        })
+
+
+def start_heads(model: PurchasePathModel, feed: Feed, ranks: Ranks) -> None:
+    """Heads at as-of points at their logistic regressions."""
+    for name, head in model.heads.items():
+        question = QUESTIONS[name]
+        if isinstance(head, PointHead) and isinstance(question, AtPoints):
+            start_at_logistic_regression(head, question, feed, ranks)
 
 
 def read_result(workspace: Path) -> Result:
     """What rank 0 left behind."""
     content = json.loads((workspace / _RESULT).read_text(encoding="utf-8"))
-    return Result(load_file(workspace / _WEIGHTS), content["curves"], content["best_epoch"])
+    return Result(load_file(workspace / _WEIGHTS), content["curves"], content["best_epoch"],
+                  content["calibration"])
 
 
 def clear_workspace(workspace: Path, *, checkpoints: bool) -> None:

@@ -1,6 +1,6 @@
 """Losses and ranking metrics on the validation split, reduced over ranks as sums and counts.
 
-Legend: N targets, I items, B examples, L padded length, D width.
+Legend: N targets, I items, B examples, L padded length, D width, Q questions, M metrics.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from purchasepath.models.losses import MAX_SCORES, purchase_loss, select_targets
+from purchasepath.models.losses import MAX_SCORES, select_targets
+from purchasepath.models.questions import loss_sum
 from purchasepath.training.metrics import means, ranking_sums, target_rank
 from purchasepath.training.microbatch import split_by_length
 
@@ -26,9 +27,13 @@ _TOKENS_PER_PART = 4096
 
 
 def validate(model: PurchasePathModel, feed: Feed, ranks: Ranks, device: Device) -> dict[str, float]:
-    """item_loss, purchase_loss, recall_10, ndcg_10 and mrr_10 of the whole validation split; NaN where undefined."""
-    losses_2 = torch.zeros(2, dtype=torch.float64, device=device.device)
-    counts_2 = torch.zeros(2, dtype=torch.float64, device=device.device)
+    """`<question>_loss` of everything the model predicts, over the validation split; NaN where undefined.
+
+    For items also recall_10, ndcg_10 and mrr_10.
+    """
+    size = len(model.predicts)
+    losses_Q = torch.zeros(size, dtype=torch.float64, device=device.device)
+    counts_Q = torch.zeros(size, dtype=torch.float64, device=device.device)
     metrics_M = torch.zeros(3 * len(KS), dtype=torch.float64, device=device.device)
     model.eval()
     with torch.inference_mode(), feed.batches("valid", 0) as batches:
@@ -37,16 +42,23 @@ def validate(model: PurchasePathModel, feed: Feed, ranks: Ranks, device: Device)
                 part = part.to(device.device, non_blocking=True)
                 with device.autocast():
                     hidden_BLD = model.encode(part)
-                    losses_2[1] += purchase_loss(model.purchase_logits(part, hidden_BLD), part.bought_P)
-                    hidden_ND, target_N = select_targets(hidden_BLD, part.target_BL)
-                    item_sum, sums_M = _rank_targets(model, hidden_ND, target_N)
-                losses_2[0] += item_sum
-                metrics_M += sums_M
-                counts_2 += torch.tensor([target_N.shape[0], part.points], dtype=torch.float64, device=device.device)
-    totals = ranks.sum_(torch.cat((losses_2, counts_2, metrics_M)).cpu())
-    item_sum, purchase_sum, items, points = totals[:4].tolist()
-    ranking = {name.replace("@", "_"): value for name, value in means(totals[4:], items, KS).items()}
-    return {"item_loss": ratio(item_sum, items), "purchase_loss": ratio(purchase_sum, points), **ranking}
+                    for place, question in enumerate(model.predicts):
+                        if question == "item":
+                            hidden_ND, asked = select_targets(hidden_BLD, part.target_BL)
+                            loss, sums_M = _rank_targets(model, hidden_ND, asked)
+                            metrics_M += sums_M
+                        else:
+                            logits, asked = model.ask(question, part, hidden_BLD)
+                            loss = loss_sum(logits, asked)
+                        losses_Q[place] += loss
+                        counts_Q[place] += asked.shape[0]
+    totals = ranks.sum_(torch.cat((losses_Q, counts_Q, metrics_M)).cpu()).tolist()
+    counts = dict(zip(model.predicts, totals[size : 2 * size], strict=True))
+    losses = {f"{q}_loss": ratio(loss, counts[q]) for q, loss in zip(model.predicts, totals[:size], strict=True)}
+    if "item" not in counts:
+        return losses
+    ranking = means(torch.tensor(totals[2 * size :]), counts["item"], KS)
+    return losses | {name.replace("@", "_"): value for name, value in ranking.items()}
 
 
 def ratio(total: float, count: float) -> float:

@@ -1,0 +1,112 @@
+"""What a model may be asked beside the next item: where in a batch it is asked, and what the right answers are.
+
+Legend: B examples, L padded length, D width, N places asked, P as-of points, T event types (padding included).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from purchasepath.datasets.manifest import CONTEXT, NO_PURCHASE_FOLLOWS, PURCHASE_FOLLOWS
+from purchasepath.models.heads import PointHead, SessionHead, TypeHead
+
+if TYPE_CHECKING:
+    from purchasepath.config import Model
+    from purchasepath.datasets.batch import Batch
+
+
+class Question(Protocol):
+    """One kind of answer, the same wherever a model learns, validates, is evaluated or scores."""
+
+    def head(self, config: Model, *, num_types: int, num_features: int) -> nn.Module:
+        """A head that answers it."""
+        ...
+
+    def count(self, batch: Batch) -> int:
+        """Places of the batch where it is asked."""
+        ...
+
+    def ask(self, head: nn.Module, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits at these places and the right answers there."""
+        ...
+
+
+@dataclass(frozen=True)
+class AtPoints:
+    """Asked at every as-of point: yes or no, from the hidden vector of the last event before it."""
+
+    answer: str
+    """The batch's tensor of right answers."""
+
+    def head(self, config: Model, *, num_types: int, num_features: int) -> nn.Module:
+        return PointHead(config.width, num_features, config.dropout)
+
+    def count(self, batch: Batch) -> int:
+        return batch.points
+
+    def ask(self, head: nn.Module, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """logit_P, answer_P"""
+        hidden_PD = hidden_BLD[batch.row_P, batch.position_P]
+        return head(hidden_PD, batch.idle_P, batch.features_PF), self.answers(batch)
+
+    def answers(self, batch: Batch) -> Tensor:
+        return getattr(batch, self.answer)
+
+
+@dataclass(frozen=True)
+class InSession:
+    """Asked after every event of a session that has not bought yet: will it?"""
+
+    def head(self, config: Model, *, num_types: int, num_features: int) -> nn.Module:
+        return SessionHead(config.width, config.dropout)
+
+    def count(self, batch: Batch) -> int:
+        return int((batch.outcome_BL >= NO_PURCHASE_FOLLOWS).sum())
+
+    def ask(self, head: nn.Module, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """logit_N, answer_N"""
+        asked_BL = batch.outcome_BL >= NO_PURCHASE_FOLLOWS
+        return head(hidden_BLD[asked_BL]), (batch.outcome_BL[asked_BL] == PURCHASE_FOLLOWS).float()
+
+
+@dataclass(frozen=True)
+class NextType:
+    """Asked after every event of the example's own that another one follows: of which type will that be?"""
+
+    def head(self, config: Model, *, num_types: int, num_features: int) -> nn.Module:
+        return TypeHead(config.width, num_types, config.dropout)
+
+    def count(self, batch: Batch) -> int:
+        return int(self._asked(batch).sum())
+
+    def ask(self, head: nn.Module, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """logit_NT, answer_N"""
+        asked_BL = self._asked(batch)
+        return head(hidden_BLD[:, :-1][asked_BL]), batch.type_BL[:, 1:][asked_BL]
+
+    @staticmethod
+    def _asked(batch: Batch) -> Tensor:
+        return (batch.outcome_BL[:, :-1] > CONTEXT) & (batch.type_BL[:, 1:] > 0)
+
+
+PURCHASE, CHURN = AtPoints("bought_P"), AtPoints("churned_P")
+
+QUESTIONS: Mapping[str, Question] = {
+    "purchase": PURCHASE, "session": InSession(), "churn": CHURN, "type": NextType(),
+}
+"""By `model.predicts`; `item`, the next item, is the encoder's own."""
+
+BINARY = ("purchase", "session", "churn")
+"""Questions answered by yes or no; their logits become probabilities by `BinaryHead.probability`."""
+
+
+def loss_sum(logits: Tensor, answers: Tensor) -> Tensor:
+    """Sum of -log of the probability given to the right answers: of two (logit_N) or of many (logit_NT)."""
+    if logits.ndim == 1:
+        return functional.binary_cross_entropy_with_logits(logits.float(), answers, reduction="sum")
+    return functional.cross_entropy(logits.float(), answers, reduction="sum")
