@@ -2,7 +2,7 @@
 
 Platt's scaling (1999), two numbers a head: probability = sigmoid(scale * logit + shift), fitted by maximum likelihood
 from (1, 0), so that the validation loss never rises. A positive scale keeps every order; where validation would turn
-the order around, or holds one class only, the head stays as it is. Decision 11 says why not by temperature or
+the order around, or holds one class only, the head stays as it is. Decision 12 says why not by temperature or
 isotonic regression.
 
 Legend: N places where a question is asked.
