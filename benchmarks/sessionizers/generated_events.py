@@ -28,7 +28,8 @@ TYPE_SHARES = (0.80, 0.09, 0.02, 0.02, 0.02, 0.05)
 
 
 def write_events(directory: Path, case: str, num_events: int, *, seed: int = 7) -> None:
-    """`num_events` events as Parquet files in `directory`: event_id, user_id, event_ts, event_type, item_id, price."""
+    """`num_events` events as Parquet files in `directory`: event_id, user_id, event_ts, event_type, item_id, price, and
+    columns of EVENTS without news."""
     directory.mkdir(parents=True)
     num_files = -(-num_events // EVENTS_PER_FILE)
     for number in range(num_files):
@@ -80,9 +81,12 @@ def _table(users: np.ndarray, at: np.ndarray, number: int, rng: np.random.Genera
         "event_id": _hex(np.arange(rows, dtype=np.uint64) + np.uint64(number * EVENTS_PER_FILE), 2),
         "user_id": _hex(users.astype(np.uint64), 4),
         "event_ts": pa.array(at, pa.timestamp("us", tz="UTC")),
+        "arrived_at": pa.array(at, pa.timestamp("us", tz="UTC")),
         "event_type": pa.DictionaryArray.from_arrays(type_, list(TYPES)).cast(pa.string()),
         "item_id": pc.take(numbers, pa.array(item)),
         "price": pc.take(pa.array(price), pa.array(item)),
+        "quantity": pa.array(np.ones(rows, dtype=np.int32)),
+        "promotion": pa.array(np.zeros(rows, dtype=bool)),
     })
 
 

@@ -1,80 +1,101 @@
-"""Rows pass the shuffle as a few large Arrow blocks instead of one by one, and are worked on by whole columns.
+"""Events pass the shuffle as a few large Arrow blocks instead of row by row, and are worked on by whole columns.
 
-`pack` turns the rows of each task into blocks, one per bucket; `work_on_buckets` gathers the blocks of a bucket with
-Spark's own shuffle, which moves and, where memory is short, spills them like any other rows, and hands the
-bucket to a function of Arrow tables. A bucket is the unit that has to fit in a Python worker's memory.
+A block holds the events that a task found for one bucket of visitors, grouped in runs: a visitor's id once, then
+the columns of the run's events. `blocks_of` makes them, `visits_of` reads those of a bucket. In between
+Spark's own shuffle moves them and, where memory is short, spills them like any other rows. A bucket is the unit that
+has to fit in a Python worker's memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+import pyarrow.compute as pc
 
-ROWS_PER_FLUSH = 262_144
-"""Rows a task collects before it cuts them into blocks: more rows make larger blocks and need more memory."""
+EVENT_COLUMNS = pa.schema([
+    ("event_id", pa.string()), ("event_us", pa.int64()), ("arrival_lag_us", pa.int64()), ("event_type", pa.string()),
+    ("item_id", pa.string()), ("category", pa.string()), ("price", pa.float64()), ("quantity", pa.int32()),
+    ("promotion", pa.bool_()), ("channel", pa.string()), ("campaign", pa.string()), ("device", pa.string()),
+    ("source_session", pa.string()),
+])
+"""What a block may hold of events. A column without any value is left out of it."""
 
-Assign = Callable[[pa.Table], np.ndarray]
-"""Table → bucket (int64) of every row."""
-Work = Callable[[int, pa.Table], pa.Table]
-"""Bucket and its rows, in no order → rows of the result."""
-
-
-def pack(rows: DataFrame, assign: Assign) -> DataFrame:
-    """One row per block: `bucket`, and `block`, the bucket's rows as an Arrow stream."""
-
-    def pack_task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for table in gather(batches, ROWS_PER_FLUSH):
-            yield blocks_of(table, assign(table))
-
-    return rows.mapInArrow(pack_task, "bucket int NOT NULL, block binary NOT NULL")
+BLOCK_DDL = "bucket int NOT NULL, held int NOT NULL, block binary NOT NULL"
+"""`held`: bit n is set where the block holds column n of EVENT_COLUMNS."""
 
 
-def work_on_buckets(blocks: DataFrame, work: Work, schema: str) -> DataFrame:
-    """Rows (`schema`) that `work` makes of each bucket."""
+@dataclass(frozen=True)
+class Visits:
+    """Events in runs, each of one visitor: `user_ids` and `sizes` per run, `columns` (some of EVENT_COLUMNS) per
+    event."""
 
-    def work_on(key: tuple[pa.Scalar, ...], group: pa.Table) -> pa.Table:
-        return work(key[0].as_py(), rows_of(group["block"]))
+    user_ids: pa.Array
+    sizes: np.ndarray
+    columns: dict[str, pa.Array]
 
-    return blocks.groupBy("bucket").applyInArrow(work_on, schema)
-
-
-def gather(batches: Iterable[pa.RecordBatch], num_rows: int) -> Iterator[pa.Table]:
-    """Tables of at least `num_rows` rows (the last one has what is left); no table without rows."""
-    held: list[pa.RecordBatch] = []
-    for batch in batches:
-        held.append(batch)
-        if sum(map(len, held)) >= num_rows:
-            yield pa.Table.from_batches(held)
-            held = []
-    if any(map(len, held)):
-        yield pa.Table.from_batches(held)
+    def __len__(self) -> int:
+        return int(self.sizes.sum())
 
 
-def blocks_of(table: pa.Table, bucket: np.ndarray) -> pa.RecordBatch:
-    """The rows of `table`, one block per bucket."""
-    order = np.argsort(bucket.astype(np.uint16) if bucket.max() < 2**16 else bucket, kind="stable")
-    by_bucket = take(table, order)
-    found = bucket[order]
-    starts = np.flatnonzero(np.r_[True, found[1:] != found[:-1]])
-    stops = np.r_[starts[1:], len(found)]
-    sink, offsets = pa.BufferOutputStream(), [0]
-    for start, stop in zip(starts, stops, strict=True):
-        with pa.ipc.new_stream(sink, by_bucket.schema) as stream:
-            stream.write_table(by_bucket.slice(start, stop - start))
-        offsets.append(sink.tell())
-    blocks = pa.Array.from_buffers(pa.binary(), len(starts), [
-        None, pa.py_buffer(np.array(offsets, dtype=np.int32)), sink.getvalue()])
-    return pa.record_batch([pa.array(found[starts], pa.int32()), blocks], names=["bucket", "block"])
+def blocks_of(events: pa.Table, bucket: np.ndarray, order: np.ndarray) -> pa.RecordBatch:
+    """A row (`BLOCK_DDL`) per bucket. `events`: user_id and some of EVENT_COLUMNS, one chunk each; `order` brings
+    the events of a bucket together, and those of a visitor within it."""
+    users = events["user_id"].chunk(0)
+    if not pa.types.is_dictionary(users.type):
+        users = pc.dictionary_encode(users)
+    user, found = users.indices.to_numpy()[order], bucket[order]
+    new_bucket = np.r_[True, found[1:] != found[:-1]]
+    runs = np.flatnonzero(new_bucket | np.r_[True, user[1:] != user[:-1]])
+    names = [name for name in EVENT_COLUMNS.names
+             if name in events.column_names and events[name].null_count < len(events)]
+    rows = pa.array(order)
+    columns = [_take(events[name].chunk(0), rows).cast(EVENT_COLUMNS.field(name).type) for name in names]
+    bounds = pa.array(np.r_[runs, len(order)], pa.int32())
+    grouped = pa.ListArray.from_arrays(bounds, pa.StructArray.from_arrays(columns, names=names))
+    whole = pa.record_batch([users.dictionary.take(pa.array(user[runs])), grouped], names=["user_id", "events"])
+    first_runs = np.flatnonzero(new_bucket[runs])
+    blocks = [whole.slice(start, stop - start).serialize()
+              for start, stop in zip(first_runs, [*first_runs[1:], len(runs)], strict=True)]
+    held = np.full(len(blocks), sum(1 << EVENT_COLUMNS.get_field_index(name) for name in names), dtype=np.int32)
+    return pa.record_batch([pa.array(found[runs[first_runs]], pa.int32()), pa.array(held), _binary(blocks)],
+                           names=["bucket", "held", "block"])
 
 
-def rows_of(blocks: pa.ChunkedArray) -> pa.Table:
-    """All rows of some blocks, in one chunk per column."""
-    return pa.concat_tables(pa.ipc.open_stream(block.as_buffer()).read_all() for block in blocks).combine_chunks()
+def visits_of(held: Sequence[int], blocks: Iterable[pa.Buffer]) -> Visits:
+    """All runs of some blocks, in no order."""
+    schemas = {number: _schema(number) for number in set(held)}
+    batches = [pa.ipc.read_record_batch(block, schemas[number]) for number, block in zip(held, blocks, strict=True)]
+    lists = [batch["events"] for batch in batches]
+    names = [name for n, name in enumerate(EVENT_COLUMNS.names) if any(number >> n & 1 for number in schemas)]
+    return Visits(
+        pa.concat_arrays([batch["user_id"] for batch in batches]),
+        np.concatenate([np.diff(events.offsets.to_numpy()) for events in lists]),
+        {name: pa.concat_arrays([_column(events.values, name) for events in lists]) for name in names},
+    )
 
 
-def take(table: pa.Table, order: np.ndarray) -> pa.Table:
-    """The rows at `order`."""
-    return table.combine_chunks().take(pa.array(order))
+def _schema(held: int) -> pa.Schema:
+    fields = [field for n, field in enumerate(EVENT_COLUMNS) if held >> n & 1]
+    return pa.schema([("user_id", pa.string()), ("events", pa.list_(pa.struct(fields)))])
+
+
+def _column(events: pa.StructArray, name: str) -> pa.Array:
+    at = events.type.get_field_index(name)
+    return pa.nulls(len(events), EVENT_COLUMNS.field(name).type) if at < 0 else events.field(at)
+
+
+def _take(column: pa.Array, rows: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        return column.dictionary.take(column.indices.take(rows))
+    return column.take(rows)
+
+
+def _binary(values: list[pa.Buffer]) -> pa.Array:
+    offsets = np.cumsum([0, *(value.size for value in values)])
+    if offsets[-1] < 2**31:
+        return pa.Array.from_buffers(pa.binary(), len(values), [
+            None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(b"".join(values))])
+    raise OverflowError("blocks of more than 2 GiB at once")

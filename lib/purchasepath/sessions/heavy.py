@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
-from purchasepath.sessions.spread import BUCKET_EVENTS
+from purchasepath.sessions.spread import heavy_limit
 
 SHARE = 0.01
 
@@ -26,7 +26,7 @@ def describe_heavy_users(sessions: DataFrame, *, share: float = SHARE) -> list[s
 
 def _line(user_id: str, events: int, reasons: dict[str, int], num_events: int) -> str:
     ended = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items(), key=lambda r: (-r[1], r[0])))
-    chunks = -(-events // BUCKET_EVENTS)
+    chunks = -(-events // heavy_limit(num_events))
     work = f"worked on in about {chunks:,} chunks" if chunks > 1 else "worked on in one piece"
     return (f"heavy visitor {user_id[:16]}: {events / num_events:.1%} of all events ({events:,}), {work}; "
             f"{sum(reasons.values()):,} sessions ended by {ended}")

@@ -14,12 +14,15 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
 from purchasepath.sessions.books import Entry, count_events_in
+from purchasepath.sessions.events import FileEvents
 from purchasepath.sessions.lateness import is_late, keep_late, keep_timely
 from purchasepath.sessions.rebuild import Run, published_ids, take_changes
 from purchasepath.sessions.stretches import Reach, days_around, find_stretches, keep_near, keep_within, reach_of
 from purchasepath.sessions.summary import sessionize
 from purchasepath.sessions.superseded import find_superseded
-from purchasepath.storage.warehouse import Partition
+from purchasepath.sessions.touched import KeptSessions, Within
+from purchasepath.sessions.writing import SessionFiles
+from purchasepath.storage.warehouse import Partition, files_of
 from purchasepath.tables.catalog import EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
 from purchasepath.tables.types import Table
 
@@ -62,15 +65,31 @@ def _read_stretches(run: Run, changes: DataFrame) -> tuple[DataFrame, Reach]:
 
 def _write_sessions(run: Run, stretches: DataFrame, reach: Reach) -> int:
     """Put what the events of the stretches are now in the place of the sessions there; how many sessions."""
+    losing = _partitions("session_date", reach.losing)
+    events = run.warehouse.local_files(EVENTS, _partitions("event_date", reach.within))
+    if events is not None and max(reach.num_stretches, reach.num_retired) <= MOST_BROADCAST:
+        found = files_of(stretches)
+        stored = run.warehouse.local_files(SESSIONS, losing) or []
+        built = SessionFiles(FileEvents(run.spark, events, Within(run.config, found)), run.config)
+        return run.tx.write(SESSIONS, built, kept=KeptSessions(run.spark, tuple(stored), found), append=True,
+                            partitions=losing)
+    return run.tx.write(SESSIONS, _built(run, stretches, reach), kept=_kept(run, stretches, reach), append=True,
+                        partitions=losing)
+
+
+def _built(run: Run, stretches: DataFrame, reach: Reach) -> DataFrame:
+    """SESSIONS of the events in the stretches."""
     events = keep_timely(_on(run.warehouse.read(EVENTS), reach.within, "event_date"), run.config)
     if reach.num_stretches <= MOST_BROADCAST:
         events = keep_near(events, stretches)
-    built = sessionize(keep_within(events, F.unix_micros("event_ts"), stretches), run.config)
+    return sessionize(keep_within(events, F.unix_micros("event_ts"), stretches), run.config)
+
+
+def _kept(run: Run, stretches: DataFrame, reach: Reach) -> DataFrame:
+    """Stored sessions on days that lose some, without those."""
     retired = stretches.select(F.explode("retired.session_id").alias("session_id")).hint(
         "broadcast" if reach.num_retired <= MOST_BROADCAST else "merge")
-    kept = _on(run.warehouse.read(SESSIONS), reach.losing).join(retired, on="session_id", how="left_anti")
-    return run.tx.write(SESSIONS, built, kept=kept, append=True,
-                        partitions=_partitions("session_date", reach.losing))
+    return _on(run.warehouse.read(SESSIONS), reach.losing).join(retired, on="session_id", how="left_anti")
 
 
 def _write_superseded(run: Run, stretches: DataFrame, reach: Reach) -> None:

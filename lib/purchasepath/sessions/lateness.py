@@ -6,6 +6,10 @@ they were worked in. EVENTS holds them all; those beyond the horizon are told in
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame
 
@@ -17,8 +21,7 @@ DAY_US = 86_400_000_000
 
 def is_late(config: Sessions) -> Column:
     """Whether more than `late_horizon_days` lie between event_ts and arrived_at; exactly as many are in time."""
-    lag_us = F.unix_micros("arrived_at") - F.unix_micros("event_ts")
-    return lag_us > round(config.late_horizon_days * DAY_US)
+    return F.unix_micros("arrived_at") - F.unix_micros("event_ts") > _horizon_us(config)
 
 
 def keep_timely(events: DataFrame, config: Sessions) -> DataFrame:
@@ -26,7 +29,24 @@ def keep_timely(events: DataFrame, config: Sessions) -> DataFrame:
     return events.where(~is_late(config))
 
 
+@dataclass(frozen=True)
+class Timely:
+    """The rows that belong in sessions, for tasks that read files of EVENTS."""
+
+    config: Sessions
+    columns = ("event_ts", "arrived_at")
+
+    def __call__(self, rows: pa.RecordBatch) -> np.ndarray | None:
+        event_us, arrived_us = (rows[name].cast(pa.int64()).to_numpy() for name in self.columns)
+        timely = arrived_us - event_us <= _horizon_us(self.config)
+        return None if timely.all() else timely
+
+
 def keep_late(events: DataFrame, config: Sessions) -> DataFrame:
     """LATE_EVENTS of EVENTS."""
     reason = F.lit(f"arrived more than {config.late_horizon_days:g} days after it happened")
     return LATE_EVENTS.select(events.where(is_late(config)).withColumn("reason", reason))
+
+
+def _horizon_us(config: Sessions) -> int:
+    return round(config.late_horizon_days * DAY_US)

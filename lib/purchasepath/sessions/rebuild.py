@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from functools import reduce
 
 import pyspark.sql.functions as F
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.books import Entry, count_events_in
-from purchasepath.sessions.lateness import is_late, keep_late, keep_timely
+from purchasepath.sessions.events import FileEvents
+from purchasepath.sessions.lateness import Timely, is_late, keep_late, keep_timely
 from purchasepath.sessions.summary import sessionize
 from purchasepath.sessions.superseded import find_superseded
-from purchasepath.storage.warehouse import Transaction, Warehouse
+from purchasepath.sessions.writing import SessionFiles
+from purchasepath.storage.warehouse import Rows, Transaction, Warehouse
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
 from purchasepath.tables.types import Table
 
@@ -22,6 +24,7 @@ from purchasepath.tables.types import Table
 class Run:
     """One run of sessionize: where from, where to, by which rules. Nothing is visible before `tx` ends."""
 
+    spark: SparkSession
     warehouse: Warehouse
     tx: Transaction
     config: Sessions
@@ -36,7 +39,7 @@ def build_all(run: Run) -> Entry:
     """Write every session anew; the checked entry for the books. Makes all recorded changes obsolete."""
     _, num_changes = take_changes(run)
     events = run.warehouse.read(EVENTS)
-    written = run.tx.write(SESSIONS, sessionize(keep_timely(events, run.config), run.config))
+    written = run.tx.write(SESSIONS, _all_sessions(run))
     late = run.tx.write(LATE_EVENTS, _late_of(events, run.config))
     published = [published_ids(table, run.run_id) for table in run.stored(SESSIONS, SUPERSEDED_SESSIONS)]
     sessions = run.tx.read(SESSIONS)
@@ -45,6 +48,13 @@ def build_all(run: Run) -> Entry:
     return Entry(events=events.count(), sessionized=count_events_in(sessions), late=late,
                  changes=num_changes, sessions_written=written,
                  sessions_retired=sum(table.count() for table in run.stored(SESSIONS))).check()
+
+
+def _all_sessions(run: Run) -> Rows:
+    files = run.warehouse.local_files(EVENTS)
+    if files is None:
+        return sessionize(keep_timely(run.warehouse.read(EVENTS), run.config), run.config)
+    return SessionFiles(FileEvents(run.spark, files, Timely(run.config)), run.config)
 
 
 def take_changes(run: Run) -> tuple[DataFrame | None, int]:

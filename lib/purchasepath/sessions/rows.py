@@ -1,6 +1,8 @@
-"""Rows of SESSIONS (all but the id) from timelines and their cuts, by whole columns."""
+"""Rows of SESSIONS from timelines and their cuts, by whole columns."""
 
 from __future__ import annotations
+
+from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +10,7 @@ import pyarrow.compute as pc
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.cuts import REASONS, Cuts
+from purchasepath.sessions.identifiers import ID_LENGTH
 from purchasepath.sessions.timeline import Timelines
 from purchasepath.tables.catalog import SESSIONS
 
@@ -26,77 +29,108 @@ COUNTS = {
 FIRST_KNOWN = ("channel", "campaign", "device", "source_session")
 
 
-def sessions_schema() -> pa.Schema:
-    """Arrow types of the rows: SESSIONS without `session_id`."""
-    whole = SESSIONS.arrow_schema()
-    return whole.remove(whole.get_field_index("session_id"))
-
-
-def session_rows(events: Timelines, cuts: Cuts, config: Sessions) -> pa.Table:
-    """One row per session, in order of the timelines."""
-    bounds = np.r_[cuts.starts, len(events)]
-    session = np.repeat(np.arange(len(cuts.starts)), np.diff(bounds))
-    columns = {**_times(events, bounds), **_counts(events, bounds, session), **_flags(events, bounds, session, config)}
-    columns |= {name: _first_known(events.table[name].chunk(0), bounds) for name in FIRST_KNOWN}
-    columns["user_id"] = events.table["user_id"].chunk(0).take(pa.array(cuts.starts))
-    columns["cut_reason"] = pa.array(REASONS).take(pa.array(cuts.reasons))
-    columns["revenue"] = _revenue(events, session, len(cuts.starts))
-    columns |= _arrays(events, bounds, session)
-    schema = sessions_schema()
+def session_rows(timelines: Timelines, cuts: Cuts, config: Sessions) -> pa.Table:
+    """One row per session, by (session_date, user_id, started_at)."""
+    schema = SESSIONS.arrow_schema()
+    if not len(timelines):
+        return schema.empty_table()
+    sessions = _by_day(timelines, cuts)
+    columns = {**_times(sessions), **_counts(sessions), **_flags(sessions, config)}
+    columns |= {name: _first_known(sessions.columns[name], sessions.bounds) for name in FIRST_KNOWN}
+    columns["user_id"] = sessions.user_ids
+    columns["session_id"] = _session_ids(sessions)
+    columns["cut_reason"] = pa.array(REASONS).take(pa.array(sessions.reasons))
+    columns["revenue"] = _revenue(sessions)
+    columns |= _arrays(sessions, schema)
     return pa.table([_typed(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+class _Sessions:
+    """Sessions in their final order: `bounds` (where each begins, and the end) over events in that same order."""
+
+    def __init__(self, timelines: Timelines, order: np.ndarray, starts: np.ndarray, sizes: np.ndarray,
+                 reasons: np.ndarray) -> None:
+        self.bounds = np.r_[0, np.cumsum(sizes)]
+        self.sizes, self.reasons = sizes, reasons
+        self.number = np.repeat(np.arange(len(sizes)), sizes)
+        """Session of every event."""
+        self.event_us = timelines.event_us[order]
+        self.user_ids = timelines.user_ids.take(pa.array(timelines.user[starts]))
+        place = timelines.order[order]
+        wanted = dict.fromkeys([*ARRAYS.values(), *FIRST_KNOWN])
+        self.columns = {name: timelines.column(name, place) for name in wanted if name != "offset_us"}
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+def _by_day(timelines: Timelines, cuts: Cuts) -> _Sessions:
+    sizes = np.diff(np.r_[cuts.starts, len(timelines)])
+    by_day = np.argsort((timelines.event_us[cuts.starts] // DAY_US).astype(np.int32), kind="stable")
+    starts, sizes = cuts.starts[by_day], sizes[by_day]
+    begins = np.cumsum(sizes) - sizes
+    order = np.arange(len(timelines)) + np.repeat(starts - begins, sizes)
+    return _Sessions(timelines, order, starts, sizes, cuts.reasons[by_day])
 
 
 def _typed(column: pa.Array | np.ndarray, type_: pa.DataType) -> pa.Array:
     return column if isinstance(column, pa.Array) and column.type == type_ else pa.array(column).cast(type_)
 
 
-def _times(events: Timelines, bounds: np.ndarray) -> dict[str, np.ndarray]:
-    first, last = events.event_us[bounds[:-1]], events.event_us[bounds[1:] - 1]
+def _times(sessions: _Sessions) -> dict[str, np.ndarray]:
+    first, last = sessions.event_us[sessions.bounds[:-1]], sessions.event_us[sessions.bounds[1:] - 1]
     day = first // DAY_US
     return {"started_at": first, "ended_at": last, "duration_s": (last - first) / 1e6,
             "session_date": day.astype(np.int32)}
 
 
-def _counts(events: Timelines, bounds: np.ndarray, session: np.ndarray) -> dict[str, np.ndarray]:
-    num_sessions = len(bounds) - 1
-    types = pc.dictionary_encode(events.table["event_type"].chunk(0))
+def _session_ids(sessions: _Sessions) -> pa.Array:
+    """As `identifiers.session_id` computes them in Spark."""
+    firsts = sessions.bounds[:-1]
+    parts = zip(sessions.user_ids.to_pylist(), sessions.event_us[firsts].tolist(),
+                sessions.columns["event_id"].take(pa.array(firsts)).to_pylist(), strict=True)
+    return pa.array([sha256(f"{user}|{us}|{event}".encode()).hexdigest()[:ID_LENGTH]
+                     for user, us, event in parts], pa.string())
+
+
+def _counts(sessions: _Sessions) -> dict[str, np.ndarray]:
+    types = pc.dictionary_encode(sessions.columns["event_type"])
     words = types.dictionary.to_pylist()
-    table = np.bincount(session * len(words) + types.indices.to_numpy(), minlength=num_sessions * len(words))
-    of_type = dict(zip(words, table.reshape(num_sessions, len(words)).T, strict=True))
-    nothing = np.zeros(num_sessions, dtype=np.int64)
-    return {"num_events": np.diff(bounds), "num_items": _num_items(events, session, num_sessions),
+    table = np.bincount(sessions.number * len(words) + types.indices.to_numpy(), minlength=len(sessions) * len(words))
+    of_type = dict(zip(words, table.reshape(len(sessions), len(words)).T, strict=True))
+    nothing = np.zeros(len(sessions), dtype=np.int64)
+    return {"num_events": sessions.sizes, "num_items": _num_items(sessions),
             **{name: of_type.get(word, nothing) for name, word in COUNTS.items()}}
 
 
-def _num_items(events: Timelines, session: np.ndarray, num_sessions: int) -> np.ndarray:
-    items = pc.dictionary_encode(events.table["item_id"].chunk(0))
+def _num_items(sessions: _Sessions) -> np.ndarray:
+    items = pc.dictionary_encode(sessions.columns["item_id"])
     known = items.is_valid().to_numpy(zero_copy_only=False)
     codes = items.indices.fill_null(0).to_numpy()[known].astype(np.int64)
-    pairs = np.sort(session[known] * max(1, len(items.dictionary)) + codes)
+    pairs = np.sort(sessions.number[known] * max(1, len(items.dictionary)) + codes)
     different = pairs[np.r_[True, pairs[1:] != pairs[:-1]]] if len(pairs) else pairs
-    return np.bincount(different // max(1, len(items.dictionary)), minlength=num_sessions)
+    return np.bincount(different // max(1, len(items.dictionary)), minlength=len(sessions))
 
 
-def _revenue(events: Timelines, session: np.ndarray, num_sessions: int) -> np.ndarray:
+def _revenue(sessions: _Sessions) -> np.ndarray:
     """Price x quantity over purchases. `bincount` adds in event order, so the last digit is always the same."""
-    bought = pc.equal(events.table["event_type"].chunk(0), "purchase")
+    bought = pc.equal(sessions.columns["event_type"], "purchase")
     rows = np.flatnonzero(bought.to_numpy(zero_copy_only=False))
-    price, quantity = (events.table[name].chunk(0).take(pa.array(rows)) for name in ("price", "quantity"))
+    price, quantity = (sessions.columns[name].take(pa.array(rows)) for name in ("price", "quantity"))
     paid = pc.fill_null(pc.multiply(price, quantity.cast(pa.float64())), 0.0).to_numpy()
-    return np.bincount(session[rows], weights=paid, minlength=num_sessions)
+    return np.bincount(sessions.number[rows], weights=paid, minlength=len(sessions))
 
 
-def _flags(events: Timelines, bounds: np.ndarray, session: np.ndarray, config: Sessions) -> dict[str, np.ndarray]:
+def _flags(sessions: _Sessions, config: Sessions) -> dict[str, np.ndarray]:
     """`promotion`: some event was on promotion. `is_bot`: too many events, in some window or at all; a window of
     `bot_window_seconds` includes both its ends."""
-    promoted = events.table["promotion"].chunk(0).to_numpy(zero_copy_only=False)
-    is_bot = np.diff(bounds) >= config.bot_max_events
+    promoted = sessions.columns["promotion"].to_numpy(zero_copy_only=False)
+    is_bot = sessions.sizes >= config.bot_max_events
     reach, window_us = config.bot_events_per_window - 1, round(config.bot_window_seconds * 1_000_000)
-    crowded = (session[reach:] == session[:-reach]) & (
-        events.event_us[reach:] - events.event_us[:-reach] <= window_us)
-    is_bot[session[:-reach][crowded]] = True
-    return {"promotion": np.logical_or.reduceat(promoted, bounds[:-1]) if len(promoted) else promoted,
-            "is_bot": is_bot}
+    number, at = sessions.number, sessions.event_us
+    crowded = (number[reach:] == number[:-reach]) & (at[reach:] - at[:-reach] <= window_us)
+    is_bot[number[:-reach][crowded]] = True
+    return {"promotion": np.logical_or.reduceat(promoted, sessions.bounds[:-1]), "is_bot": is_bot}
 
 
 def _first_known(column: pa.Array, bounds: np.ndarray) -> pa.Array:
@@ -112,12 +146,10 @@ def _first_known(column: pa.Array, bounds: np.ndarray) -> pa.Array:
     return column.take(pa.array(row, mask=missing))
 
 
-def _arrays(events: Timelines, bounds: np.ndarray, session: np.ndarray) -> dict[str, pa.Array]:
+def _arrays(sessions: _Sessions, schema: pa.Schema) -> dict[str, pa.Array]:
     """The parallel arrays: the ordered columns themselves, cut by offsets."""
-    offsets = pa.array(bounds, pa.int32())
-    since_start = pa.array(events.event_us - events.event_us[bounds[:-1]][session])
-    columns = {"offset_us": since_start, **{name: events.table[name].chunk(0) for name in ARRAYS.values()
-                                            if name in events.table.column_names}}
-    schema = sessions_schema()
+    offsets = pa.array(sessions.bounds, pa.int32())
+    since_start = pa.array(sessions.event_us - sessions.event_us[sessions.bounds[:-1]][sessions.number])
+    columns = {"offset_us": since_start, **sessions.columns}
     return {name: pa.ListArray.from_arrays(offsets, columns[of], type=schema.field(name).type)
             for name, of in ARRAYS.items()}

@@ -1,30 +1,40 @@
 """How events are spread over buckets: visitors by hash, the timelines of heavy visitors by stretches of time.
 
-Looking for heavy visitors takes a sample, chosen by a hash of the event's time. What is found decides only where
-rows are worked on, never what becomes of them.
+Finding heavy visitors takes a count of events per visitor, and a sample of their times chosen by a hash. What is
+found decides only where rows are worked on, never what becomes of them.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyspark.sql.functions as F
-from pyspark.sql import DataFrame
 
 from purchasepath.sessions.chunks import Border
 from purchasepath.sessions.cuts import GAP
+from purchasepath.sessions.events import Events, Work, gather
+from purchasepath.sessions.hashing import hash_ids, mix, spark_hash
 
-BUCKET_EVENTS = 100_000
+BUCKET_EVENTS = 500_000
 """Events sorted and cut together, about. A visitor with more is heavy: the timeline is cut into chunks of as many."""
 
-_SAMPLED = 2000
-"""Events of a bucket that the sample should hold: counts are then right to a few per cent."""
-_MAX_SHARE = 1 / 4000
+_MOST_HEAVY = 4000
+_MAX_SHARE = 1 / _MOST_HEAVY
 """A visitor with a smaller share is never heavy, so that chunks stay few enough for one table, however large N is."""
-_MAX_BORDERS = 4000
+_COUNTED_FROM = 32
+"""Events of a visitor in one task below which they are not told: nobody becomes heavy by as few."""
+_TIMES_PER_CHUNK = 64
+
+
+def heavy_limit(num_events: int, bucket_events: int = BUCKET_EVENTS) -> int:
+    """Of `num_events` events, how many one visitor may have: beyond, the timeline is cut in chunks of about as many."""
+    return max(bucket_events, int(num_events * _MAX_SHARE))
 
 
 @dataclass(frozen=True)
@@ -32,17 +42,18 @@ class HeavyUser:
     """A visitor whose timeline is cut in several chunks, at `borders`."""
 
     user_id: str
-    user_hash: int
-    num_events: int
-    """Estimated from the sample."""
     borders: tuple[Border, ...] = ()
 
 
 @dataclass(frozen=True)
 class Spread:
-    """`num_buckets` by hash, and one further bucket per chunk of a heavy visitor."""
+    """`num_buckets` by hash, and one further bucket per chunk of a heavy visitor.
+
+    A bucket's `name` is a number that Spark's hash partitioning deals to the tasks in turn.
+    """
 
     num_buckets: int
+    num_tasks: int
     heavy: tuple[HeavyUser, ...] = ()
 
     def first_chunk(self, user: HeavyUser) -> int:
@@ -50,68 +61,113 @@ class Spread:
         before = self.heavy[:self.heavy.index(user)]
         return self.num_buckets + sum(len(other.borders) + 1 for other in before)
 
+    @cached_property
+    def names(self) -> np.ndarray:
+        """Name of every bucket (int32): `hash(names[n])` falls into partition n modulo `num_tasks`."""
+        needed = self.num_buckets + sum(len(user.borders) + 1 for user in self.heavy)
+        rounds, drawn = -(-needed // self.num_tasks), 0
+        while True:
+            drawn += self.num_tasks * (rounds + 16)
+            partition = spark_hash(np.arange(drawn)) % self.num_tasks
+            order = np.argsort(partition, kind="stable")
+            firsts = np.searchsorted(partition[order], np.arange(self.num_tasks))
+            if np.bincount(partition, minlength=self.num_tasks).min() >= rounds:
+                return order[firsts + np.arange(rounds)[:, None]].reshape(-1)[:needed].astype(np.int32)
+
     def closing_reasons(self) -> dict[int, int]:
-        """Bucket of a chunk → why its last session ended: for the reason the next chunk began."""
-        return {self.first_chunk(user) + n: border.reason
+        """Name of a chunk's bucket → why its last session ended: for the reason the next chunk began."""
+        return {int(self.names[self.first_chunk(user) + n]): border.reason
                 for user in self.heavy for n, border in enumerate(user.borders)}
 
-    def assign(self, table: pa.Table) -> np.ndarray:
-        """Bucket of every row (columns user_hash, user_id, event_us, event_id)."""
-        hashes = table["user_hash"].to_numpy()
-        bucket = (hashes.view(np.uint64) % np.uint64(self.num_buckets)).astype(np.int64)
+    def assign(self, events: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """(bucket of every row, order of rows by bucket and visitor). `events`: user_id, event_us, event_id; one chunk
+        per column."""
+        users = events["user_id"].chunk(0)
+        hashes = hash_ids(users)
+        # by the upper half of the hash, so that order by hash is order by bucket
+        bucket = ((hashes >> np.uint64(32)) * np.uint64(self.num_buckets) >> np.uint64(32)).astype(np.int64)
+        if not self.heavy:
+            return bucket, np.argsort(hashes, kind="stable")
         for user in self.heavy:
-            rows = np.flatnonzero(hashes == user.user_hash)
-            ours = pc.equal(table["user_id"].take(pa.array(rows)), user.user_id).to_numpy()
-            rows = rows[ours]
-            bucket[rows] = self.first_chunk(user) + chunk_numbers(table, rows, user.borders)
-        return bucket
+            rows = np.flatnonzero(pc.equal(users, user.user_id).to_numpy(zero_copy_only=False))
+            bucket[rows] = self.first_chunk(user) + chunk_numbers(events, rows, user.borders)
+        return bucket, np.lexsort((hashes, bucket))
 
 
-def chunk_numbers(table: pa.Table, rows: np.ndarray, borders: tuple[Border, ...]) -> np.ndarray:
+def chunk_numbers(events: pa.Table, rows: np.ndarray, borders: tuple[Border, ...]) -> np.ndarray:
     """How many borders each of `rows` has reached; no two borders have the same time."""
     border_us = np.array([b.event_us for b in borders], dtype=np.int64)
-    at = table["event_us"].to_numpy()[rows]
+    at = events["event_us"].to_numpy()[rows]
     number = np.searchsorted(border_us, at, side="right")
     level = np.flatnonzero((number > 0) & (border_us[number - 1] == at)) if len(borders) else np.empty(0, np.int64)
     if len(level):
         border_ids = pa.array([borders[n - 1].event_id for n in number[level]], pa.string())
-        before = pc.less(table["event_id"].take(pa.array(rows[level])).combine_chunks(), border_ids)
+        before = pc.less(events["event_id"].take(pa.array(rows[level])).combine_chunks(), border_ids)
         number[level] -= before.to_numpy(zero_copy_only=False)
     return number
 
 
-def plan_spread(events: DataFrame, num_tasks: int, bucket_events: int = BUCKET_EVENTS) -> Spread:
-    """The spread of `events` (`user_id`, `user_hash`, `event_us`), with provisional borders: times that divide each
-    heavy visitor's events about evenly. Runs one job over a sample, and a second one where somebody is heavy."""
-    one_in = max(1, min(64, bucket_events // _SAMPLED))
-    sample = events.where(F.pmod(F.xxhash64("event_us"), F.lit(one_in)) == 0)
-    counts = sample.groupBy("user_id", "user_hash").agg((F.count(F.lit(1)) * one_in).alias("num_events"))
+def plan_spread(events: Events, num_tasks: int, bucket_events: int = BUCKET_EVENTS) -> Spread:
+    """The spread of `events`, with provisional borders: times that divide each heavy visitor's events about evenly.
+    Counts all events by visitor, and where somebody is heavy reads the times of theirs."""
+    counted_from = max(1, min(_COUNTED_FROM, bucket_events // 64))
+    counts = events.map(_count_users(counted_from), ("user_id",), "user_id string, num_events bigint")
+    known = F.col("user_id").isNotNull()
     heaviest = F.slice(F.sort_array(F.collect_list(F.when(
-        F.col("num_events") > bucket_events, F.struct("num_events", "user_id", "user_hash"))), asc=False), 1, 4000)
-    found = counts.agg(F.sum("num_events").alias("total"), heaviest.alias("heaviest")).first()
+        known & (F.col("num_events") > bucket_events), F.struct("num_events", "user_id"))), asc=False), 1, _MOST_HEAVY)
+    found = counts.groupBy("user_id").agg(F.sum("num_events").alias("num_events")).agg(
+        F.sum(F.when(~known, F.col("num_events"))).alias("total"), heaviest.alias("heaviest")).first()
     assert found is not None
     total = found["total"] or 0
-    limit = max(bucket_events, total * _MAX_SHARE)
-    heavy = [HeavyUser(row["user_id"], row["user_hash"], row["num_events"]) for row in found["heaviest"]
-             if row["num_events"] > limit]
-    num_buckets = max(2 * num_tasks, -(-2 * total // bucket_events))
-    if not heavy:
-        return Spread(num_buckets)
-    return Spread(num_buckets, tuple(_with_borders(sample, heavy, limit)))
+    limit = heavy_limit(total, bucket_events)
+    chunks = {row["user_id"]: -(-row["num_events"] // limit) for row in found["heaviest"] if row["num_events"] > limit}
+    num_buckets = max(num_tasks, -(-total // bucket_events))
+    return Spread(num_buckets, num_tasks, tuple(_with_borders(events, chunks, limit)) if chunks else ())
 
 
-def _with_borders(sample: DataFrame, heavy: list[HeavyUser], limit: float) -> list[HeavyUser]:
-    finest = min(_MAX_BORDERS, max(int(user.num_events / limit) + 1 for user in heavy))
-    shares = [n / finest for n in range(1, finest)]
-    times = (
-        sample.where(F.col("user_id").isin([user.user_id for user in heavy]))
-        .groupBy("user_id").agg(F.percentile_approx("event_us", shares, 10_000).alias("times")).collect()
-    )  # one row per heavy visitor
-    of_user = {row["user_id"]: row["times"] for row in times}
+def _count_users(counted_from: int) -> Work:
+    """Total (user_id null) and the events of each visitor who has many, per task."""
+
+    def count(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        total, by_user = 0, pa.table({"user_id": pa.array([], pa.string()), "n": pa.array([], pa.int64())})
+        for table in gather(batches):
+            total += len(table)
+            counted = pc.value_counts(table["user_id"].chunk(0))
+            part = pa.table({"user_id": counted.field(0).cast(pa.string()), "n": counted.field(1)})
+            joined = pa.concat_tables([by_user, part]).group_by("user_id").aggregate([("n", "sum")])
+            by_user = joined.rename_columns(["user_id", "n"])
+        many = by_user.filter(pc.greater_equal(by_user["n"], counted_from)).combine_chunks()
+        users, numbers = ((many[name].chunk(0).to_pylist() if len(many) else []) for name in ("user_id", "n"))
+        yield pa.record_batch([pa.array([None, *users], pa.string()), pa.array([total, *numbers], pa.int64())],
+                              names=["user_id", "num_events"])
+
+    return count
+
+
+def _with_borders(events: Events, chunks: dict[str, int], limit: int) -> list[HeavyUser]:
+    one_in = max(1, limit // _TIMES_PER_CHUNK)
+    rows = events.map(_sample_times(list(chunks), one_in), ("user_id", "event_us"), "user_id string, event_us bigint")
+    times = defaultdict(list)
+    for row in rows.collect():  # about _TIMES_PER_CHUNK per chunk
+        times[row["user_id"]].append(row["event_us"])
     found = []
-    for user in heavy:
-        step = finest / min(finest, int(user.num_events / limit) + 1)
-        picked = sorted({of_user[user.user_id][round(n * step) - 1] for n in range(1, round(finest / step))})
-        borders = tuple(Border(at, "", GAP) for at in picked)
-        found.append(HeavyUser(user.user_id, user.user_hash, user.num_events, borders))
+    for user_id, number in chunks.items():
+        sample = np.sort(np.array(times[user_id], dtype=np.int64))
+        at = sample[[len(sample) * n // number for n in range(1, number)]] if len(sample) else sample
+        found.append(HeavyUser(user_id, tuple(Border(int(us), "", GAP) for us in np.unique(at))))
     return found
+
+
+def _sample_times(user_ids: list[str], one_in: int) -> Work:
+    """Times of these visitors, one in so many by a hash of the time."""
+
+    def sample(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        wanted = pa.array(user_ids, pa.string())
+        for table in gather(batches):
+            drawn = mix(table["event_us"].to_numpy()) % np.uint64(one_in) == 0
+            some = table.filter(pa.array(drawn))
+            users = some["user_id"].cast(pa.string())
+            theirs = pa.table({"user_id": users, "event_us": some["event_us"]}).filter(pc.is_in(users, wanted))
+            yield from theirs.to_batches()
+
+    return sample

@@ -24,8 +24,8 @@ import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, Window
 
 from purchasepath.config import Sessions
+from purchasepath.sessions.cuts import gap_us, max_us
 
-_MINUTE_US, _HOUR_US = 60_000_000, 3_600_000_000
 _SESSION = ("session_id", "session_date", "from_us", "num_events")
 
 
@@ -44,7 +44,7 @@ def find_stretches(changes: DataFrame, sessions: DataFrame, config: Sessions) ->
     linked = (
         stored.unionByName(_bursts(changes, config), allowMissingColumns=True)
         .withColumn("reached_us", reached_us)
-        .withColumn("opens", F.coalesce(F.col("from_us") - F.col("reached_us") > _gap_us(config), F.lit(True)))
+        .withColumn("opens", F.coalesce(F.col("from_us") - F.col("reached_us") > gap_us(config), F.lit(True)))
         .withColumn("chain", F.count_if("opens").over(so_far))
     )
     return linked.groupBy("user_id", "chain").agg(*_chain()).where("changed_us IS NOT NULL").select(
@@ -58,7 +58,7 @@ def _bursts(changes: DataFrame, config: Sessions) -> DataFrame:
     Several times fewer rows than events are left before anything is shuffled.
     """
     at = F.unix_micros("event_ts")
-    slot = at - F.pmod(at, F.lit(_gap_us(config)))
+    slot = at - F.pmod(at, F.lit(gap_us(config)))
     return changes.groupBy("user_id", slot.alias("slot")).agg(
         F.min(at).alias("from_us"), F.max(at).alias("to_us")).drop("slot")
 
@@ -97,9 +97,9 @@ class Reach:
 
 def reach_of(stretches: DataFrame, config: Sessions) -> Reach:
     """Collects one row."""
-    before_us = _gap_us(config) + _longest_us(config)
+    before_us = gap_us(config) + max_us(config)
     row = stretches.agg(
-        _spans(F.col("from_us") - before_us, F.col("to_us") + _gap_us(config)).alias("needed"),
+        _spans(F.col("from_us") - before_us, F.col("to_us") + gap_us(config)).alias("needed"),
         _spans(F.col("from_us"), F.col("to_us")).alias("within"),
         F.array_distinct(F.flatten(F.collect_set(F.col("retired.session_date")))).alias("losing"),
         F.sum(F.size("retired")).alias("num_retired"),
@@ -113,8 +113,8 @@ def reach_of(stretches: DataFrame, config: Sessions) -> Reach:
 def days_around(changes: DataFrame, config: Sessions) -> set[date]:
     """Days of SESSIONS in which nearly every stretch of these changes ends. Collects one row."""
     at = F.unix_micros("event_ts")
-    before_us = 2 * (_gap_us(config) + _longest_us(config))
-    row = changes.agg(_spans(at - before_us, at + _gap_us(config)).alias("spans")).first()
+    before_us = 2 * (gap_us(config) + max_us(config))
+    row = changes.agg(_spans(at - before_us, at + gap_us(config)).alias("spans")).first()
     assert row is not None
     return _days(row["spans"])
 
@@ -137,15 +137,6 @@ def keep_within(rows: DataFrame, us: Column, stretches: DataFrame) -> DataFrame:
     where = stretches.select(F.col("user_id").alias("_user"), "from_us", "to_us")
     inside = (rows["user_id"] == where["_user"]) & us.between(where["from_us"], where["to_us"])
     return rows.join(where, on=inside, how="left_semi")  # a visitor's stretches do not overlap
-
-
-def _gap_us(config: Sessions) -> int:
-    return round(config.gap_minutes * _MINUTE_US)
-
-
-def _longest_us(config: Sessions) -> int:
-    """No session lasts longer."""
-    return round(config.max_hours * _HOUR_US)
 
 
 def _spans(from_us: Column, to_us: Column) -> Column:

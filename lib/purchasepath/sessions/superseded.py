@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame
 
-from purchasepath.sessions.summary import session_id
+from purchasepath.sessions.identifiers import session_id
 from purchasepath.tables.catalog import SUPERSEDED_SESSIONS
 
 

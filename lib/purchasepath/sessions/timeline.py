@@ -8,60 +8,68 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from purchasepath.sessions.blocks import EVENT_COLUMNS, Visits
+
 
 @dataclass(frozen=True)
 class Timelines:
-    """`table` in order, one chunk per column; `event_us` is its column of times."""
+    """`order` has the place in `columns` of the first event, the second …; `user` (a number, rising with the ids in
+    `user_ids`), `event_us` and `opens` (bool: a visitor's first event) are in that order already."""
 
-    table: pa.Table
+    user_ids: pa.Array
+    order: np.ndarray
+    user: np.ndarray
     event_us: np.ndarray
     opens: np.ndarray
-    """bool per event: it is its visitor's first."""
+    columns: dict[str, pa.Array]
 
     def __len__(self) -> int:
-        return len(self.event_us)
+        return len(self.order)
 
-    def numbers(self, name: str) -> np.ndarray:
-        """A column of numbers without nulls."""
-        return self.table[name].chunk(0).to_numpy(zero_copy_only=False)
-
-
-def order_events(table: pa.Table) -> Timelines:
-    """The events of `table`, columns `user_hash`, `user_id`, `event_us`, `event_id` and any others.
-
-    Visitors follow each other by hash: numbers sort several times faster than names. Two visitors with one hash
-    and two events at one time are rare, looked for, and put in order by their names.
-    """
-    whole = table.combine_chunks()
-    hashes, at = (whole[name].to_numpy() for name in ("user_hash", "event_us"))
-    order = np.lexsort((at, hashes))
-    hashes, at = hashes[order], at[order]
-    same_hash = hashes[1:] == hashes[:-1]
-    order = _order_ties(whole, order, same_hash & (at[1:] == at[:-1]))
-    found = whole.take(pa.array(order))
-    users = found["user_id"].chunk(0) if len(found) else pa.array([], pa.string())
-    opens = np.ones(len(order), dtype=bool)
-    if len(order):
-        opens[1:] = pc.not_equal(users[1:], users[:-1]).to_numpy(zero_copy_only=False)
-    if (opens[1:] & same_hash).any():
-        return order_events(whole.set_column(whole.schema.get_field_index("user_hash"), "user_hash", _ranks(whole)))
-    return Timelines(found, at, opens)
+    def column(self, name: str, order: np.ndarray | None = None) -> pa.Array:
+        """A column in order (or another one, of places in `columns`); nulls where nobody had it."""
+        rows = self.order if order is None else order
+        if name not in self.columns:
+            return pa.nulls(len(rows), EVENT_COLUMNS.field(name).type)
+        return self.columns[name].take(pa.array(rows))
 
 
-def _order_ties(table: pa.Table, order: np.ndarray, tied: np.ndarray) -> np.ndarray:
-    """`order` with the rows that tie with their neighbours put in order of event id."""
+def order_events(visits: Visits) -> Timelines:
+    """The timelines of some visits. Only numbers are sorted; ids only where two events share visitor and time."""
+    names = pc.dictionary_encode(visits.user_ids)
+    by_name = pc.sort_indices(names.dictionary)  # byte by byte, as Spark does
+    number = np.empty(len(by_name), dtype=np.int64)
+    number[by_name.to_numpy()] = np.arange(len(by_name))
+    user = np.repeat(number[names.indices.to_numpy()], visits.sizes)
+    at = visits.columns["event_us"].to_numpy() if len(user) else np.empty(0, dtype=np.int64)
+    order = _order(user, at)
+    user, at = user[order], at[order]
+    same_user = user[1:] == user[:-1]
+    order = _order_ties(visits, order, same_user & (at[1:] == at[:-1]))
+    return Timelines(names.dictionary.take(by_name), order, user, at, np.r_[True, ~same_user][:len(order)],
+                     visits.columns)
+
+
+def _order(user: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """By (user, at). One sort of one number each, where both fit into it."""
+    if not len(at):
+        return np.empty(0, dtype=np.int64)
+    first = int(at.min())
+    span = int(at.max()) - first + 1
+    if (int(user.max()) + 1) * span < 2**63:
+        return np.argsort(user * span + (at - first), kind="stable")  # stable: parts are in order already
+    return np.lexsort((at, user))
+
+
+def _order_ties(visits: Visits, order: np.ndarray, tied: np.ndarray) -> np.ndarray:
+    """`order` with the events that tie with their neighbours put in order of event id."""
     if not tied.any():
         return order
     rows = np.flatnonzero(np.r_[tied, False] | np.r_[False, tied])
     group = np.cumsum(~np.r_[False, tied])[rows]
-    ids = table["event_id"].take(pa.array(order[rows]))
+    ids = visits.columns["event_id"].take(pa.array(order[rows]))
     rank = np.empty(len(rows), dtype=np.int64)
     rank[pc.sort_indices(ids).to_numpy()] = np.arange(len(rows))  # strings compare byte by byte, as in Spark
     fixed = order.copy()
     fixed[rows] = order[rows][np.lexsort((rank, group))]
     return fixed
-
-
-def _ranks(table: pa.Table) -> pa.Array:
-    """A number per visitor that no two visitors share, in place of the hash."""
-    return pc.dictionary_encode(table["user_id"].combine_chunks()).indices.cast(pa.int64())

@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -29,6 +30,7 @@ from purchasepath.errors import PublishError, TableMissingError
 from purchasepath.storage.files import sha256_json
 from purchasepath.storage.warehouse import (
     Partition,
+    Rows,
     Transaction,
     create_table_sql,
     keep_other_partitions,
@@ -64,6 +66,9 @@ class HiveWarehouse:
         self.seen_run(table.name)
         self.spark.sql(f"REFRESH TABLE {name}")  # another process may have switched partitions since
         return table.select(self.spark.table(name))
+
+    def local_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[Path] | None:
+        return None  # on any file system that Spark reaches, and Python may not
 
     def fingerprints(self, table: Table) -> dict[str, str]:
         if not self.exists(table):
@@ -156,13 +161,15 @@ class _HiveTransaction:
         self._locations: list[str] = []
         self._scratch: list[str] = []
 
-    def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None,
-              append: bool = False, kept: DataFrame | None = None) -> int:
+    def write(self, table: Table, rows: Rows, *, partitions: Sequence[Partition] | None = None,
+              append: bool = False, kept: Rows | None = None) -> int:
+        if not isinstance(rows, DataFrame) or not isinstance(kept, DataFrame | None):
+            raise TypeError("rows in files, but no files were given out")
         location = f"{self.warehouse.root}/{table.name}/{self.run_id}"
         self._locations.append(location)
-        write_parquet(table, frame, location)
+        write_parquet(table, rows, location)
         staged = self.warehouse.spark.read.schema(table.spark_schema()).parquet(location)
-        rows = _count_without_nulls(table, staged)
+        num_rows = _count_without_nulls(table, staged)
         if kept is not None and partitions:
             write_parquet(table, kept, location, mode="append", gather=False)
             staged = self.warehouse.spark.read.schema(table.spark_schema()).parquet(location)
@@ -172,7 +179,7 @@ class _HiveTransaction:
         written = {partition_path(table, p): p for p in found}
         replaced = {partition_path(table, p): dict(p) for p in partitions or []}
         if append:
-            if not rows and not replaced and self.warehouse.exists(table):
+            if not num_rows and not replaced and self.warehouse.exists(table):
                 return 0
             self._add_old_rows(table, location, [p for path, p in written.items()
                                                  if path in existing and path not in replaced])
@@ -183,7 +190,7 @@ class _HiveTransaction:
                                "staged, but they are not to be replaced. Nothing was published")
         self._switch(table, location, written, replaced)
         self._left[table.name] = self._with_rest(table, location, [*written.values(), *replaced.values()])
-        return rows
+        return num_rows
 
     def _add_old_rows(self, table: Table, location: str, partitions: Sequence[Partition]) -> None:
         """Copy the rows of partitions that gain some (of a whole table without partitions) beside the new ones."""

@@ -12,12 +12,14 @@ once. `hive.HiveWarehouse` keeps the same contract in a shared Hive metastore.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import pyarrow.parquet as pq
 import pyspark.sql.functions as F
@@ -32,16 +34,35 @@ Partition = Mapping[str, Any]
 """Partition column → value, for every partition column of a table."""
 
 
+@dataclass(frozen=True)
+class StagedFile:
+    """A Parquet file of a table: where it lies now, and its partition (`a=1/b=x`, '' without partitions)."""
+
+    path: Path
+    partition: str
+
+
+class FileOutput(Protocol):
+    """Rows of a table that tasks write as Parquet files themselves, as declared but for the partition columns."""
+
+    def write(self, directory: Path) -> Sequence[StagedFile]:
+        """The files. New ones lie below `directory`; stored ones that stay as they are may be among them."""
+
+
+Rows = DataFrame | FileOutput
+
+
 class Transaction(Protocol):
     """What a job may do inside `warehouse.transaction(...)`."""
 
-    def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None,
-              append: bool = False, kept: DataFrame | None = None) -> int:
-        """Stage `frame` as the whole table, or as exactly these partitions; the number of rows of `frame`.
+    def write(self, table: Table, rows: Rows, *, partitions: Sequence[Partition] | None = None,
+              append: bool = False, kept: Rows | None = None) -> int:
+        """Stage `rows` as the whole table, or as exactly these partitions; how many there are.
 
         With `append`, rows are added to what is there: `partitions` are replaced, all others keep their rows and
         may gain new ones. Published only if nobody else has changed the table since it was read (PublishError).
         `kept`: stored rows of `partitions` that stay beside the new ones. They are copied as they lie, unshuffled.
+        Rows may be files only where `Warehouse.local_files` gave some.
         """
 
     def read(self, table: Table) -> DataFrame:
@@ -65,6 +86,9 @@ class Warehouse(Protocol):
 
     def read(self, table: Table) -> DataFrame:
         """The table, exactly as declared."""
+
+    def local_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[Path] | None:
+        """Stored files, of these partitions or all, that tasks may read themselves; None where only Spark may."""
 
     def fingerprints(self, table: Table) -> dict[str, str]:
         """Path of each partition (`partition_path`; '' without partitions) -> digest that changes with its files.
@@ -109,6 +133,11 @@ def partition_path(table: Table, partition: Partition) -> str:
     return "/".join(f"{name}={quote(str(value), safe=' ')}" for name, value in partition.items())
 
 
+def files_of(frame: DataFrame) -> tuple[Path, ...]:
+    """Files on the local file system that a frame reads."""
+    return tuple(Path(unquote(urlsplit(uri).path)) for uri in frame.inputFiles())
+
+
 def create_table_sql(table: Table, database: str, location: str) -> str:
     """CREATE TABLE of a declared table over files at `location`, with column comments."""
     partitioned = f" PARTITIONED BY ({', '.join(table.partition_by)})" if table.partition_by else ""
@@ -141,6 +170,13 @@ class EmbeddedWarehouse:
         if not self.register([table]):
             raise TableMissingError(table.name, table.written_by)
         return self.spark.table(f"`{self.database}`.`{table.name}`").select(*table.names)
+
+    def local_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[Path] | None:
+        if not self.register([table]):
+            raise TableMissingError(table.name, table.written_by)
+        location = self._registered[table.name]
+        directories = [location] if partitions is None else [location / partition_path(table, p) for p in partitions]
+        return sorted(file for directory in directories for file in directory.rglob("*.parquet"))
 
     def fingerprints(self, table: Table) -> dict[str, str]:
         pinned = self._pin()
@@ -192,29 +228,41 @@ class _EmbeddedTransaction:
         self.staged: dict[str, StagedTable] = {}
         self._replaced: dict[str, Sequence[Partition]] = {}
 
-    def write(self, table: Table, frame: DataFrame, *, partitions: Sequence[Partition] | None = None,
-              append: bool = False, kept: DataFrame | None = None) -> int:
+    def write(self, table: Table, rows: Rows, *, partitions: Sequence[Partition] | None = None,
+              append: bool = False, kept: Rows | None = None) -> int:
         replaced = None if partitions is None else frozenset(partition_path(table, p) for p in partitions)
         self._replaced[table.name] = partitions or []
         location = self.directory / table.name
-        write_parquet(table, frame, location.as_uri())
-        rows, nulls = _count_rows_and_nulls(table, location)
+        self._write(table, rows, location)
+        num_rows, nulls = _count_rows_and_nulls(table, location)
         if nulls:
             raise PublishError(
                 f"table {table.name}: " + ", ".join(f"{n} nulls in {c}" for c, n in nulls.items())
                 + "; these columns are declared without nulls. Nothing was published"
             )
         if kept is not None and replaced:
-            write_parquet(table, kept, location.as_uri(), mode="append", gather=False)
+            self._write(table, kept, location, add=True)
         if append:
-            self._stage_addition(table, location, replaced or frozenset(), rows)
-            return rows
+            self._stage_addition(table, location, replaced or frozenset(), num_rows)
+            return num_rows
         written = {str(f.parent.relative_to(location)) for f in location.rglob("*.parquet")}
         if replaced is not None and not written <= replaced:
             raise PublishError(f"table {table.name}: rows for partitions {sorted(written - replaced)} were staged, "
                                f"but only {sorted(replaced)} are to be replaced. Nothing was published")
         self.staged[table.name] = StagedTable(location, replaced)
-        return rows
+        return num_rows
+
+    def _write(self, table: Table, rows: Rows, location: Path, *, add: bool = False) -> None:
+        if isinstance(rows, DataFrame):
+            write_parquet(table, rows, location.as_uri(), mode="append" if add else "overwrite", gather=not add)
+            return
+        made = self.directory / f"_{table.name}_files"
+        for file in rows.write(made):
+            target = location / file.partition / file.path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # files are never changed: a stored one that stays may have a second name
+            os.replace(file.path, target) if file.path.is_relative_to(made) else os.link(file.path, target)
+        location.mkdir(exist_ok=True)
 
     def _stage_addition(self, table: Table, location: Path, replaced: frozenset[str], rows: int) -> None:
         """Adding nothing to a table that is there stages nothing, so it clashes with nobody and leaves no files."""

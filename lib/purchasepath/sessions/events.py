@@ -1,0 +1,166 @@
+"""Where events come from: rows of a frame, or files that tasks read themselves.
+
+Reading and writing Parquet in the task that works on the columns saves turning every row into Arrow and back, which
+costs more than cutting sessions does. A frame serves what is no stored table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
+
+from purchasepath.tables.catalog import EVENTS
+
+ROWS_AT_ONCE = 500_000
+"""Rows a task collects before it works on them: more rows make larger blocks and need more memory."""
+_LEAST_ROWS_PER_TASK, _MOST_ROWS_PER_TASK = 100_000, 1_000_000
+_ROWS_PER_BATCH = 131_072
+
+_MADE_FROM = {"event_us": ("event_ts",), "arrival_lag_us": ("event_ts", "arrived_at")}
+"""Column that tasks work on → columns of EVENTS that it is made of; all others are called the same."""
+_WORDS = ("user_id", "event_type", "item_id", "category", "channel", "campaign", "device", "source_session")
+"""Columns whose values repeat: read as numbers and a dictionary."""
+
+Work = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+"""What a task does with its events: batches of the columns asked for, user_id and any of `blocks.EVENT_COLUMNS`."""
+
+
+class Events(Protocol):
+    """Rows of EVENTS, somewhere."""
+
+    def map(self, work: Work, columns: Sequence[str], schema: str) -> DataFrame:
+        """Rows (`schema`) that `work` makes of the events of every task."""
+
+
+@dataclass(frozen=True)
+class FrameEvents:
+    """The rows of a frame with the columns of EVENTS."""
+
+    frame: DataFrame
+
+    def map(self, work: Work, columns: Sequence[str], schema: str) -> DataFrame:
+        return self.frame.select(*_stored(columns)).mapInArrow(
+            lambda batches: work(_made(batch, columns) for batch in batches), schema)
+
+
+class Keep(Protocol):
+    """Which rows of EVENTS count. Travels to the tasks."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of EVENTS that it looks at."""
+
+    def __call__(self, rows: pa.RecordBatch, /) -> np.ndarray | None:
+        """bool per row; None: all of them."""
+
+
+@dataclass(frozen=True)
+class FileEvents:
+    """Those rows of Parquet files with the columns of EVENTS that `keep` lets pass."""
+
+    spark: SparkSession
+    files: Sequence[Path]
+    keep: Keep
+
+    @cached_property
+    def groups(self) -> list[tuple[Path, int, int]]:
+        """(file, row group, rows) of all, from the files' footers."""
+        with ThreadPoolExecutor(8) as pool:
+            footers = list(pool.map(pq.read_metadata, self.files))
+        return [(path, group, footer.row_group(group).num_rows)
+                for path, footer in zip(self.files, footers, strict=True) for group in range(footer.num_row_groups)]
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in the files, kept or not."""
+        return sum(rows for *_, rows in self.groups)
+
+    def map(self, work: Work, columns: Sequence[str], schema: str) -> DataFrame:
+        parts = _parts(self.groups, self.spark.sparkContext.defaultParallelism)
+        keep, stored = self.keep, list(dict.fromkeys([*_stored(columns), *self.keep.columns]))
+
+        def read(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in numbers:
+                for number in batch["id"].to_pylist():
+                    for rows in _read(parts[number], stored):
+                        kept = keep(rows)
+                        yield _made(rows if kept is None else rows.filter(pa.array(kept)), columns)
+
+        numbers = self.spark.range(0, len(parts), 1, max(1, len(parts)))  # a task per part
+        return numbers.mapInArrow(lambda batches: work(read(batches)), schema)
+
+
+def gather(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Tables of about ROWS_AT_ONCE rows, one chunk per column; no table without rows."""
+    held: list[pa.RecordBatch] = []
+    num_rows = 0
+    for batch in batches:
+        held.append(batch)
+        num_rows += len(batch)
+        if num_rows >= ROWS_AT_ONCE:
+            yield _joined(held)
+            held, num_rows = [], 0
+    if num_rows:
+        yield _joined(held)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.Table:
+    return pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+
+
+def _stored(columns: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(name for column in columns for name in _MADE_FROM.get(column, (column,))))
+
+
+def _made(rows: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+    def make(name: str) -> pa.Array:
+        if name not in _MADE_FROM:
+            return rows[name]
+        event_us = rows["event_ts"].cast(pa.int64())
+        return event_us if name == "event_us" else pc.subtract(rows["arrived_at"].cast(pa.int64()), event_us)
+
+    return pa.record_batch([make(name) for name in columns], names=list(columns))
+
+
+Part = list[tuple[Path, list[int]]]
+"""What one task reads: row groups of files."""
+
+
+def _parts(groups: Sequence[tuple[Path, int, int]], num_cores: int) -> list[Part]:
+    """All row groups, in parts of about equal size; small ones together."""
+    size = min(_MOST_ROWS_PER_TASK, max(_LEAST_ROWS_PER_TASK, sum(rows for *_, rows in groups) // (2 * num_cores)))
+    parts: list[Part] = []
+    room = 0
+    for path, group, rows in groups:
+        if room <= 0:
+            parts.append([])
+            room = size
+        room -= rows
+        if parts[-1] and parts[-1][-1][0] == path:
+            parts[-1][-1][1].append(group)
+        else:
+            parts[-1].append((path, [group]))
+    return parts
+
+
+def _read(part: Part, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Batches of a part; a column that a file lacks is null, as Spark reads it."""
+    for path, groups in part:
+        footer = pq.read_metadata(path)
+        there = [name for name in columns if name in footer.schema.names]
+        words = [name for name in there if name in _WORDS]
+        with pq.ParquetFile(path, metadata=footer, read_dictionary=words) as file:
+            for batch in file.iter_batches(_ROWS_PER_BATCH, groups, there, use_threads=False):
+                nulls = {name: pa.nulls(len(batch), EVENTS.arrow_type(name)) for name in columns if name not in there}
+                found = [nulls[name] if name in nulls else batch[name] for name in columns]
+                yield pa.record_batch(found, names=columns)

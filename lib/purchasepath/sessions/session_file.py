@@ -1,0 +1,35 @@
+"""Parquet files of SESSIONS, as tasks write them: a day's, without the partition column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from purchasepath.tables.catalog import SESSIONS
+
+_ALL_DIFFERENT = ("session_id", "event_ids", "offsets_us", "arrival_lags_us")
+"""Columns for which a dictionary of their values is wasted work."""
+
+
+def file_schema() -> pa.Schema:
+    """Columns of a file: SESSIONS without the partition column."""
+    whole = SESSIONS.arrow_schema()
+    return whole.remove(whole.get_field_index("session_date"))
+
+
+def open_writer(path: Path) -> pq.ParquetWriter:
+    """A new file at `path`, in a directory that is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    schema = file_schema()
+    flat = [field.name for field in schema if not pa.types.is_list(field.type)]
+    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=WORDS, write_statistics=flat)
+
+
+def _path_in_file(field: pa.Field) -> str:
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
+
+
+WORDS = [_path_in_file(field) for field in file_schema() if field.name not in _ALL_DIFFERENT]
+"""Columns whose values repeat, as Parquet names them."""

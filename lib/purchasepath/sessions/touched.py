@@ -1,0 +1,138 @@
+"""What tasks that work on files need of the stretches to build again: which events lie in one, and which stored
+sessions give way."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from purchasepath.config import Sessions
+from purchasepath.sessions.hashing import hash_ids
+from purchasepath.sessions.lateness import Timely
+from purchasepath.sessions.session_file import WORDS, open_writer
+from purchasepath.storage.warehouse import StagedFile
+
+Files = tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Within:
+    """Keeps the timely events that lie in a stretch of their visitor (`stretches`: files of `find_stretches`)."""
+
+    config: Sessions
+    stretches: Files
+    columns = ("user_id", *Timely.columns)
+
+    def __call__(self, rows: pa.RecordBatch) -> np.ndarray:
+        inside = _read_intervals(self.stretches).hold(rows["user_id"], rows["event_ts"].cast(pa.int64()).to_numpy())
+        timely = Timely(self.config)(rows)
+        return inside if timely is None else inside & timely
+
+
+@dataclass(frozen=True)
+class KeptSessions:
+    """The rows of stored files of SESSIONS that no stretch retires. A file that loses none stays as it is."""
+
+    spark: SparkSession
+    files: Files
+    stretches: Files
+
+    def write(self, directory: Path) -> list[StagedFile]:
+        files, stretches = self.files, self.stretches
+
+        def copy(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for number in (n for batch in numbers for n in batch["id"].to_pylist()):
+                partition = files[number].parent.name
+                gone = _read_retired(stretches).filter(pc.field("partition") == partition)["session_id"]
+                kept = _copy_without(files[number], gone, directory / partition)
+                yield pa.record_batch([[partition], [str(kept)]], names=["partition", "path"])
+
+        tasks = self.spark.range(0, len(files), 1, max(1, len(files)))  # one per file
+        written = tasks.mapInArrow(copy, "partition string, path string").collect()
+        return [StagedFile(Path(row["path"]), row["partition"]) for row in written]
+
+
+def _copy_without(file: Path, gone: pa.ChunkedArray, directory: Path) -> Path:
+    """A file with the rows of `file` whose session_id is not among `gone`; `file` itself if that is all of them."""
+    if not pc.any(pc.is_in(pq.read_table(file, columns=["session_id"])["session_id"], gone)).as_py():
+        return file
+    copy = directory / f"part-{uuid.uuid4().hex}.zstd.parquet"
+    with pq.ParquetFile(file, read_dictionary=WORDS) as source, open_writer(copy) as target:
+        for group in range(source.num_row_groups):
+            rows = source.read_row_group(group, use_threads=False)
+            kept = rows.filter(pc.invert(pc.is_in(rows["session_id"], gone)))
+            target.write_table(kept.cast(target.schema), row_group_size=max(1, len(kept)))
+    return copy
+
+
+class _Intervals:
+    """From … to (inclusive) of visitors, in order; those of one visitor do not overlap."""
+
+    def __init__(self, table: pa.Table) -> None:
+        users = pc.dictionary_encode(table["user_id"].combine_chunks())
+        from_us, to_us = (table[name].to_numpy() for name in ("from_us", "to_us"))
+        hashes = hash_ids(users.dictionary)
+        by_hash = np.argsort(hashes, kind="stable")
+        number = np.empty(len(by_hash), dtype=np.int64)
+        number[by_hash] = np.arange(len(by_hash))
+        user = number[users.indices.to_numpy()]
+        order = np.lexsort((from_us, user))
+        self._users, self._hashes = users.dictionary.take(pa.array(by_hash)), hashes[by_hash]
+        self._told_apart = bool((self._hashes[1:] != self._hashes[:-1]).all())
+        self._from_us, self._to_us = from_us[order], to_us[order]
+        self._first = np.searchsorted(user[order], np.arange(len(by_hash) + 1))
+
+    def hold(self, user_ids: pa.Array, us: np.ndarray) -> np.ndarray:
+        """bool: does the moment lie in an interval of the visitor?"""
+        if pa.types.is_dictionary(user_ids.type):
+            user = self._find(user_ids.dictionary)[user_ids.indices.to_numpy()]
+        else:
+            user = self._find(user_ids)
+        rows = np.flatnonzero(user >= 0)
+        us, low, high = us[rows], self._first[user[rows]], self._first[user[rows] + 1]
+        while (open_ := low < high).any():  # bisection for all rows at once: low ends behind the last one begun
+            middle = (low + high) // 2
+            begun = open_ & (self._from_us[np.minimum(middle, len(self._from_us) - 1)] <= us)
+            low, high = np.where(begun, middle + 1, low), np.where(open_ & ~begun, middle, high)
+        inside = np.zeros(len(user), dtype=bool)
+        before = low > self._first[user[rows]]
+        inside[rows[before]] = us[before] <= self._to_us[low[before] - 1]
+        return inside
+
+    def _find(self, user_ids: pa.Array) -> np.ndarray:
+        """Number of each visitor, -1 for those without an interval."""
+        if not self._told_apart:
+            return pc.index_in(user_ids, self._users).fill_null(-1).to_numpy().astype(np.int64)
+        hashes = hash_ids(user_ids)
+        at = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
+        found = np.flatnonzero(self._hashes[at] == hashes) if len(self._hashes) else np.empty(0, dtype=np.int64)
+        same = pc.equal(self._users.take(pa.array(at[found])), user_ids.take(pa.array(found)))
+        number = np.full(len(user_ids), -1, dtype=np.int64)
+        found = found[same.to_numpy(zero_copy_only=False)]
+        number[found] = at[found]
+        return number
+
+
+@lru_cache(maxsize=1)
+def _read_intervals(stretches: Files) -> _Intervals:
+    """Once per process: tasks of a stage share them."""
+    return _Intervals(pq.ParquetDataset(list(stretches)).read(columns=["user_id", "from_us", "to_us"]))
+
+
+@lru_cache(maxsize=1)
+def _read_retired(stretches: Files) -> pa.Table:
+    """`session_id` and `partition` of the stored sessions that give way."""
+    retired = pq.ParquetDataset(list(stretches)).read(columns=["retired"])["retired"].combine_chunks()
+    sessions = retired.flatten()
+    days = pc.strftime(sessions.field("session_date"), "%Y-%m-%d")
+    return pa.table({"session_id": sessions.field("session_id"),
+                     "partition": pc.binary_join_element_wise("session_date=", days, "")})

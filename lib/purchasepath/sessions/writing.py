@@ -1,0 +1,136 @@
+"""SESSIONS written by the tasks that cut them: no row passes through Spark between the shuffle and the files."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from purchasepath.config import Sessions
+from purchasepath.sessions.blocks import Visits, visits_of
+from purchasepath.sessions.events import ROWS_AT_ONCE, FileEvents, Work
+from purchasepath.sessions.session_file import open_writer
+from purchasepath.sessions.spread import BUCKET_EVENTS
+from purchasepath.sessions.summary import CutBucket, pack
+from purchasepath.storage.warehouse import StagedFile
+
+_LEAST_EVENTS_PER_TASK, _MOST_EVENTS_PER_TASK = 250_000, 8_000_000
+_EVENTS_HELD = 1_000_000
+"""Events of finished sessions that a task collects for larger row groups before it writes them."""
+_BYTES_PER_BATCH, _BYTES_PER_EVENT = 32_000_000, 80
+
+
+@dataclass(frozen=True)
+class SessionFiles:
+    """SESSIONS of some events, as files."""
+
+    events: FileEvents
+    config: Sessions
+    bucket_events: int = BUCKET_EVENTS
+
+    def write(self, directory: Path) -> list[StagedFile]:
+        """Files with all sessions, below `directory`: as many per day as there are tasks."""
+        spark = self.events.spark
+        num_tasks = self._num_tasks(int(spark.conf.get("spark.sql.shuffle.partitions") or 1))
+        packed = pack(self.events, self.config, num_tasks, self.bucket_events)
+        dealt = packed.blocks.repartition(num_tasks, "bucket").sortWithinPartitions("bucket")
+        written = dealt.mapInArrow(_cut_and_write(packed.cutter(), directory), "partition string, path string")
+        with _rows_per_batch(spark, _BYTES_PER_BATCH * packed.spread.num_buckets // (_BYTES_PER_EVENT * ROWS_AT_ONCE)):
+            files = written.collect()  # a row per file
+        return [StagedFile(Path(row["path"]), row["partition"]) for row in files]
+
+    def _num_tasks(self, most: int) -> int:
+        rows = self.events.num_rows
+        return max(1, min(most, -(-rows // _LEAST_EVENTS_PER_TASK)), -(-rows // _MOST_EVENTS_PER_TASK))
+
+
+@contextmanager
+def _rows_per_batch(spark: SparkSession, rows: int) -> Iterator[None]:
+    """So many rows at once go from Spark to Python: blocks are large."""
+    key = "spark.sql.execution.arrow.maxRecordsPerBatch"
+    before = spark.conf.get(key)
+    spark.conf.set(key, str(max(1, min(10_000, rows))))
+    try:
+        yield
+    finally:
+        spark.conf.set(key, before or "10000")
+
+
+def _cut_and_write(cut_bucket: CutBucket, directory: Path) -> Work:
+    """Blocks in order of bucket → (partition, path) of every file written. Names are new with every attempt of a task:
+    what a failed attempt left is known to nobody."""
+
+    def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        with ExitStack() as stack:
+            files = _DayFiles(directory, stack)
+            for bucket, visits in _buckets(batches):
+                files.add(cut_bucket(bucket, visits))
+            files.flush()
+        yield pa.record_batch([pa.array(list(files.paths), pa.string()),
+                               pa.array([str(path) for path in files.paths.values()], pa.string())],
+                              names=["partition", "path"])
+
+    return work
+
+
+def _buckets(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, Visits]]:
+    """The visits of each bucket."""
+    name, held, blocks = -1, list[int](), list[pa.Buffer]()
+    for batch in batches:
+        for bucket, columns, block in zip(batch["bucket"].to_pylist(), batch["held"].to_pylist(), batch["block"],
+                                          strict=True):
+            if bucket != name and blocks:
+                yield name, visits_of(held, blocks)
+                held, blocks = [], []
+            name = bucket
+            held.append(columns)
+            blocks.append(block.as_buffer())
+    if blocks:
+        yield name, visits_of(held, blocks)
+
+
+class _DayFiles:
+    """One file per day, open until the task ends."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self.paths: dict[str, Path] = {}
+        """By partition."""
+        self._directory, self._stack = directory, stack
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._held: dict[str, list[pa.Table]] = defaultdict(list)
+        self._num_held = 0
+        self._name = f"part-{uuid.uuid4().hex}.zstd.parquet"
+
+    def add(self, sessions: pa.Table) -> None:
+        """Sessions in order of session_date."""
+        if not len(sessions):
+            return
+        self._num_held += int(sessions["num_events"].to_numpy().sum())
+        days = sessions["session_date"].to_numpy()
+        starts = np.flatnonzero(np.r_[True, days[1:] != days[:-1]])
+        rows = sessions.drop_columns(["session_date"])
+        for start, stop in zip(starts, [*starts[1:], len(days)], strict=True):
+            self._held[f"session_date={days[start]}"].append(rows.slice(start, stop - start))
+        if self._num_held >= _EVENTS_HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        for partition, tables in self._held.items():
+            table = pa.concat_tables(tables)
+            self._writer(partition).write_table(table, row_group_size=len(table))
+        self._held.clear()
+        self._num_held = 0
+
+    def _writer(self, partition: str) -> pq.ParquetWriter:
+        if partition not in self._writers:
+            path = self.paths[partition] = self._directory / partition / self._name
+            self._writers[partition] = self._stack.enter_context(open_writer(path))
+        return self._writers[partition]
