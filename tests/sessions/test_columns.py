@@ -1,72 +1,105 @@
-"""Ordering, cutting and summarizing by whole columns, without Spark, against the plain loop."""
+"""Packing, ordering, cutting and summarizing by whole columns, without Spark, against the plain loop."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from purchasepath.config import Sessions
+from purchasepath.sessions import spread as spread_module
+from purchasepath.sessions.blocks import EVENT_COLUMNS, Visits, blocks_of, visits_of
 from purchasepath.sessions.chunks import Border
-from purchasepath.sessions.spread import HeavyUser, Spread
-from purchasepath.sessions.summary import cut_bucket
+from purchasepath.sessions.hashing import hash_ids
+from purchasepath.sessions.spread import HeavyUser, Spread, chunk_numbers
+from purchasepath.sessions.summary import cutter
 from purchasepath.sessions.timeline import order_events
 from tests.sessions.oracle import EPOCH, Event, sessions_of, t, to_us
 from tests.sessions.test_summary import configs, event, timelines
 
 
-def table(events: list[Event], config: Sessions, *, one_hash: bool = False) -> pa.Table:
+def table(events: list[Event]) -> pa.Table:
     """The columns a task gets."""
-    zone = ZoneInfo(config.timezone)
     rows = [{
-        **{name: e.get(name) for name in ("user_id", "event_id", "event_type", "item_id", "price", "quantity",
-                                          "promotion", "channel", "campaign")},
-        "user_hash": 7 if one_hash else sum(e["user_id"].encode()), "event_us": to_us(e["event_ts"]),
+        **{name: e.get(name) for name in ("user_id", *EVENT_COLUMNS.names)}, "event_us": to_us(e["event_ts"]),
         "arrival_lag_us": to_us(e["arrived_at"]) - to_us(e["event_ts"]),
-        "day": e["event_ts"].astimezone(zone).date().toordinal(), "category": None, "device": None,
-        "source_session": None,
     } for e in events]
-    text, whole = pa.string(), pa.int64()
-    types = {"user_hash": whole, "event_us": whole, "arrival_lag_us": whole, "day": pa.int32(), "price": pa.float64(),
-             "quantity": pa.int32(), "promotion": pa.bool_()}
-    return pa.Table.from_pylist(rows, schema=pa.schema([(name, types.get(name, text)) for name in rows[0]]))
+    return pa.Table.from_pylist(rows, schema=pa.schema([pa.field("user_id", pa.string()), *EVENT_COLUMNS]))
 
 
-def sessions(events: list[Event], config: Sessions, **how: bool) -> list[dict[str, Any]]:
-    return cut_bucket(config, {})(0, table(events, config, **how)).to_pylist()
+def packed(events: list[Event], spread: Spread, tasks: int = 1) -> dict[int, Visits]:
+    """What the shuffle brings to each bucket, of events that lie in several tasks."""
+    size = -(-len(events) // tasks)
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(events), size):
+        part = table(events[start:start + size])
+        bucket, order = spread.assign(part)
+        rows += blocks_of(part, spread.names[bucket], order).to_pylist()
+    names = {row["bucket"] for row in rows}
+    return {name: visits_of([row["held"] for row in rows if row["bucket"] == name],
+                            [pa.py_buffer(row["block"]) for row in rows if row["bucket"] == name]) for name in names}
 
 
-def check(events: list[Event], config: Sessions, **how: bool) -> None:
-    expected = {(row["user_id"], row["started_at"], row["event_ids"][0]): row
-                for row in sessions_of(events, config).values()}
-    found = {(row["user_id"], row["started_at"], row["event_ids"][0]): row for row in sessions(events, config, **how)}
+def sessions(events: list[Event], config: Sessions, tasks: int = 1) -> list[dict[str, Any]]:
+    cut_bucket = cutter(config, {})
+    return [row for name, visits in packed(events, Spread(3, 2), tasks).items()
+            for row in cut_bucket(name, visits).to_pylist()]
+
+
+def check(events: list[Event], config: Sessions, tasks: int) -> None:
+    expected = sessions_of(events, config)
+    found = {row["session_id"]: row for row in sessions(events, config, tasks)}
     assert found.keys() == expected.keys()
     for key, row in expected.items():
-        assert {name: found[key][name] for name in row if name != "session_id"} == {
-            name: value for name, value in row.items() if name != "session_id"}
+        assert {name: found[key][name] for name in row} == row
 
 
 @settings(max_examples=60, deadline=None)
-@given(events=timelines(), config=configs)
-def test_whole_columns_equal_the_plain_loop(events: list[Event], config: Sessions) -> None:
-    check(events, config)
+@given(events=timelines(), config=configs, tasks=st.integers(1, 3))
+def test_whole_columns_equal_the_plain_loop(events: list[Event], config: Sessions, tasks: int) -> None:
+    check(events, config, tasks)
 
 
 @settings(max_examples=30, deadline=None)
-@given(events=timelines(), config=configs)
-def test_visitors_with_one_hash_are_kept_apart(events: list[Event], config: Sessions) -> None:
-    check(events, config, one_hash=True)
+@given(events=timelines(), config=configs, tasks=st.integers(1, 3))
+def test_visitors_with_one_hash_are_kept_apart(events: list[Event], config: Sessions, tasks: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spread_module, "hash_ids", lambda ids: np.full(len(ids), 7, dtype=np.uint64))
+        check(events, config, tasks)
+
+
+@given(events=timelines())
+@settings(max_examples=30, deadline=None)
+def test_times_too_far_apart_for_one_number_are_ordered_all_the_same(events: list[Event]) -> None:
+    far = [*events, event(9000, t(0) - timedelta(days=365 * 1500), user_id="u3")]
+    visits = packed(far, Spread(1, 1)).popitem()[1]
+    found = order_events(Visits(visits.user_ids, visits.sizes, {
+        **visits.columns, "event_us": pa.array(visits.columns["event_us"].to_numpy() * 100)}))
+    users = np.repeat(np.array(visits.user_ids.to_pylist(), dtype=object), visits.sizes)
+    rows = sorted(zip(users, visits.columns["event_us"].to_pylist(), visits.columns["event_id"].to_pylist(),
+                      strict=True))
+    assert found.column("event_id").to_pylist() == [event_id for *_, event_id in rows]
 
 
 def test_ties_are_ordered_by_the_bytes_of_the_event_id() -> None:
     events = [{**event(0, t(0)), "event_id": name} for name in ("b", "é", "B", "a", "")]
-    found = order_events(table(events, Sessions()))
-    assert found.table["event_id"].to_pylist() == ["", "B", "a", "b", "é"]
+    found = order_events(packed(events, Spread(1, 1)).popitem()[1])
+    assert found.column("event_id").to_pylist() == ["", "B", "a", "b", "é"]
     assert found.opens.tolist() == [True, False, False, False, False]
+
+
+def test_sessions_of_a_bucket_come_by_day_then_visitor_then_time() -> None:
+    events = [event(n, t(24 * 60 * (n % 3) + 60 * (n % 7)), user_id=f"u{n % 5}") for n in range(200)]
+    visits = packed(events, Spread(1, 1)).popitem()[1]
+    rows = cutter(Sessions(), {})(0, visits).to_pylist()
+    order = [(row["session_date"], row["user_id"], row["started_at"]) for row in rows]
+    assert order == sorted(order)
+    assert len({day for day, *_ in order}) == 3
 
 
 def test_revenue_is_added_in_event_order() -> None:
@@ -80,9 +113,30 @@ def test_revenue_is_added_in_event_order() -> None:
 
 def test_rows_of_a_heavy_visitor_go_to_the_chunk_their_time_and_id_belong_to() -> None:
     events = [event(n, t(0) + timedelta(minutes=n // 2)) for n in range(6)] + [event(9, t(1), user_id="other")]
-    rows = table(events, Sessions(), one_hash=True)
+    rows = table(events)
     border_us = int((t(1) - EPOCH) / timedelta(microseconds=1))
-    heavy = HeavyUser("u", 7, 6, (Border(border_us, "e0003", 0),))  # the second of two events at minute 1
-    assert Spread(5, (heavy,)).assign(rows).tolist() == [5, 5, 5, 6, 6, 6, 7 % 5]
-    assert Spread(5).assign(rows).tolist() == [7 % 5] * 7
-    assert np.array_equal(list(Spread(5, (heavy,)).closing_reasons()), [5])
+    heavy = HeavyUser("u", (Border(border_us, "e0003", 0),))  # the second of two events at minute 1
+    spread = Spread(5, 2, (heavy,))
+    bucket, order = spread.assign(rows)
+    assert bucket[:6].tolist() == [5, 5, 5, 6, 6, 6]
+    assert bucket[6] == Spread(5, 2).assign(rows)[0][6] < 5
+    assert bucket[order].tolist() == sorted(bucket)
+    assert list(spread.closing_reasons()) == [spread.names[5]]
+    assert chunk_numbers(rows, np.arange(6), ()).tolist() == [0] * 6
+
+
+@given(num_buckets=st.integers(1, 300), num_tasks=st.integers(1, 40))
+def test_buckets_are_dealt_to_the_tasks_in_turn(num_buckets: int, num_tasks: int) -> None:
+    names = Spread(num_buckets, num_tasks).names
+    assert len(set(names.tolist())) == num_buckets
+    assert (spread_module.spark_hash(names) % num_tasks).tolist() == [n % num_tasks for n in range(num_buckets)]
+
+
+@given(ids=st.lists(st.text(max_size=20), min_size=1), start=st.integers(0, 5))
+def test_a_hash_depends_on_the_id_alone(ids: list[str], start: int) -> None:
+    column = pa.array(ids, pa.string())
+    alone = [hash_ids(pa.array([name]))[0] for name in ids]
+    assert hash_ids(column).tolist() == alone
+    assert hash_ids(column.slice(start)).tolist() == alone[start:]
+    assert hash_ids(column.dictionary_encode()).tolist() == alone
+    assert len(set(alone)) == len(set(ids))

@@ -35,7 +35,7 @@ class Packed:
 
     def cutter(self) -> CutBucket:
         """Name of a bucket and its visits → their sessions. Travels to the tasks."""
-        return _cutter(self.config, self.spread.closing_reasons())
+        return cutter(self.config, self.spread.closing_reasons())
 
 
 CutBucket = Callable[[int, Visits], pa.Table]
@@ -98,7 +98,8 @@ def at_session_starts(events: Events, spread: Spread, config: Sessions) -> Sprea
     return dataclasses.replace(spread, heavy=tuple(moved))
 
 
-def _cutter(config: Sessions, closing_reasons: dict[int, int]) -> CutBucket:
+def cutter(config: Sessions, closing_reasons: dict[int, int]) -> CutBucket:
+    """By name of a bucket: why the last session of a chunk ended."""
     def work(bucket: int, visits: Visits) -> pa.Table:
         timelines = order_events(visits)
         cuts = cut(_stretch(timelines, config)[0], config)

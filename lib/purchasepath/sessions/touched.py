@@ -74,7 +74,7 @@ def _copy_without(file: Path, gone: pa.ChunkedArray, directory: Path) -> Path:
     return copy
 
 
-class _Intervals:
+class Intervals:
     """From … to (inclusive) of visitors, in order; those of one visitor do not overlap."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -123,9 +123,9 @@ class _Intervals:
 
 
 @lru_cache(maxsize=1)
-def _read_intervals(stretches: Files) -> _Intervals:
+def _read_intervals(stretches: Files) -> Intervals:
     """Once per process: tasks of a stage share them."""
-    return _Intervals(pq.ParquetDataset(list(stretches)).read(columns=["user_id", "from_us", "to_us"]))
+    return Intervals(pq.ParquetDataset(list(stretches)).read(columns=["user_id", "from_us", "to_us"]))
 
 
 @lru_cache(maxsize=1)
