@@ -30,8 +30,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "lib")]
 from jobs import sessionize as sessionize_job  # noqa: E402
 from purchasepath.config import load_config  # noqa: E402
 from purchasepath.job import Job  # noqa: E402
+from purchasepath.sessions.engine.summary import sessionize  # noqa: E402
 from purchasepath.sessions.lateness import keep_timely  # noqa: E402
-from purchasepath.sessions.summary import sessionize  # noqa: E402
 from purchasepath.storage.session import build_session  # noqa: E402
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, SESSIONS  # noqa: E402
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyspark.sql.functions as F
 
 from purchasepath.job import Job, Summary, main
+from purchasepath.sessions.engine.summary import sessionize
 from purchasepath.sessions.identity import link_accounts, persons, stitch
 from purchasepath.sessions.lateness import keep_timely
-from purchasepath.sessions.summary import sessionize
 from purchasepath.sources.books import count_events
 from purchasepath.tables.catalog import EVENTS, IDENTITIES, INGEST_BOOKS, PERSONS, STITCHED_SESSIONS
 

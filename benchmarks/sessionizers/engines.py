@@ -44,9 +44,9 @@ GROUP BY user_id, session) TO 'TARGET' (FORMAT parquet, COMPRESSION zstd)
 
 def ours(spark: SparkSession, source: Path, target: Path) -> None:
     from purchasepath.config import Sessions
-    from purchasepath.sessions.events import FileEvents
+    from purchasepath.sessions.engine.events import FileEvents
+    from purchasepath.sessions.engine.writing import SessionFiles
     from purchasepath.sessions.lateness import Timely
-    from purchasepath.sessions.writing import SessionFiles
 
     config = Sessions()
     SessionFiles(FileEvents(spark, sorted(source.glob("*.parquet")), Timely(config)), config).write(target)
@@ -55,7 +55,7 @@ def ours(spark: SparkSession, source: Path, target: Path) -> None:
 def ours_frame(spark: SparkSession, source: Path, target: Path) -> None:
     """The same rows of a frame: where events are no files that tasks can read."""
     from purchasepath.config import Sessions
-    from purchasepath.sessions.summary import sessionize
+    from purchasepath.sessions.engine.summary import sessionize
 
     sessionize(as_events(spark.read.parquet(str(source))), Sessions()).write.parquet(str(target))
 

@@ -26,7 +26,7 @@ PICKLERS = {"pickle", "dill", "joblib", "shelve", "marshal"}
 
 PYTHON_IN_SPARK = {
     "scoring": "the model is Python",
-    "sessions/blocks.py": "cuts and sums whole columns; decision 8 says what rows cost",
+    "sessions/engine": "cuts and sums whole columns; decision 8 says what rows cost",
     "datasets/writer.py": "cuts row groups of equal rows, which Spark's own writer cannot",
     "training/barrier.py": "a rank is the task of a barrier stage",
     "synthetic": "draws a visitor's walk from a generator of their own",

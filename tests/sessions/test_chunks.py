@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.chunks import borders_of, summarize_chunk
-from purchasepath.sessions.cuts import NO_CAMPAIGN, REASONS, Stretch, cut
+from purchasepath.sessions.engine.chunks import borders_of, summarize_chunk
+from purchasepath.sessions.engine.cuts import NO_CAMPAIGN, REASONS, Stretch, cut
 
 CAMPAIGNS = ("spring", "summer")
 HOUR = 3_600_000_000

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purchasepath.config import Sessions
-from purchasepath.sessions import spread as spread_module
-from purchasepath.sessions.blocks import EVENT_COLUMNS, Visits, blocks_of, visits_of
-from purchasepath.sessions.chunks import Border
-from purchasepath.sessions.hashing import hash_ids
-from purchasepath.sessions.spread import HeavyUser, Spread, chunk_numbers
-from purchasepath.sessions.summary import cutter
-from purchasepath.sessions.timeline import order_events
+from purchasepath.sessions.engine import spread as spread_module
+from purchasepath.sessions.engine.blocks import EVENT_COLUMNS, Visits, blocks_of, visits_of
+from purchasepath.sessions.engine.chunks import Border
+from purchasepath.sessions.engine.hashing import hash_ids
+from purchasepath.sessions.engine.spread import HeavyUser, Spread, chunk_numbers
+from purchasepath.sessions.engine.summary import cutter
+from purchasepath.sessions.engine.timeline import order_events
 from tests.sessions.oracle import EPOCH, Event, sessions_of, t, to_us
 from tests.sessions.test_summary import configs, event, timelines
 

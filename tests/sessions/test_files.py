@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
-from purchasepath.sessions import touched
-from purchasepath.sessions.events import FileEvents
-from purchasepath.sessions.hashing import spark_hash
+from purchasepath.sessions.engine import touched
+from purchasepath.sessions.engine.events import FileEvents
+from purchasepath.sessions.engine.hashing import spark_hash
+from purchasepath.sessions.engine.touched import Intervals, KeptSessions
+from purchasepath.sessions.engine.writing import SessionFiles
 from purchasepath.sessions.lateness import Timely
-from purchasepath.sessions.touched import Intervals, KeptSessions
-from purchasepath.sessions.writing import SessionFiles
 from purchasepath.storage.warehouse import StagedFile
 from purchasepath.tables.catalog import EVENTS, SESSIONS
 from tests.sessions.oracle import Event, sessions_of, t

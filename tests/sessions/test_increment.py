@@ -16,8 +16,8 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs import sessionize as sessionize_job
 from purchasepath.config import load_config
 from purchasepath.job import Job, Summary
+from purchasepath.sessions.engine.summary import sessionize
 from purchasepath.sessions.lateness import keep_late, keep_timely
-from purchasepath.sessions.summary import sessionize
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
 from purchasepath.tables.types import Table
 from tests.sessions.arrivals import DAY_US, Delivery, Log, arrivals, delivery

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Sessions
+from purchasepath.sessions.engine.summary import sessionize
 from purchasepath.sessions.heavy import describe_heavy_users
-from purchasepath.sessions.summary import sessionize
 from purchasepath.tables.catalog import EVENTS, SESSIONS
 from tests.sessions.oracle import T0, Event, sessions_of, t
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
-from purchasepath.sessions.spread import heavy_limit
+from purchasepath.sessions.engine.spread import heavy_limit
 
 SHARE = 0.01
 

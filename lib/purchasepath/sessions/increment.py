@@ -14,14 +14,14 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
 from purchasepath.sessions.books import Entry, count_events_in
-from purchasepath.sessions.events import FileEvents
+from purchasepath.sessions.engine.events import FileEvents
+from purchasepath.sessions.engine.summary import sessionize
+from purchasepath.sessions.engine.touched import KeptSessions, Within
+from purchasepath.sessions.engine.writing import SessionFiles
 from purchasepath.sessions.lateness import is_late, keep_late, keep_timely
 from purchasepath.sessions.rebuild import Run, published_ids, take_changes
 from purchasepath.sessions.stretches import Reach, days_around, find_stretches, keep_near, keep_within, reach_of
-from purchasepath.sessions.summary import sessionize
 from purchasepath.sessions.superseded import find_superseded
-from purchasepath.sessions.touched import KeptSessions, Within
-from purchasepath.sessions.writing import SessionFiles
 from purchasepath.storage.warehouse import Partition, files_of
 from purchasepath.tables.catalog import EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
 from purchasepath.tables.types import Table

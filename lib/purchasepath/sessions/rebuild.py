@@ -10,11 +10,11 @@ from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.books import Entry, count_events_in
-from purchasepath.sessions.events import FileEvents
+from purchasepath.sessions.engine.events import FileEvents
+from purchasepath.sessions.engine.summary import sessionize
+from purchasepath.sessions.engine.writing import SessionFiles
 from purchasepath.sessions.lateness import Timely, is_late, keep_late, keep_timely
-from purchasepath.sessions.summary import sessionize
 from purchasepath.sessions.superseded import find_superseded
-from purchasepath.sessions.writing import SessionFiles
 from purchasepath.storage.warehouse import Rows, Transaction, Warehouse
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
 from purchasepath.tables.types import Table

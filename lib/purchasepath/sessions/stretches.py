@@ -24,7 +24,7 @@ import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, Window
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.cuts import gap_us, max_us
+from purchasepath.sessions.engine.cuts import gap_us, max_us
 
 _SESSION = ("session_id", "session_date", "from_us", "num_events")
 

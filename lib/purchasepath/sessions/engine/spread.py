@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyspark.sql.functions as F
 
-from purchasepath.sessions.chunks import Border
-from purchasepath.sessions.cuts import GAP
-from purchasepath.sessions.events import Events, Work, gather
-from purchasepath.sessions.hashing import hash_ids, mix, spark_hash
+from purchasepath.sessions.engine.chunks import Border
+from purchasepath.sessions.engine.cuts import GAP
+from purchasepath.sessions.engine.events import Events, Work, gather
+from purchasepath.sessions.engine.hashing import hash_ids, mix, spark_hash
 
 BUCKET_EVENTS = 500_000
 """Events sorted and cut together, about. A visitor with more is heavy: the timeline is cut into chunks of as many."""

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.cuts import (
+from purchasepath.sessions.engine.cuts import (
     CAMPAIGN,
     GAP,
     MAX_EVENTS,

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.blocks import Visits, visits_of
-from purchasepath.sessions.events import ROWS_AT_ONCE, FileEvents, Work
-from purchasepath.sessions.session_file import open_writer
-from purchasepath.sessions.spread import BUCKET_EVENTS
-from purchasepath.sessions.summary import CutBucket, pack
+from purchasepath.sessions.engine.blocks import Visits, visits_of
+from purchasepath.sessions.engine.events import ROWS_AT_ONCE, FileEvents, Work
+from purchasepath.sessions.engine.session_file import open_writer
+from purchasepath.sessions.engine.spread import BUCKET_EVENTS
+from purchasepath.sessions.engine.summary import CutBucket, pack
 from purchasepath.storage.warehouse import StagedFile
 
 _LEAST_EVENTS_PER_TASK, _MOST_EVENTS_PER_TASK = 250_000, 8_000_000

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.cuts import REASONS, Cuts
-from purchasepath.sessions.identifiers import ID_LENGTH
-from purchasepath.sessions.timeline import Timelines
+from purchasepath.sessions.engine.cuts import REASONS, Cuts
+from purchasepath.sessions.engine.timeline import Timelines
+from purchasepath.sessions.identifiers import session_ids
 from purchasepath.tables.catalog import SESSIONS
 
 DAY_US = 86_400_000_000
@@ -85,12 +83,10 @@ def _times(sessions: _Sessions) -> dict[str, np.ndarray]:
 
 
 def _session_ids(sessions: _Sessions) -> pa.Array:
-    """As `identifiers.session_id` computes them in Spark."""
     firsts = sessions.bounds[:-1]
-    parts = zip(sessions.user_ids.to_pylist(), sessions.event_us[firsts].tolist(),
-                sessions.columns["event_id"].take(pa.array(firsts)).to_pylist(), strict=True)
-    return pa.array([sha256(f"{user}|{us}|{event}".encode()).hexdigest()[:ID_LENGTH]
-                     for user, us, event in parts], pa.string())
+    event_ids = sessions.columns["event_id"].take(pa.array(firsts))
+    told = zip(sessions.user_ids.to_pylist(), sessions.event_us[firsts].tolist(), event_ids.to_pylist(), strict=True)
+    return pa.array(session_ids(told), pa.string())
 
 
 def _counts(sessions: _Sessions) -> dict[str, np.ndarray]:

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.hashing import hash_ids
+from purchasepath.sessions.engine.hashing import hash_ids
+from purchasepath.sessions.engine.session_file import WORDS, open_writer
 from purchasepath.sessions.lateness import Timely
-from purchasepath.sessions.session_file import WORDS, open_writer
 from purchasepath.storage.warehouse import StagedFile
 
 Files = tuple[Path, ...]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from purchasepath.sessions.blocks import EVENT_COLUMNS, Visits
+from purchasepath.sessions.engine.blocks import EVENT_COLUMNS, Visits
 
 
 @dataclass(frozen=True)

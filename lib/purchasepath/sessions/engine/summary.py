@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.blocks import BLOCK_DDL, EVENT_COLUMNS, Visits, blocks_of, visits_of
-from purchasepath.sessions.chunks import CHUNK_DDL, borders_of, summarize_chunk
-from purchasepath.sessions.cuts import NO_CAMPAIGN, Cuts, Stretch, cut
-from purchasepath.sessions.events import Events, FrameEvents, Work, gather
-from purchasepath.sessions.rows import session_rows
-from purchasepath.sessions.spread import BUCKET_EVENTS, Spread, plan_spread
-from purchasepath.sessions.timeline import Timelines, order_events
+from purchasepath.sessions.engine.blocks import BLOCK_DDL, EVENT_COLUMNS, Visits, blocks_of, visits_of
+from purchasepath.sessions.engine.chunks import CHUNK_DDL, borders_of, summarize_chunk
+from purchasepath.sessions.engine.cuts import NO_CAMPAIGN, Cuts, Stretch, cut
+from purchasepath.sessions.engine.events import Events, FrameEvents, Work, gather
+from purchasepath.sessions.engine.rows import session_rows
+from purchasepath.sessions.engine.spread import BUCKET_EVENTS, Spread, plan_spread
+from purchasepath.sessions.engine.timeline import Timelines, order_events
 from purchasepath.tables.catalog import SESSIONS
 
 _FOR_CUTS = ("user_id", "event_id", "event_us", "campaign")
