@@ -15,8 +15,7 @@ from pyspark.sql import Column, DataFrame
 
 from purchasepath.config import Sessions
 from purchasepath.tables.catalog import LATE_EVENTS
-
-DAY_US = 86_400_000_000
+from purchasepath.times import DAY_US
 
 
 def is_late(config: Sessions) -> Column:

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from purchasepath.config import Sessions
+from purchasepath.times import HOUR_US, SECOND_US
 
 GAP, MIDNIGHT, CAMPAIGN, MAX_HOURS, MAX_EVENTS = range(5)
 REASONS = ("gap", "midnight", "campaign", "max_hours", "max_events")
 """Words of SESSIONS.cut_reason; where several apply to one event, the first of them is given."""
 
 NO_CAMPAIGN = -1
-MINUTE_US = 60_000_000
-HOUR_US = 60 * MINUTE_US
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def reason_of_jump(events: Stretch, start: np.ndarray, cut_at: np.ndarray, chang
 
 
 def gap_us(config: Sessions) -> int:
-    return round(config.gap_minutes * MINUTE_US)
+    return round(config.gap_minutes * 60 * SECOND_US)
 
 
 def max_us(config: Sessions) -> int:

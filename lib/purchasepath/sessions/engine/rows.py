@@ -11,8 +11,7 @@ from purchasepath.sessions.engine.cuts import REASONS, Cuts
 from purchasepath.sessions.engine.timeline import Timelines
 from purchasepath.sessions.identifiers import session_ids
 from purchasepath.tables.catalog import SESSIONS
-
-DAY_US = 86_400_000_000
+from purchasepath.times import DAY_US
 
 ARRAYS = {
     "event_ids": "event_id", "event_types": "event_type", "item_ids": "item_id", "categories": "category",
