@@ -18,8 +18,8 @@ from purchasepath.tables.catalog import EVENTS, INGEST_BOOKS, REJECTED_EVENTS, U
 def run(job: Job) -> Summary:
     config = job.config
     source = load_source(config.ingest.source)
-    key = load_key(config.ingest)
     found = find_source_layouts(job.spark, source, config.paths.raw)
+    key = load_key(config.ingest)  # may make the key file, so input that is not there comes first
     rows = read_rows(job.spark, source, found.layouts, job.started_at)
 
     with job.warehouse.transaction(job.run_id) as tx:

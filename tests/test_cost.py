@@ -29,6 +29,12 @@ def test_a_rate_extrapolates_to_a_billion_events() -> None:
                          "20,000 events/s per core, 13.9 core-hours per billion events")
 
 
+def test_a_small_run_is_not_extrapolated() -> None:
+    cost = Cost(core_seconds=8.0, shuffle_bytes=0, spill_bytes=0, events=400)
+    assert cost.core_hours_per_billion_events is None
+    assert str(cost) == "8.0 core-seconds, 0 B shuffled, nothing spilled; 50 events/s per core"
+
+
 @pytest.mark.parametrize(("events", "seconds"), [(None, 2.0), (0, 2.0), (5, 0.0)])
 def test_without_events_or_time_there_is_no_rate(events: int | None, seconds: float) -> None:
     cost = Cost(core_seconds=seconds, shuffle_bytes=0, spill_bytes=7_000_000_000, events=events)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 BILLION = 1_000_000_000
+ENOUGH_TO_EXTRAPOLATE = 100_000
+"""With fewer events a run is mostly start and planning, and a thousandfold of that says nothing."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Cost:
     @property
     def core_hours_per_billion_events(self) -> float | None:
         rate = self.events_per_core_second
-        return BILLION / rate / 3600 if rate else None
+        return BILLION / rate / 3600 if rate and (self.events or 0) >= ENOUGH_TO_EXTRAPOLATE else None
 
     def facts(self) -> dict[str, Any]:
         """For the run's manifest."""
@@ -45,9 +47,8 @@ class Cost:
         spilled = f"{_bytes(self.spill_bytes)} spilled" if self.spill_bytes else "nothing spilled"
         told = f"{self.core_seconds:,.1f} core-seconds, {_bytes(self.shuffle_bytes)} shuffled, {spilled}"
         rate, hours = self.events_per_core_second, self.core_hours_per_billion_events
-        if rate is None or hours is None:
-            return told
-        return f"{told}; {rate:,.0f} events/s per core, {hours:,.1f} core-hours per billion events"
+        told += f"; {rate:,.0f} events/s per core" if rate else ""
+        return told + (f", {hours:,.1f} core-hours per billion events" if hours else "")
 
 
 class Meter:

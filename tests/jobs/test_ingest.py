@@ -124,6 +124,7 @@ def test_bad_input_is_one_clear_error(
 def test_path_that_does_not_exist(ingest: Ingest, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file or directory"):
         ingest(str(tmp_path / "nowhere"))
+    assert not (tmp_path / "key").exists()
 
 
 def test_damaged_parquet_pages_are_one_clear_error(ingest: Ingest, spark: SparkSession, tmp_path: Path) -> None:
