@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from purchasepath.bundle.bundle import Bundle
+from purchasepath.bundle.contract import require_same_dataset
 from purchasepath.datasets.manifest import Manifest
 from purchasepath.errors import UserError
 from purchasepath.job import Job, Summary, main
 from purchasepath.scoring.evaluation import evaluate
-from purchasepath.scoring.fit import fitting_bundle, require_same_dataset
+from purchasepath.scoring.fit import fitting_bundle
 from purchasepath.scoring.metric_rows import calibration_rows, metric_rows, tracked_metrics
 from purchasepath.scoring.standings import format_standings
 from purchasepath.tables.catalog import CALIBRATION, METRICS, SESSIONS

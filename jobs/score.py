@@ -22,7 +22,7 @@ from purchasepath.times import from_us
 
 def run(job: Job) -> Summary:
     """Score once, audit, publish both tables or none."""
-    bundle = fitting_bundle(job.config)
+    bundle = fitting_bundle(job.config, "item", "purchase")
     manifest = bundle.manifest
     sessions, features = job.warehouse.read(SESSIONS), job.warehouse.read(USER_FEATURES)
     as_of = newest_as_of(features)

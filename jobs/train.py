@@ -4,49 +4,45 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from purchasepath.bundle.bundle import Bundle, point_latest
+from purchasepath.bundle.bundle import WEIGHTS, Bundle, point_latest
+from purchasepath.bundle.contract import starting_bundle
+from purchasepath.bundle.trained import save_result
 from purchasepath.datasets.manifest import Manifest
 from purchasepath.job import Job, Summary, main
 from purchasepath.tables.catalog import TRAINING_CURVES
 from purchasepath.training.launch import run_on_ranks
-from purchasepath.training.task import Request, Result, build_for, clear_workspace, read_result, train_on_rank
+from purchasepath.training.start import keep_start
+from purchasepath.training.task import Request, Result, clear_workspace, read_result, train_on_rank
 from purchasepath.training.tracking import Tracker, track
 
 
 def run(job: Job) -> Summary:
     manifest = Manifest.load(job.config.paths.dataset)
+    start = starting_bundle(job.config, manifest)
     tags = {"data": manifest.source, "dataset_version": manifest.version, "run_id": job.run_id}
     with track(job.config, name=job.run_id, tags=tags) as tracker:
         tracker.log_params({**job.config.model.model_dump(), **job.config.training.model_dump(), **tags})
         tracker.log_json("config.json", job.config.model_dump(mode="json"))
-        request = Request.of(job.config, manifest)
+        request = Request.of(job.config, manifest, start.version if start else "")
+        if start:
+            keep_start(Path(request.workspace), start.directory / WEIGHTS)
         clear_workspace(Path(request.workspace), checkpoints=False)
         run_on_ranks(train_on_rank, request.to_json(), spark=lambda: job.spark, config=job.config.training)
         result = read_result(Path(request.workspace))
-        bundle = make_bundle(job, manifest, result)
+        bundle = save_result(result, job.config, manifest, run_id=job.run_id, start=start)
         reference = report(tracker, result, bundle, tags)
         curves = TRAINING_CURVES.frame(job.spark, result.curve_rows(bundle.version))
         with job.warehouse.transaction(job.run_id) as tx:
             written = tx.write(TRAINING_CURVES, curves)
     point_latest(bundle)
     clear_workspace(Path(request.workspace), checkpoints=True)
+    begun = f", {job.config.training.tune} from bundle {start.name} {start.version}" if start else ""
     lines = [
-        f"trained on {manifest.source} data, {job.config.training.ranks} ranks", *result.lines(),
+        f"trained on {manifest.source} data, {job.config.training.ranks} ranks{begun}", *result.lines(),
         f"bundle {bundle.directory} ({reference})",
         f"MLflow run {tracker.run_id} in {job.config.tracking.uri}",
     ]
     return Summary(rows={"training_curves": written}, lines=lines, next="./spark-submit.sh evaluate")
-
-
-def make_bundle(job: Job, manifest: Manifest, result: Result) -> Bundle:
-    model = build_for(manifest, job.config.model)
-    model.load_state_dict(result.weights)
-    return Bundle.save(
-        Path(job.config.paths.models), name=job.config.tracking.registered_model, model=model,
-        model_config=job.config.model, manifest=manifest,
-        vocabulary_path=manifest.vocabulary_path(job.config.paths.dataset), metrics=result.metrics,
-        training={"run_id": job.run_id, **job.config.training.model_dump(mode="json")},
-    )
 
 
 def report(tracker: Tracker, result: Result, bundle: Bundle, tags: dict[str, str]) -> str:

@@ -111,10 +111,10 @@ class Model(Section):
         "transformer", description="`transformer`: gated blocks after a causal convolution over the last events; "
         "`sasrec`: the plain blocks of SASRec; `gru`, `lstm`: recurrent layers"
     )
-    predicts: tuple[Literal["item", "purchase", "session", "churn", "type"], ...] = Field(
+    predicts: tuple[Literal["item", "purchase", "session", "churn", "next_type"], ...] = Field(
         ("item", "purchase"), min_length=1, description="`item`: the next item; `purchase`: a purchase within the "
         "horizon after an as-of time; `session`: a purchase later in the running session; `churn`: no event within the "
-        "horizon; `type`: the next event's type"
+        "horizon; `next_type`: the next event's type"
     )
     width: int = Field(64, ge=8, description="size of the vectors (D)")
     layers: int = Field(2, ge=1, description="blocks of a transformer, layers of a recurrent encoder")
@@ -145,6 +145,13 @@ class Training(Section):
                            "shared by its examples (sampled softmax); 0: the whole catalogue, which is exact and, up "
                            "to some 10,000 items, no slower")
     other_weight: float = Field(0.5, ge=0, description="weight of every other loss beside the next item's")
+    start_from: str = Field("", description="bundle whose weights training begins with: `latest`, a bundle directory, "
+                            "or models:/<name>/<version or @alias>; empty: fresh weights")
+    tune: Literal["full", "frozen", "lora"] = Field(
+        "full", description="what changes of a model that training begins with: everything, its heads alone, or its "
+        "heads and low-rank adapters on attention and feed-forward matrices"
+    )
+    lora_rank: int = Field(8, ge=1, description="rank of the adapters of `tune: lora`")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="`auto`: bf16 on a GPU, fp32 elsewhere")
     seed: int = Field(13, description="weights, dropout and the order of batches")
     resume: bool = Field(True, description="go on from the checkpoint of a run with the same config and data")

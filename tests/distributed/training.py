@@ -21,7 +21,8 @@ def configure(directory: Path, name: str, *overrides: str) -> Config:
     """Of a run that leaves its result under `name`."""
     return load_config([], [
         f"paths.dataset={directory / 'dataset'}", f"paths.models={directory / name}", "model.width=16",
-        "model.dropout=0.0", "training.epochs=1", "training.batch_size=32", "training.timeout_minutes=3", *overrides,
+        "model.predicts=[item,purchase,session,churn,next_type]", "model.dropout=0.0", "training.epochs=1",
+        "training.batch_size=32", "training.timeout_minutes=3", *overrides,
     ])
 
 

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from jobs.train import run
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.bundle.registry import resolve
 from purchasepath.config import load_config
-from purchasepath.errors import TooFewRowGroupsError, UserError
+from purchasepath.errors import BundleMismatchError, TooFewRowGroupsError, UserError
 from purchasepath.job import Job
 from purchasepath.tables.catalog import TRAINING_CURVES
 from purchasepath.training.tracking import open_client
@@ -47,6 +49,32 @@ def test_training_leaves_a_bundle_its_run_and_its_curves(
     reference = next(line for line in summary.lines if "models:/" in line).split("(")[1].rstrip(")")
     assert Bundle.load(resolve(reference, job.config)).version == bundle.version
     assert not list((tmp_path / "models" / ".training").iterdir())  # nothing is left to resume
+
+
+def test_pre_training_then_fine_tuning(spark: Any, tmp_path: Path, mlflow_store: list[str]) -> None:
+    manifest = write_dataset(tmp_path / "dataset")
+    run(make_job(spark, tmp_path, mlflow_store, "model.predicts=[item]", "tracking.registered_model=first"))
+    second = make_job(spark, tmp_path, mlflow_store, "training.start_from=latest", "training.tune=lora",
+                      "model.predicts=[item,purchase,session,churn,next_type]", "training.epochs=1")
+    first = Bundle.load(resolve("latest", second.config))
+    assert first.name == "first"
+    lines = run(second).lines
+    assert f"lora from bundle first {first.version}" in lines[0]
+    assert [line.split(" ")[0] for line in lines[2:5]] == ["purchase", "session", "churn"]
+
+    tuned = Bundle.load(resolve("latest", second.config))
+    assert tuned.description["training"]["start"] == f"first-{first.version}"
+    before, after = first.build().state_dict(), tuned.build().state_dict()
+    assert before.keys() < after.keys()  # the same weights and heads beside them: nothing of the adapters is left
+    assert torch.equal(before["encoder.embedding.item.weight"], after["encoder.embedding.item.weight"])
+
+    narrow = make_job(spark, tmp_path, mlflow_store, "training.start_from=latest", "model.width=16", "model.heads=1")
+    with pytest.raises(BundleMismatchError, match=r"(?s)model\.width: expected 16, the bundle has 8.*"
+                                                  r"--set model\.width=8 --set model\.heads=2"):
+        run(narrow)
+    replace(manifest, vocabulary_sha="w" * 64).save(tmp_path / "dataset")
+    with pytest.raises(BundleMismatchError, match="vocabulary: expected"):
+        run(second)
 
 
 def test_without_a_dataset_the_message_says_which_stage_to_run(

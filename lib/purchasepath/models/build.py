@@ -64,6 +64,13 @@ class PurchasePathModel(nn.Module):
         assert isinstance(head, BinaryHead), f"{question} is not answered by yes or no"
         return head.probability(logit_N)
 
+    def train(self, mode: bool = True) -> PurchasePathModel:
+        """As of any module, but an encoder that learns nothing answers as it will when it is asked: without dropout."""
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.encoder.parameters()):
+            self.encoder.eval()
+        return self
+
     def forward(self, batch: Batch) -> Tensor:
         return self.encode(batch)
 

@@ -40,6 +40,9 @@ class BinaryHead(nn.Module):
         super().__init__()
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
 
+    def reset_calibration(self) -> None:
+        self.calibration.copy_(torch.tensor([1.0, 0.0]))
+
     def probability(self, logit: Tensor) -> Tensor:
         scale, shift = self.calibration
         return torch.sigmoid(scale * logit.float() + shift)

@@ -97,7 +97,7 @@ class NextType:
 PURCHASE, CHURN = AtPoints("bought_P"), AtPoints("churned_P")
 
 QUESTIONS: Mapping[str, Question] = {
-    "purchase": PURCHASE, "session": InSession(), "churn": CHURN, "type": NextType(),
+    "purchase": PURCHASE, "session": InSession(), "churn": CHURN, "next_type": NextType(),
 }
 """By `model.predicts`; `item`, the next item, is the encoder's own."""
 

@@ -88,23 +88,23 @@ def model_answers(test: DataFrame, bundle: Bundle, ks: Sequence[int]) -> Answers
         F.when(items, F.count(F.lit(1))).otherwise(F.sum("n")).alias("n")
     ).collect()  # at most max(ks) + 1 ranks, len(ks) coverages and 4 x PROBABILITY_STEPS counts a question
     counts = {(r["kind"], r["k"], r["key"] or 0, r["label"]): r["n"] for r in found}
-    return _as_answers(counts, bundle.model_config.predicts, ks)
+    return as_answers(counts, bundle.model_config.predicts, ks)
 
 
-def _as_answers(counts: Mapping[_Key, int], predicts: Sequence[str], ks: Sequence[int]) -> Answers:
+def as_answers(counts: Mapping[_Key, int], predicts: Sequence[str], ks: Sequence[int]) -> Answers:
     """`counts` as `Counter.counts` gives them, added up; items of `shown` are numbers of items."""
     def binary(question: str, raw: int) -> BinaryCounts:
         return BinaryCounts.of({(step, label): n for (kind, k, step, label), n in counts.items()
                                 if (kind, k) == (question, raw)})
 
     asked = [question for question in BINARY if question in predicts]
-    hits, misses = counts.get(("type", 0, 1, 0), 0), counts.get(("type", 0, 0, 0), 0)
+    hits, misses = counts.get(("next_type", 0, 1, 0), 0), counts.get(("next_type", 0, 0, 0), 0)
     return Answers(
         {rank: n for (kind, _, rank, _), n in counts.items() if kind == "rank"} if "item" in predicts else None,
         dict.fromkeys(ks, 0) | {k: n for (kind, k, _, _), n in counts.items() if kind == "shown"},
         {question: binary(question, 0) for question in asked},
         {question: binary(question, 1) for question in asked},
-        TypeCounts(hits + misses, hits, counts.get(("nats", 0, 0, 0), 0) / NATS_STEPS) if "type" in predicts else None,
+        TypeCounts(hits + misses, hits, counts.get(("nats", 0, 0, 0), 0) / NATS_STEPS) if "next_type" in predicts else None,
     )
 
 
@@ -175,8 +175,8 @@ class Counter:
     def _add_types(self, logit_NT: Tensor, answer_N: Tensor) -> None:
         hits = int((logit_NT.argmax(dim=1) == answer_N).sum())
         nats_N = functional.cross_entropy(logit_NT.double(), answer_N, reduction="none")
-        self.other_counts["type", 0, 1, 0] += hits
-        self.other_counts["type", 0, 0, 0] += len(answer_N) - hits
+        self.other_counts["next_type", 0, 1, 0] += hits
+        self.other_counts["next_type", 0, 0, 0] += len(answer_N) - hits
         self.other_counts["nats", 0, 0, 0] += int((nats_N * NATS_STEPS).round().sum())
 
     def counts(self) -> pa.RecordBatch:
@@ -187,7 +187,7 @@ class Counter:
             shown             k    item         0      1
             purchase, …       0    probability  label  places
             purchase, …       1    the same before calibration
-            type              0    1: right     0      places
+            next_type         0    1: right     0      places
             nats              0    0            0      sum of -log probability, in steps of 1 / NATS_STEPS
         """
         rows = [("rank", 0, int(rank), 0, int(self.rank_counts[rank])) for rank in self.rank_counts.nonzero()[0]]

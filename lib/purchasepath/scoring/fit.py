@@ -1,6 +1,8 @@
-"""Which bundle is asked, and whether it may answer: same features, same vocabulary, same split."""
+"""Which bundle is asked, and whether it may answer: same features, same vocabulary, the right questions."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
@@ -8,14 +10,17 @@ from pyspark.sql import DataFrame, SparkSession
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.bundle.registry import resolve
 from purchasepath.config import Config
-from purchasepath.datasets.manifest import Manifest, feature_schema_sha
+from purchasepath.datasets.manifest import feature_schema_sha
 from purchasepath.datasets.vocabulary import summarize_vocabulary
 from purchasepath.errors import BundleMismatchError
 from purchasepath.tables.catalog import EVENT_TYPES
 
 
-def fitting_bundle(config: Config) -> Bundle:
-    """The bundle that `score.bundle` names, if this code computes the features and events it was trained on."""
+def fitting_bundle(config: Config, *questions: str) -> Bundle:
+    """The bundle that `score.bundle` names, if this code computes the features and events it was trained on.
+
+    It answers all `questions` of `model.predicts` that are named.
+    """
     bundle = Bundle.load(resolve(config.score.bundle, config))
     _, vocabulary_sha = summarize_vocabulary(bundle.vocabulary_path)
     schema_sha = feature_schema_sha(config.features.identity)
@@ -25,27 +30,17 @@ def fitting_bundle(config: Config) -> Bundle:
             f"bundle {bundle.name} {bundle.version} was trained on {bundle.manifest.num_types - 1} event types, "
             f"expected {len(EVENT_TYPES)}; train again: ./spark-submit.sh train"
         )
+    _require_answers(bundle, questions)
     return bundle
 
 
-def require_same_dataset(bundle: Bundle, manifest: Manifest) -> None:
-    """Raises BundleMismatchError unless the bundle was trained on this dataset's contract.
-
-    Otherwise the model might have seen the test span, or would read ids and standardised values that mean
-    something else to it.
-    """
-    bundle.require(feature_schema_sha=manifest.feature_schema_sha, vocabulary_sha=manifest.vocabulary_sha)
-    trained = bundle.manifest
-    faults = [
-        f"  - {what}: the dataset has {getattr(manifest, field)}, the bundle {getattr(trained, field)}"
-        for field, what in (("boundaries", "split in time"), ("max_length", "longest sequence"),
-                            ("statistics", "means and deviations of the training span"))
-        if getattr(manifest, field) != getattr(trained, field)
-    ]
-    if faults:
+def _require_answers(bundle: Bundle, questions: Sequence[str]) -> None:
+    predicts = bundle.model_config.predicts
+    if not set(questions) <= set(predicts):
         raise BundleMismatchError(
-            f"bundle {bundle.name} {bundle.version} was not trained on the dataset it is to be evaluated on:\n"
-            + "\n".join(faults) + "\ntrain on this dataset (./spark-submit.sh train), or write it again as it was"
+            f"bundle {bundle.name} {bundle.version} answers {', '.join(predicts)}, expected {', '.join(questions)}; "
+            f"choose another one with --set score.bundle=<directory>, or fine-tune it: ./spark-submit.sh train "
+            f"--set training.start_from={bundle.directory} --set model.predicts=[{','.join(questions)}]"
         )
 
 

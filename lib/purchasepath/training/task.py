@@ -21,19 +21,20 @@ from purchasepath.datasets.manifest import Manifest
 from purchasepath.datasets.shards import check_ranks
 from purchasepath.errors import UserError
 from purchasepath.models.build import PurchasePathModel, build_model
-from purchasepath.models.heads import PointHead
-from purchasepath.models.questions import BINARY, QUESTIONS, AtPoints
+from purchasepath.models.low_rank import merge_adapters
+from purchasepath.models.questions import BINARY
 from purchasepath.storage.files import sha256_json, write_file, write_json
 from purchasepath.training.calibration import calibrate
 from purchasepath.training.checkpoint import Checkpoints
 from purchasepath.training.device import keep_freed_memory
-from purchasepath.training.feed import DatasetFeed, Feed
+from purchasepath.training.feed import DatasetFeed
 from purchasepath.training.loop import Trainer
 from purchasepath.training.ranks import Ranks
-from purchasepath.training.warm_start import start_at_logistic_regression
+from purchasepath.training.start import begin, check_start, forget_start
 
-_NOT_OF_THE_RESULT = {"ranks", "backend", "resume", "timeout_minutes", "checkpoint_steps"}
-"""Training knobs that do not change what is learned; a run may be resumed with other values of these."""
+_NOT_OF_THE_RESULT = {"ranks", "backend", "resume", "timeout_minutes", "checkpoint_steps", "start_from"}
+"""Training knobs that do not change what is learned; a run may be resumed with other values of these. The bundle that
+`start_from` names counts, not the name."""
 _WEIGHTS = "weights.safetensors"
 _RESULT = "result.json"
 
@@ -45,12 +46,15 @@ class Request:
     dataset: str
     dataset_version: str
     workspace: str
+    start: str
+    """version of the bundle whose weights the workspace holds to begin with; empty: fresh weights"""
     model: dict[str, Any]
     training: dict[str, Any]
 
     @staticmethod
-    def of(config: Config, manifest: Manifest) -> Request:
+    def of(config: Config, manifest: Manifest, start: str = "") -> Request:
         """The request of the configuration, for the dataset as it stands; raises where the ranks cannot share it."""
+        check_start(config)
         check_ranks(
             num_groups=len(manifest.splits["train"]), num_ranks=config.training.ranks, lanes=config.training.lanes
         )
@@ -58,6 +62,7 @@ class Request:
             dataset=str(Path(config.paths.dataset).resolve()),
             dataset_version=manifest.version,
             workspace=str(Path(config.paths.models).resolve() / ".training"),
+            start=start,
             model=config.model.model_dump(mode="json"),
             training=config.training.model_dump(mode="json"),
         )
@@ -72,7 +77,9 @@ class Request:
     def fingerprint(self, manifest: Manifest) -> str:
         """Equal for runs that learn the same thing: same model, same data, same training."""
         training = {key: value for key, value in self.training.items() if key not in _NOT_OF_THE_RESULT}
-        return sha256_json({"model": self.model, "training": training, "dataset": manifest.fingerprint})
+        return sha256_json({
+            "model": self.model, "training": training, "dataset": manifest.fingerprint, "start": self.start,
+        })
 
 
 @dataclass(frozen=True)
@@ -126,8 +133,8 @@ def train_on_rank(ranks: Ranks, request: str) -> None:
     torch.manual_seed(config.seed)
     model = build_for(manifest, Model.model_validate(wanted.model))
     feed = DatasetFeed(Path(wanted.dataset), manifest, ranks, config)
-    start_heads(model, feed, ranks)
     workspace = Path(wanted.workspace)
+    begin(model, workspace if wanted.start else None, config, feed, ranks)
     trainer = Trainer(
         model,
         feed,
@@ -137,6 +144,7 @@ def train_on_rank(ranks: Ranks, request: str) -> None:
         report=lambda line: print(f"train: {line}", flush=True),
     )
     state = trainer.fit()
+    merge_adapters(model)
     calibration = calibrate(model, feed, ranks, trainer.device)
     if ranks.rank == 0:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -144,14 +152,6 @@ def train_on_rank(ranks: Ranks, request: str) -> None:
         write_json(workspace / _RESULT, {
             "curves": state.curves, "best_epoch": state.best_epoch, "calibration": calibration,
         })
-
-
-def start_heads(model: PurchasePathModel, feed: Feed, ranks: Ranks) -> None:
-    """Heads at as-of points at their logistic regressions."""
-    for name, head in model.heads.items():
-        question = QUESTIONS[name]
-        if isinstance(head, PointHead) and isinstance(question, AtPoints):
-            start_at_logistic_regression(head, question, feed, ranks)
 
 
 def read_result(workspace: Path) -> Result:
@@ -166,6 +166,7 @@ def clear_workspace(workspace: Path, *, checkpoints: bool) -> None:
     for name in (_WEIGHTS, _RESULT):
         (workspace / name).unlink(missing_ok=True)
     if checkpoints:
+        forget_start(workspace)
         Checkpoints(workspace, "").clear()
 
 
