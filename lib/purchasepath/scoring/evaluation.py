@@ -99,12 +99,13 @@ def as_answers(counts: Mapping[_Key, int], predicts: Sequence[str], ks: Sequence
 
     asked = [question for question in BINARY if question in predicts]
     hits, misses = counts.get(("next_type", 0, 1, 0), 0), counts.get(("next_type", 0, 0, 0), 0)
+    types = TypeCounts(hits + misses, hits, counts.get(("nats", 0, 0, 0), 0) / NATS_STEPS)
     return Answers(
         {rank: n for (kind, _, rank, _), n in counts.items() if kind == "rank"} if "item" in predicts else None,
         dict.fromkeys(ks, 0) | {k: n for (kind, k, _, _), n in counts.items() if kind == "shown"},
         {question: binary(question, 0) for question in asked},
         {question: binary(question, 1) for question in asked},
-        TypeCounts(hits + misses, hits, counts.get(("nats", 0, 0, 0), 0) / NATS_STEPS) if "next_type" in predicts else None,
+        types if "next_type" in predicts else None,
     )
 
 
