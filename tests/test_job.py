@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,17 @@ def test_a_defect_keeps_its_traceback_and_exit_code_1(capsys: pytest.CaptureFixt
 def test_a_full_disk_is_the_users_to_mend(capsys: pytest.CaptureFixture[str]) -> None:
     assert fail_with(RuntimeError("x\njava.io.IOException: No space left on device\n\tat y")) == 2
     assert "the disk is full" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "told"), [
+    (errno.EROFS, "give another path"), (errno.EACCES, "may not be written"), (errno.EPERM, "may not be written"),
+    (errno.ENOTDIR, "there is a file")])
+def test_a_place_that_cannot_be_written_is_the_users_to_mend(
+        capsys: pytest.CaptureFixture[str], number: int, told: str) -> None:
+    assert fail_with(OSError(number, os.strerror(number), "/mnt/warehouse")) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert "/mnt/warehouse" in error
 
 
 def test_an_unknown_key_on_the_command_line_exits_2_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:

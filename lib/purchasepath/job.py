@@ -108,6 +108,8 @@ def guarded(work: Callable[[], object]) -> int:
                         format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     for noisy in ("py4j", "alembic", "matplotlib", "urllib3", "git"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for repeating in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):  # they print, as JSON, what is raised
+        logging.getLogger(repeating).setLevel(logging.CRITICAL)
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # MLflow sets its loggers' level when it is imported
     try:
         work()
@@ -136,6 +138,9 @@ def explain_spark_error(error: BaseException) -> str | None:
         "No space left on device": "the disk is full: free some space (tables are as they were) and run this again",
         "PATH_NOT_FOUND": "a path in the configuration does not exist",
         "Permission denied": "a file or directory may not be written or read by this user",
+        "Operation not permitted": "a file or directory may not be written or read by this user",
+        "Read-only file system": "a file or directory to be written lies where nothing can be: give another path",
+        "Not a directory": "a directory was expected where there is a file: give another path",
     }
     for sign, meaning in known.items():
         if sign in text:
