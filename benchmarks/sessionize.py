@@ -23,6 +23,7 @@ from sessionizers.engines import ENGINES, SPARK, duckdb, polars
 from sessionizers.generated_events import CASES, write_events
 
 RESULTS = Path(__file__).parent / "results" / "sessionize.json"
+PLOT = Path(__file__).parent.parent / "docs" / "images" / "sessionize.svg"
 
 
 def main() -> None:
@@ -43,6 +44,7 @@ def main() -> None:
             shutil.rmtree(source)
     if not options.no_save:
         save(rows, options)
+        draw(rows)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -112,6 +114,27 @@ def save(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({"machine": machine, "config": {"heap": options.heap, "events": options.events},
                                    "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    """CPU seconds against events, of every engine on realistic events: ours at several sizes is a line."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "purchasepath"  # the same picture is the same file
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    for engine in ENGINES:
+        points = sorted((row["events"], row["cpu_seconds"]) for row in rows if row["case"] == f"realistic/{engine}")
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", label=engine.replace("_", " "))
+    axes.set(xscale="log", yscale="log", xlabel="events", ylabel="CPU seconds of all processes",
+             title="sessionize: cost against size")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend()
+    PLOT.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(PLOT, metadata={"Date": None})
 
 
 if __name__ == "__main__":
