@@ -38,6 +38,10 @@ Work = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 class Events(Protocol):
     """Rows of EVENTS, somewhere."""
 
+    @property
+    def num_rows(self) -> int | None:
+        """How many there are at most, where that is known without reading them."""
+
     def map(self, work: Work, columns: Sequence[str], schema: str) -> DataFrame:
         """Rows (`schema`) that `work` makes of the events of every task."""
 
@@ -47,6 +51,7 @@ class FrameEvents:
     """The rows of a frame with the columns of EVENTS."""
 
     frame: DataFrame
+    num_rows = None
 
     def map(self, work: Work, columns: Sequence[str], schema: str) -> DataFrame:
         return self.frame.select(*_stored(columns)).mapInArrow(

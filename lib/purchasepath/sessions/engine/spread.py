@@ -109,7 +109,9 @@ def chunk_numbers(events: pa.Table, rows: np.ndarray, borders: tuple[Border, ...
 
 def plan_spread(events: Events, num_tasks: int, bucket_events: int = BUCKET_EVENTS) -> Spread:
     """The spread of `events`, with provisional borders: times that divide each heavy visitor's events about evenly.
-    Counts all events by visitor, and where somebody is heavy reads the times of theirs."""
+    Where somebody may be heavy, counts all events by visitor, and reads the times of those who are."""
+    if events.num_rows is not None and events.num_rows <= bucket_events:
+        return Spread(num_tasks, num_tasks)
     counted_from = max(1, min(_COUNTED_FROM, bucket_events // 64))
     counts = events.map(_count_users(counted_from), ("user_id",), "user_id string, num_events bigint")
     known = F.col("user_id").isNotNull()
