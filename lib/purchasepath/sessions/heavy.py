@@ -7,11 +7,12 @@ from pyspark.sql import DataFrame
 
 from purchasepath.sessions.engine.spread import heavy_limit
 
-SHARE = 0.01
+SHARE, LEAST_EVENTS = 0.01, 1000
 
 
-def describe_heavy_users(sessions: DataFrame, *, share: float = SHARE) -> list[str]:
-    """One line per visitor with more than `share` of all events of `sessions`: how many, and what became of them."""
+def describe_heavy_users(sessions: DataFrame, *, share: float = SHARE, least_events: int = LEAST_EVENTS) -> list[str]:
+    """One line per visitor with at least so many events, and more than `share` of all, of `sessions`: how many, and
+    what became of them."""
     total = sessions.agg(F.sum("num_events")).first()
     num_events = (total and total[0]) or 0
     reasons = F.map_from_entries(F.sort_array(F.collect_list(F.struct("cut_reason", "sessions"))))
@@ -19,7 +20,7 @@ def describe_heavy_users(sessions: DataFrame, *, share: float = SHARE) -> list[s
         sessions.groupBy("user_id", "cut_reason")
         .agg(F.sum("num_events").alias("events"), F.count(F.lit(1)).alias("sessions"))
         .groupBy("user_id").agg(F.sum("events").alias("events"), reasons.alias("reasons"))
-        .where(F.col("events") > share * num_events).orderBy(F.desc("events"), "user_id")
+        .where((F.col("events") > share * num_events) & (F.col("events") >= least_events)).orderBy(F.desc("events"), "user_id")
     )
     return [_line(row.user_id, row.events, row.reasons, num_events) for row in heavy.collect()]  # fewer than 1 / share
 
