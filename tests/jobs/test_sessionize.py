@@ -42,7 +42,6 @@ def test_the_summary_tells_sessions_reasons_bots_and_agreement(spark: SparkSessi
         "6 events, 2.0 per session",
         "ended by: gap 2, max_events 1",
         "flagged as bots: 1 sessions (kept)",
-        "heavy visitor u: 100.0% of all events (6), worked on in one piece; 3 sessions ended by gap 2, max_events 1",
         "agreement with the shop's own 2 sessions: 50.00% are exactly ours; "
         "neighbouring events kept together: precision 100.00%, recall 75.00%",
         "  1 pairs differ: known session goes on where a cap, midnight or a campaign ends ours",

@@ -20,7 +20,8 @@ def describe_heavy_users(sessions: DataFrame, *, share: float = SHARE, least_eve
         sessions.groupBy("user_id", "cut_reason")
         .agg(F.sum("num_events").alias("events"), F.count(F.lit(1)).alias("sessions"))
         .groupBy("user_id").agg(F.sum("events").alias("events"), reasons.alias("reasons"))
-        .where((F.col("events") > share * num_events) & (F.col("events") >= least_events)).orderBy(F.desc("events"), "user_id")
+        .where((F.col("events") > share * num_events) & (F.col("events") >= least_events))
+        .orderBy(F.desc("events"), "user_id")
     )
     return [_line(row.user_id, row.events, row.reasons, num_events) for row in heavy.collect()]  # fewer than 1 / share
 
