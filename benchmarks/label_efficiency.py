@@ -1,4 +1,4 @@
-"""How far few labels go: purchases within the horizon, told by models that saw all sessions before, or did not.
+"""How far few labels go: purchases told by models that saw all sessions before, and by models that did not.
 
     python benchmarks/label_efficiency.py --dataset var/dataset [--seeds 3] [--minutes 20]
     python benchmarks/label_efficiency.py --draw
@@ -13,6 +13,9 @@ of the training examples (by a hash of their id; an example is one visitor's his
     trees     scikit-learn's histogram gradient boosting, on the features and the idle time
     logistic  a logistic regression on these, as which the heads above begin
 
+It is asked twice: for a purchase within the horizon, at as-of points, where the features tell nearly all; and for a
+purchase later in the running session, after every event, where there is the sequence alone (no trees, no regression).
+
 All see the same sample, stop by the loss on the same validation examples, and are asked at every as-of point of the
 test span. Seeds change weights, dropout and the sample. Results are kept as JSON and drawn from it; when the time is
 up, what all ways have done counts.
@@ -22,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -51,7 +55,7 @@ from purchasepath.datasets.rows import COLUMNS, Rows, rows_from_arrow  # noqa: E
 from purchasepath.models.build import PurchasePathModel  # noqa: E402
 from purchasepath.models.heads import PointHead  # noqa: E402
 from purchasepath.models.low_rank import merge_adapters  # noqa: E402
-from purchasepath.models.questions import PURCHASE  # noqa: E402
+from purchasepath.models.questions import PURCHASE, QUESTIONS  # noqa: E402
 from purchasepath.storage.files import write_json  # noqa: E402
 from purchasepath.training.device import keep_freed_memory  # noqa: E402
 from purchasepath.training.feed import DatasetFeed  # noqa: E402
@@ -67,7 +71,7 @@ SHARES = (0.01, 0.1, 1.0)
 EPOCHS = {0.01: 24, 0.1: 12, 1.0: 4}
 RATES = {"scratch": 0.004, "full": 0.001, "lora": 0.004, "frozen": 0.004}
 """Chosen on validation: the default, and a quarter of it where all pre-trained weights change."""
-WAYS = (*RATES, "trees", "logistic")
+WAYS = {"purchase": (*RATES, "trees", "logistic"), "session": (*RATES,)}
 COMMON = ("training.ranks=1", "training.patience=3")
 VALID_EXAMPLES = 2048
 
@@ -142,32 +146,34 @@ def pre_train(directory: Path, manifest: Manifest, workspace: Path, epochs: int)
     return state.curves[state.best_epoch - 1]
 
 
-def configure(way: str, share: float, seed: int) -> Config:
+def configure(way: str, share: float, seed: int, question: str) -> Config:
     tune = way if way in ("frozen", "lora") else "full"
     return load_config([], [
-        *COMMON, "model.predicts=[purchase]", f"training.tune={tune}", f"training.learning_rate={RATES[way]}",
+        *COMMON, f"model.predicts=[{question}]", f"training.tune={tune}", f"training.learning_rate={RATES[way]}",
         f"training.epochs={EPOCHS[share]}", f"training.seed={seed}",
     ])
 
 
-def learn(way: str, share: float, seed: int, splits: dict[str, Points], manifest: Manifest, workspace: Path) -> Any:
+def learn(
+    way: str, share: float, seed: int, splits: dict[str, Points], manifest: Manifest, workspace: Path, question: str
+) -> Any:
     """Test probabilities of a model that learned the sample."""
-    config = configure(way, share, seed)
+    config = configure(way, share, seed, question)
     torch.manual_seed(seed)
     model = build_for(manifest, config.model)
     feed = PointsFeed(splits["train"].sample(share, seed), splits["valid"], config.training.batch_size, seed)
     begin(model, None if way == "scratch" else workspace, config.training, feed, SoloRanks())
     Trainer(model, feed, SoloRanks(), config.training).fit()
     merge_adapters(model)
-    return ask(model, splits["test"])
+    return ask(model, splits["test"], question)
 
 
-def ask(model: PurchasePathModel, test: Points) -> tuple[np.ndarray, np.ndarray]:
-    """(probability, bought) of every point."""
+def ask(model: PurchasePathModel, test: Points, question: str) -> tuple[np.ndarray, np.ndarray]:
+    """(probability, bought) at every place where the question is asked."""
     probabilities, bought = [], []
     with torch.inference_mode():
         for part in split_by_length(test.batch, 1 << 13):
-            logit_P, bought_P = model.eval().ask("purchase", part, model.encode(part))
+            logit_P, bought_P = model.eval().ask(question, part, model.encode(part))
             probabilities.append(torch.sigmoid(logit_P))
             bought.append(bought_P)
     return torch.cat(probabilities).numpy(), torch.cat(bought).numpy()
@@ -187,11 +193,11 @@ def boost(share: float, seed: int, splits: dict[str, Points]) -> tuple[np.ndarra
 
 def regress(share: float, seed: int, splits: dict[str, Points], manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     """Test probabilities of the logistic regression as which heads at as-of points begin."""
-    config = configure("scratch", share, seed)
+    config = configure("scratch", share, seed, "purchase")
     model = build_for(manifest, config.model)
     feed = PointsFeed(splits["train"].sample(share, seed), splits["valid"], config.training.batch_size, seed)
     begin(model, None, config.training, feed, SoloRanks())
-    return ask(model, splits["test"])
+    return ask(model, splits["test"], "purchase")
 
 
 def known(points: Points) -> tuple[np.ndarray, np.ndarray]:
@@ -199,18 +205,20 @@ def known(points: Points) -> tuple[np.ndarray, np.ndarray]:
     return PointHead.known(batch.idle_P, batch.features_PF).numpy(), PURCHASE.answers(batch).numpy()
 
 
-def measure(way: str, share: float, seed: int, splits: dict[str, Points], manifest: Manifest, work: Path) -> Any:
+def measure(
+    question: str, way: str, share: float, seed: int, splits: dict[str, Points], manifest: Manifest, work: Path
+) -> dict[str, Any]:
     started = time.perf_counter(), time.process_time()
     if way == "trees":
         probability, bought = boost(share, seed, splits)
     elif way == "logistic":
         probability, bought = regress(share, seed, splits, manifest)
     else:
-        probability, bought = learn(way, share, seed, splits, manifest, work)
-    sample = splits["train"].sample(share, seed)
+        probability, bought = learn(way, share, seed, splits, manifest, work, question)
     return {
-        "way": way, "share": share, "seed": seed, "labels": int(sample.rows.count_B.sum()),
-        "bought": int(sample.batch.bought_P.sum()), "roc_auc": float(roc_auc_score(bought, probability)),
+        "question": question, "way": way, "share": share, "seed": seed,
+        "labels": QUESTIONS[question].count(splits["train"].sample(share, seed).batch), "asked": len(bought),
+        "base_rate": float(bought.mean()), "roc_auc": float(roc_auc_score(bought, probability)),
         "pr_auc": float(average_precision_score(bought, probability)),
         "log_loss": float(log_loss(bought, probability.astype(float), labels=[0, 1])),
         "seconds": round(time.perf_counter() - started[0], 1),
@@ -219,38 +227,42 @@ def measure(way: str, share: float, seed: int, splits: dict[str, Points], manife
 
 
 def summarize(runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Mean and range over seeds, by way and share."""
-    for way in WAYS:
-        for share in SHARES:
-            found = [run for run in runs if run["way"] == way and run["share"] == share]
+    """Mean and range over seeds, by question, way and share."""
+    for question, ways in WAYS.items():
+        for way, share in itertools.product(ways, SHARES):
+            found = [r for r in runs if (r["question"], r["way"], r["share"]) == (question, way, share)]
             if found:
-                yield {"way": way, "share": share, "seeds": len(found)} | {
+                yield {"question": question, "way": way, "share": share, "seeds": len(found)} | {
                     metric: [float(f([run[metric] for run in found])) for f in (np.mean, min, max)]
                     for metric in ("roc_auc", "pr_auc", "log_loss")
                 }
 
 
-def draw(runs: list[dict[str, Any]], base_rate: float) -> None:
+def draw(runs: list[dict[str, Any]]) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "label efficiency"  # the same figures give the same file
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for axis, metric, name in zip(axes, ("roc_auc", "pr_auc"), ("ROC-AUC", "PR-AUC"), strict=True):
-        for way in WAYS:
-            rows = [row for row in summarize(runs) if row["way"] == way]
-            x = [100 * row["share"] for row in rows]
-            mean, low, high = zip(*(row[metric] for row in rows), strict=True)
-            (line,) = axis.plot(x, mean, marker="o", label=way)
-            axis.fill_between(x, low, high, alpha=0.12, color=line.get_color())
-        axis.set(xscale="log", xticks=[1, 10, 100], xticklabels=["1 %", "10 %", "100 %"], title=name,
-                 xlabel="share of the labels")
-        axis.grid(alpha=0.3)
-    axes[1].axhline(base_rate, color="grey", linestyle=":", label="everybody alike")
-    axes[1].legend(fontsize=8)
-    figure.suptitle("Purchase within the horizon, test span (synthetic shop): mean and range over seeds")
+    titles = {"purchase": "purchase within the horizon", "session": "purchase later in the session"}
+    figure, grid = pyplot.subplots(2, 2, figsize=(10, 7), layout="constrained", sharex=True)
+    for axes, (question, ways) in zip(grid, WAYS.items(), strict=True):
+        for axis, metric, name in zip(axes, ("roc_auc", "pr_auc"), ("ROC-AUC", "PR-AUC"), strict=True):
+            for way in ways:
+                rows = [row for row in summarize(runs) if (row["question"], row["way"]) == (question, way)]
+                mean, low, high = zip(*(row[metric] for row in rows), strict=True)
+                x = [100 * row["share"] for row in rows]
+                (line,) = axis.plot(x, mean, marker="o", label=way)
+                axis.fill_between(x, low, high, alpha=0.12, color=line.get_color())
+            axis.set(xscale="log", xticks=[1, 10, 100], xticklabels=["1 %", "10 %", "100 %"],
+                     title=f"{name}, {titles[question]}")
+            axis.grid(alpha=0.3)
+        axes[1].axhline(np.mean([r["base_rate"] for r in runs if r["question"] == question]), color="grey",
+                        linestyle=":", label="everybody alike")
+        axes[1].legend(fontsize=8)
+    figure.supxlabel("share of the labels")
+    figure.suptitle("Test span of the generated shop (synthetic): mean and range over seeds")
     PLOT.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(PLOT, metadata={"Date": None})
 
@@ -271,10 +283,11 @@ def main() -> None:
     if not options.draw:
         run(options)
     kept = json.loads(RESULTS.read_text(encoding="utf-8"))
-    draw(kept["runs"], kept["base_rate"])
+    draw(kept["runs"])
     for row in summarize(kept["runs"]):
-        print(f"{row['way']:<9}{100 * row['share']:>4.0f} %  seeds {row['seeds']}  ROC-AUC {row['roc_auc'][0]:.4f}  "
-              f"PR-AUC {row['pr_auc'][0]:.4f}  log loss {row['log_loss'][0]:.4f}")
+        auc, pr_auc, loss = (row[metric][0] for metric in ("roc_auc", "pr_auc", "log_loss"))
+        print(f"{row['question']:<9}{row['way']:<9}{100 * row['share']:>4.0f} %  seeds {row['seeds']}  "
+              f"ROC-AUC {auc:.4f}  PR-AUC {pr_auc:.4f}  log loss {loss:.4f}")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -289,15 +302,14 @@ def run(options: argparse.Namespace) -> None:
         pre_trained = pre_train(directory, manifest, Path(scratch), options.pretrain_epochs)
         for seed in range(options.seeds):
             for share in SHARES:
-                for way in WAYS:
+                for question, way in ((q, way) for q, ways in WAYS.items() for way in ways):
                     if time.monotonic() - started > 60 * options.minutes:
                         return
-                    runs.append(measure(way, share, seed, splits, manifest, Path(scratch)))
+                    runs.append(measure(question, way, share, seed, splits, manifest, Path(scratch)))
                     print(runs[-1], flush=True)
                 write_json(RESULTS, {
                     "data": f"{manifest.source}{' (synthetic)' if manifest.source == 'simulated' else ''}",
-                    "test_points": int(splits["test"].rows.count_B.sum()),
-                    "base_rate": float(splits["test"].batch.bought_P.mean()), "pre_trained": pre_trained,
+                    "pre_trained": pre_trained,
                     "machine": {"cpus": os.cpu_count(), "threads": options.threads, "platform": platform.platform(),
                                 "torch": torch.__version__},
                     "rates": RATES, "epochs": {str(k): v for k, v in EPOCHS.items()}, "runs": runs,

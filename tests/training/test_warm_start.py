@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from purchasepath.models.heads import PointHead
 from purchasepath.models.questions import PURCHASE
-from purchasepath.training.logistic import RIDGE, _totals, fit_logistic, minimize
+from purchasepath.training.logistic import _totals, fit_logistic, minimize
 from purchasepath.training.ranks import SoloRanks
-from purchasepath.training.warm_start import start_at_logistic_regression
+from purchasepath.training.warm_start import PRIOR, start_at_logistic_regression
 from tests.training.feeds import Example, MemoryFeed
 
 
@@ -27,12 +27,13 @@ def points(number: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def solve(known_PX: Tensor, bought_P: Tensor) -> Tensor:
-    return fit_logistic(known_PX, bought_P, torch.zeros(known_PX.shape[1], dtype=torch.float64), SoloRanks())
+    return fit_logistic(known_PX, bought_P, torch.zeros(known_PX.shape[1], dtype=torch.float64), SoloRanks(),
+                        prior=PRIOR)
 
 
 def test_weights_equal_scikit_learns() -> None:
     known_PX, bought_P = points(2000)
-    reference = LogisticRegression(C=1 / (RIDGE * len(bought_P)), tol=1e-10, max_iter=10_000)
+    reference = LogisticRegression(C=1 / PRIOR, tol=1e-10, max_iter=10_000)
     reference.fit(known_PX[:, :-1].numpy(), bought_P.numpy())
     expected = torch.tensor(np.append(reference.coef_[0], reference.intercept_))
     torch.testing.assert_close(solve(known_PX, bought_P), expected, rtol=1e-4, atol=1e-4)
@@ -46,7 +47,7 @@ def test_ranks_that_add_up_their_shares_find_the_same_weights() -> None:
         parts = [_totals(weights_X, known_PX[own], bought_P[own], SoloRanks()) for own in shares]
         return sum(p[0] for p in parts), parts[0][1] + parts[1][1], parts[0][2] + parts[1][2]
 
-    together = minimize(shared, start_X=torch.zeros(5, dtype=torch.float64), points=500.0)
+    together = minimize(shared, start_X=torch.zeros(5, dtype=torch.float64), ridge=PRIOR / 500, points=500.0)
     torch.testing.assert_close(together, solve(known_PX, bought_P), rtol=1e-6, atol=1e-8)
 
 

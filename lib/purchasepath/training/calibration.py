@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from purchasepath.training.ranks import Ranks
 
 _TOKENS_PER_PART = 4096
+_PRIOR = 1.0
 
 
 def calibrate(model: PurchasePathModel, feed: Feed, ranks: Ranks, device: Device) -> dict[str, float]:
@@ -58,7 +59,7 @@ def _fit(logit_N: Tensor, answer_N: Tensor, ranks: Ranks) -> Tensor:
     if not 0 < yes < places:
         return identity
     inputs_N2 = torch.stack((logit_N, torch.ones_like(logit_N)), dim=1).double()
-    fitted = fit_logistic(inputs_N2, answer_N.double(), identity, ranks)
+    fitted = fit_logistic(inputs_N2, answer_N.double(), identity, ranks, prior=_PRIOR)
     return fitted if fitted[0] > 0 else identity
 
 

@@ -13,32 +13,34 @@ from torch.nn import functional
 
 from purchasepath.training.ranks import Ranks
 
-RIDGE = 1e-3
-"""Weight of the squared distance from the start beside the mean loss; keeps separable data finite. The constant is
-free."""
 _MAX_ITERATIONS = 50
 _MAX_HALVINGS = 30
 _TOLERANCE = 1e-9
 
 
-def fit_logistic(known_PX: Tensor, answer_P: Tensor, start_X: Tensor, ranks: Ranks) -> Tensor:
+def fit_logistic(known_PX: Tensor, answer_P: Tensor, start_X: Tensor, ranks: Ranks, *, prior: float) -> Tensor:
     """weights_X of the logistic regression of `answer_P` on `known_PX` (float64), whose last column is ones.
 
-    Every rank brings its own points and finds the same weights; without any point they are `start_X`.
+    `prior` times half the squared distance from `start_X` is added to the summed loss: few points move the weights
+    little, and separable ones leave them finite. The constant is free. Every rank brings its own points and finds the
+    same weights; without any point they are `start_X`.
     """
     points = ranks.sum_(torch.tensor([float(len(answer_P))], dtype=torch.float64)).item()
     if not points:
         return start_X
-    return minimize(lambda weights_X: _totals(weights_X, known_PX, answer_P, ranks), start_X=start_X, points=points)
+    return minimize(lambda weights_X: _totals(weights_X, known_PX, answer_P, ranks), start_X=start_X,
+                    ridge=prior / points, points=points)
 
 
-def minimize(totals: Callable[[Tensor], tuple[float, Tensor, Tensor]], *, start_X: Tensor, points: float) -> Tensor:
+def minimize(
+    totals: Callable[[Tensor], tuple[float, Tensor, Tensor]], *, start_X: Tensor, ridge: float, points: float
+) -> Tensor:
     """weights_X that minimise loss / points + ridge, by Newton steps that are halved until the loss falls.
 
     The ridge pulls towards `start_X`, where it is 0: the loss found is never larger than the loss there.
     `totals` gives loss, gradient_X and hessian_XX, summed over all points, at given weights.
     """
-    ridge_X = torch.full_like(start_X, RIDGE)
+    ridge_X = torch.full_like(start_X, ridge)
     ridge_X[-1] = 0.0
 
     def at(weights_X: Tensor) -> tuple[float, Tensor, Tensor]:

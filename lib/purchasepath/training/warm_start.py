@@ -27,13 +27,16 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 4096
 """Batches looked at: a sample of a large training split, as batches are drawn at random."""
+PRIOR = 25.0
+"""Weight of the squared coefficients beside the summed loss (docs/experiments.md): with some hundred points a looser
+head says what chance said."""
 
 
 def start_at_logistic_regression(head: PointHead, question: AtPoints, feed: Feed, ranks: Ranks) -> None:
     """Sets the linear term of `head` to the logistic regression on the training points; leaves it without points."""
     known_PX, answer_P = _gather(head, question, feed)
     start_X = torch.cat((head.linear.weight[0], head.linear.bias)).detach().double()
-    weights_X = fit_logistic(known_PX, answer_P, start_X, ranks)
+    weights_X = fit_logistic(known_PX, answer_P, start_X, ranks, prior=PRIOR)
     with torch.no_grad():
         head.linear.weight.copy_(weights_X[None, :-1])
         head.linear.bias.copy_(weights_X[-1:])
