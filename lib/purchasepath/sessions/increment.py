@@ -20,7 +20,15 @@ from purchasepath.sessions.engine.touched import KeptSessions, Within
 from purchasepath.sessions.engine.writing import SessionFiles
 from purchasepath.sessions.lateness import is_late, keep_late, keep_timely
 from purchasepath.sessions.rebuild import Run, published_ids, take_changes
-from purchasepath.sessions.stretches import Reach, days_around, find_stretches, keep_near, keep_within, reach_of
+from purchasepath.sessions.stretches import (
+    Reach,
+    days_around,
+    find_stretches,
+    keep_near,
+    keep_users,
+    keep_within,
+    reach_of,
+)
 from purchasepath.sessions.superseded import find_superseded
 from purchasepath.storage.warehouse import Partition, files_of
 from purchasepath.tables.catalog import EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
@@ -35,7 +43,7 @@ def add_changes(run: Run, sessionized: int) -> Entry:
     written = retired = 0
     changes, num_changes = take_changes(run)
     if changes is not None:
-        stretches, reach = _read_stretches(run, keep_timely(changes, run.config))
+        stretches, reach = _read_stretches(run, keep_timely(changes, run.config), num_changes)
         if reach.within:
             written, retired = _write_sessions(run, stretches, reach), reach.num_retired
             _write_superseded(run, stretches, reach)
@@ -47,12 +55,14 @@ def add_changes(run: Run, sessionized: int) -> Entry:
                  sessions_written=written, sessions_retired=retired).check()
 
 
-def _read_stretches(run: Run, changes: DataFrame) -> tuple[DataFrame, Reach]:
+def _read_stretches(run: Run, changes: DataFrame, num_changes: int) -> tuple[DataFrame, Reach]:
     """The stretches to build again. Of SESSIONS only the days are read that can matter: a few, however long the
     history, and more only where somebody's chain goes on over them."""
     days = days_around(changes, run.config)
     for attempt in count():
         sessions = _on(run.warehouse.read(SESSIONS), days)
+        if num_changes <= MOST_BROADCAST:
+            sessions = keep_users(sessions, changes)
         stretches = run.tx.materialize(find_stretches(changes, sessions, run.config), f"stretches_{attempt}")
         reach = reach_of(stretches, run.config)
         missing = reach.needed - days

@@ -119,6 +119,14 @@ def days_around(changes: DataFrame, config: Sessions) -> set[date]:
     return _days(row["spans"])
 
 
+def keep_users(rows: DataFrame, changes: DataFrame) -> DataFrame:
+    """Rows of any table with `user_id` of the visitors who have changes, and (rarely) of somebody else: by 64-bit
+    hashes, of which executors can hold many."""
+    key = F.xxhash64("user_id").alias("_user")
+    users = F.broadcast(changes.select(key).distinct())
+    return rows.withColumn("_user", key).join(users, on="_user", how="left_semi").drop("_user")
+
+
 def keep_near(events: DataFrame, stretches: DataFrame) -> DataFrame:
     """EVENTS of a visitor on the days that a stretch of theirs touches, and (rarely) of somebody else's.
 

@@ -42,8 +42,9 @@ class Events(Protocol):
     def num_rows(self) -> int | None:
         """How many there are at most, where that is known without reading them."""
 
-    def map(self, work: Work, columns: Sequence[str], schema: str) -> DataFrame:
-        """Rows (`schema`) that `work` makes of the events of every task."""
+    def map(self, work: Work, columns: Sequence[str], schema: str, *, roughly: bool = False) -> DataFrame:
+        """Rows (`schema`) that `work` makes of the events of every task. `roughly`: some more events may be among
+        them, where that is cheaper."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class FrameEvents:
     frame: DataFrame
     num_rows = None
 
-    def map(self, work: Work, columns: Sequence[str], schema: str) -> DataFrame:
+    def map(self, work: Work, columns: Sequence[str], schema: str, *, roughly: bool = False) -> DataFrame:
         return self.frame.select(*_stored(columns)).mapInArrow(
             lambda batches: work(_made(batch, columns) for batch in batches), schema)
 
@@ -90,15 +91,16 @@ class FileEvents:
         """Rows in the files, kept or not."""
         return sum(rows for *_, rows in self.groups)
 
-    def map(self, work: Work, columns: Sequence[str], schema: str) -> DataFrame:
+    def map(self, work: Work, columns: Sequence[str], schema: str, *, roughly: bool = False) -> DataFrame:
         parts = _parts(self.groups, self.spark.sparkContext.defaultParallelism)
-        keep, stored = self.keep, list(dict.fromkeys([*_stored(columns), *self.keep.columns]))
+        keep = None if roughly else self.keep
+        stored = list(dict.fromkeys([*_stored(columns), *(keep.columns if keep else ())]))
 
         def read(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for batch in numbers:
                 for number in batch["id"].to_pylist():
                     for rows in _read(parts[number], stored):
-                        kept = keep(rows)
+                        kept = keep(rows) if keep else None
                         yield _made(rows if kept is None else rows.filter(pa.array(kept)), columns)
 
         numbers = self.spark.range(0, len(parts), 1, max(1, len(parts)))  # a task per part

@@ -113,7 +113,7 @@ def plan_spread(events: Events, num_tasks: int, bucket_events: int = BUCKET_EVEN
     if events.num_rows is not None and events.num_rows <= bucket_events:
         return Spread(num_tasks, num_tasks)
     counted_from = max(1, min(_COUNTED_FROM, bucket_events // 64))
-    counts = events.map(_count_users(counted_from), ("user_id",), "user_id string, num_events bigint")
+    counts = events.map(_count_users(counted_from), ("user_id",), "user_id string, num_events bigint", roughly=True)
     known = F.col("user_id").isNotNull()
     heaviest = F.slice(F.sort_array(F.collect_list(F.when(
         known & (F.col("num_events") > bucket_events), F.struct("num_events", "user_id"))), asc=False), 1, _MOST_HEAVY)
