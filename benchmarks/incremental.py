@@ -1,10 +1,10 @@
 """What a day costs: sessionize over 30 days in full, then over what arrives on day 31, late events of days before
-included. The tables are then the same as those of a full run over everything, and that is checked.
+included. With --check the tables are then compared with those of a full run over everything.
 
-    python benchmarks/incremental.py [--events-per-day 100000] [--scratch DIRECTORY]
+    python benchmarks/incremental.py [--events-per-day 100000] [--check] [--scratch DIRECTORY]
 
-Prints core-seconds (time that Spark tasks held a core) of both and their ratio, and writes
-benchmarks/results/incremental.json.
+Prints core-seconds (time that Spark tasks held a core) and CPU seconds of all processes of both and their ratios, and
+writes benchmarks/results/incremental.json.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,17 +28,21 @@ from pyspark.sql import DataFrame, SparkSession
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "lib")]
 
+from benchmarks.sessionizers.generated_events import hex_ids  # noqa: E402
+from benchmarks.sessionizers.measuring import measured  # noqa: E402
 from jobs import sessionize as sessionize_job  # noqa: E402
 from purchasepath.config import load_config  # noqa: E402
 from purchasepath.job import Job  # noqa: E402
 from purchasepath.sessions.engine.summary import sessionize  # noqa: E402
 from purchasepath.sessions.lateness import keep_timely  # noqa: E402
 from purchasepath.storage.session import build_session  # noqa: E402
+from purchasepath.storage.warehouse import StagedFile  # noqa: E402
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, SESSIONS  # noqa: E402
+from purchasepath.times import DAY_US  # noqa: E402
 
 DAYS, HISTORY_DAYS = 31, 30
-DAY_US = 86_400_000_000
 START_US = 1_704_067_200_000_000
+BORDER_US = START_US + HISTORY_DAYS * DAY_US
 EVENTS_PER_USER = 40
 TYPES = ("view", "cart", "remove", "checkout", "purchase", "search")
 TYPE_SHARES = (0.80, 0.09, 0.02, 0.02, 0.02, 0.05)
@@ -45,7 +50,7 @@ LATE_SHARE, LATE_HOURS = 0.01, (2.0, 72.0)
 
 
 def draw_day(day: int, num_events: int, num_users: int, seed: int = 7) -> pa.Table:
-    """Events of the sessions that begin on a day: 8 events on average, heavy tail, a median of 20 s between them.
+    """EVENTS of the sessions that begin on a day: 8 events on average, heavy tail, a median of 20 s between them.
 
     Visitors by Zipf's law. One event in a hundred arrives 2 to 72 hours late, the others within 3 seconds.
     """
@@ -64,66 +69,83 @@ def draw_day(day: int, num_events: int, num_users: int, seed: int = 7) -> pa.Tab
     shortest, longest = (hours * 3.6e9 for hours in LATE_HOURS)
     late = rng.random(num_events) < LATE_SHARE
     delay = np.where(late, shortest + rng.random(num_events) ** 2 * (longest - shortest), rng.random(num_events) * 3e6)
-    return pa.table({
-        "number": np.arange(num_events) + day * num_events, "user": visitor[session], "at_us": at,
-        "arrived_us": at + delay.astype(np.int64), "type": rng.choice(len(TYPES), num_events, p=TYPE_SHARES),
-        "item": np.minimum(rng.pareto(0.9, num_events) * 20, 49_999).astype(np.int64),
-        "price": np.round(rng.lognormal(3.0, 1.0, num_events), 2),
-    })
+    numbers = np.arange(num_events, dtype=np.uint64) + np.uint64(day * num_events)
+    items = pa.array(np.minimum(rng.pareto(0.9, num_events) * 20, 49_999).astype(np.int32))
+    drawn = {
+        "event_id": hex_ids(numbers, 2), "user_id": hex_ids(visitor[session].astype(np.uint64), 4),
+        "event_ts": pa.array(at), "arrived_at": pa.array(at + delay.astype(np.int64)),
+        "event_type": pa.array(TYPES).take(pa.array(rng.choice(len(TYPES), num_events, p=TYPE_SHARES))),
+        "item_id": pa.array(np.char.mod("i%05d", np.arange(50_000))).take(items),
+        "price": pa.array(np.round(rng.lognormal(3.0, 1.0, num_events), 2)),
+        "quantity": pa.array(np.ones(num_events, dtype=np.int32)),
+        "promotion": pa.array(np.zeros(num_events, dtype=bool)),
+        "event_date": pa.array((at // DAY_US).astype(np.int32)).cast(pa.date32()),
+    }
+    schema = EVENTS.arrow_schema()
+    return pa.table([drawn[field.name].cast(field.type) if field.name in drawn
+                     else pa.nulls(num_events, field.type) for field in schema], schema=schema)
 
 
-def as_events(drawn: DataFrame) -> DataFrame:
-    """EVENTS of what was drawn; columns that a shop may leave out are empty."""
-    types = F.array(*map(F.lit, TYPES))
-    made = drawn.select(
-        F.substring(F.sha2(F.concat(F.lit("event"), "number"), 256), 1, 32).alias("event_id"),
-        F.sha2(F.col("user").cast("string"), 256).alias("user_id"),
-        F.timestamp_micros("at_us").alias("event_ts"), F.timestamp_micros("arrived_us").alias("arrived_at"),
-        F.get(types, F.col("type")).alias("event_type"), F.concat(F.lit("i"), "item").alias("item_id"), "price",
-        F.lit(1).alias("quantity"), F.lit(False).alias("promotion"),
-        F.to_date(F.timestamp_micros("at_us")).alias("event_date"),
-    )
-    empty = {c.name: F.lit(None).cast(c.type) for c in EVENTS.columns if c.name not in made.columns}
-    return EVENTS.select(made.withColumns(empty))
+@dataclass(frozen=True)
+class Arrived:
+    """The drawn events that arrived between two times, as files of EVENTS."""
+
+    events_per_day: int
+    from_us: int
+    to_us: int
+
+    def write(self, directory: Path) -> list[StagedFile]:
+        return list(self._write(directory))
+
+    def _write(self, directory: Path) -> Iterator[StagedFile]:
+        for day in range(max(0, (self.from_us - START_US) // DAY_US - 4), DAYS):
+            events = draw_day(day, self.events_per_day, self.events_per_day * DAYS // EVENTS_PER_USER)
+            arrived = events["arrived_at"].cast(pa.int64()).to_numpy()
+            events = events.filter(pa.array((self.from_us <= arrived) & (arrived < self.to_us))).sort_by("arrived_at")
+            dates = events["event_date"].to_numpy()
+            for date in np.unique(dates):
+                file = directory / f"event_date={date}" / f"drawn-{day:02d}.parquet"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                rows = events.filter(pa.array(dates == date)).drop_columns(["event_date"])
+                pq.write_table(rows, file, compression="zstd", row_group_size=250_000)
+                yield StagedFile(file, file.parent.name)
 
 
-def run(spark: SparkSession, scratch: Path, events_per_day: int) -> list[tuple[str, float, str]]:
+def run(spark: SparkSession, scratch: Path, options: argparse.Namespace) -> list[tuple[str, float, str]]:
     """(case, value, unit) of each figure."""
     config = load_config([], [f"paths.{name}={scratch / name}" for name in ("warehouse", "runs")])
-    for day in range(DAYS):
-        pq.write_table(draw_day(day, events_per_day, events_per_day * DAYS // EVENTS_PER_USER),
-                       scratch / f"drawn-{day:02d}.parquet")
-    drawn = spark.read.parquet(*(str(scratch / f"drawn-{day:02d}.parquet") for day in range(DAYS)))
-    border_us = START_US + HISTORY_DAYS * DAY_US
-    arrived = F.col("arrived_us")
-
     ingest = Job("ingest", config, spark=spark)
     with ingest.warehouse.transaction(ingest.run_id) as tx:
-        tx.write(EVENTS, as_events(drawn.where(arrived < border_us)))
-    full_events, full_s = measured(Job("sessionize", config, spark=spark))
+        tx.write(EVENTS, Arrived(options.events_per_day, 0, BORDER_US))
+    full_events, full_s, full_cpu_s = sessionized(Job("sessionize", config, spark=spark))
 
     ingest = Job("ingest", config, spark=spark)
+    arrived = Arrived(options.events_per_day, BORDER_US, BORDER_US + DAY_US)
+    new = spark.read.parquet(*(str(file.path) for file in arrived.write(scratch / "new")))
     with ingest.warehouse.transaction(ingest.run_id) as tx:
-        new = as_events(drawn.where((arrived >= border_us) & (arrived < border_us + DAY_US)))
-        tx.write(EVENTS, new, append=True)
+        tx.write(EVENTS, arrived, append=True)
         changes = new.withColumns({"change": F.lit("added"), "ingest_run": F.lit(ingest.run_id)})
         tx.write(EVENT_CHANGES, changes.select(*EVENT_CHANGES.names))
-    day_events, day_s = measured(Job("sessionize", config, spark=spark))
-    check_against_full_run(Job("check", config, spark=spark))
+    day_events, day_s, day_cpu_s = sessionized(Job("sessionize", config, spark=spark))
+    if options.check:
+        check_against_full_run(Job("check", config, spark=spark))
     return [
-        ("full, 30 days", full_s, "core-seconds"), ("full, 30 days", full_events, "events"),
-        ("day 31", day_s, "core-seconds"), ("day 31", day_events, "events"),
-        ("full / day", full_s / day_s, "times"),
+        ("full, 30 days", full_events, "events"), ("full, 30 days", full_s, "core-seconds"),
+        ("full, 30 days", full_cpu_s, "CPU seconds"),
+        ("day 31", day_events, "events"), ("day 31", day_s, "core-seconds"), ("day 31", day_cpu_s, "CPU seconds"),
+        ("full / day", full_s / day_s, "times the core-seconds"),
+        ("full / day", full_cpu_s / day_cpu_s, "times the CPU seconds"),
     ]
 
 
-def measured(job: Job) -> tuple[int, float]:
-    """Events worked through and core-seconds; prints the job's own summary."""
-    summary = sessionize_job.run(job)
+def sessionized(job: Job) -> tuple[int, float, float]:
+    """Events worked through, core-seconds, CPU seconds; prints the job's own summary."""
+    with measured() as used:
+        summary = sessionize_job.run(job)
     cost = job.cost(summary.events)
     assert cost is not None
     print("\n".join([*summary.lines, f"cost: {cost}"]), flush=True)
-    return summary.events or 0, cost.core_seconds
+    return summary.events or 0, cost.core_seconds, used["cpu_seconds"]
 
 
 def check_against_full_run(job: Job) -> None:
@@ -145,13 +167,14 @@ def digest(rows: DataFrame) -> tuple[int, ...]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--events-per-day", type=int, default=100_000)
+    parser.add_argument("--check", action="store_true", help="compare SESSIONS with a full run over everything")
     parser.add_argument("--scratch", type=Path, help="directory for the warehouse; a temporary one by default")
     options = parser.parse_args(arguments)
     cores = min(2, os.cpu_count() or 1)
     with TemporaryDirectory(dir=options.scratch) as scratch:
         config = load_config([], ["spark.driver_memory=4g", "spark.conf.spark.ui.enabled=false"])
         spark = build_session("benchmark", config, master=f"local[{cores}]")
-        figures = run(spark, Path(scratch), options.events_per_day)
+        figures = run(spark, Path(scratch), options)
         spark.stop()
     for case, value, unit in figures:
         print(f"{case:<16} {value:>14,.1f} {unit}")

@@ -78,8 +78,8 @@ def _table(users: np.ndarray, at: np.ndarray, number: int, rng: np.random.Genera
     type_ = rng.choice(len(TYPES), rows, p=TYPE_SHARES).astype(np.int8)
     numbers = pa.array(np.char.mod("i%05d", np.arange(ITEMS)))
     return pa.table({
-        "event_id": _hex(np.arange(rows, dtype=np.uint64) + np.uint64(number * EVENTS_PER_FILE), 2),
-        "user_id": _hex(users.astype(np.uint64), 4),
+        "event_id": hex_ids(np.arange(rows, dtype=np.uint64) + np.uint64(number * EVENTS_PER_FILE), 2),
+        "user_id": hex_ids(users.astype(np.uint64), 4),
         "event_ts": pa.array(at, pa.timestamp("us", tz="UTC")),
         "arrived_at": pa.array(at, pa.timestamp("us", tz="UTC")),
         "event_type": pa.DictionaryArray.from_arrays(type_, list(TYPES)).cast(pa.string()),
@@ -90,7 +90,7 @@ def _table(users: np.ndarray, at: np.ndarray, number: int, rng: np.random.Genera
     })
 
 
-def _hex(numbers: np.ndarray, words: int) -> pa.Array:
+def hex_ids(numbers: np.ndarray, words: int) -> pa.Array:
     """16 hex digits per word that look like a hash's: no two numbers share them, and their order means nothing."""
     mixed = np.empty((len(numbers), words), dtype=np.uint64)
     state = numbers.copy()
