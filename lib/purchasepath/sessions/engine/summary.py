@@ -64,7 +64,6 @@ def pack(events: Events, config: Sessions, num_tasks: int, bucket_events: int = 
 
 
 def _packer(spread: Spread) -> Work:
-
     def pack_task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for table in gather(batches):
             bucket, order = spread.assign(table)
@@ -99,7 +98,8 @@ def at_session_starts(events: Events, spread: Spread, config: Sessions) -> Sprea
 
 
 def cutter(config: Sessions, closing_reasons: dict[int, int]) -> CutBucket:
-    """By name of a bucket: why the last session of a chunk ended."""
+    """What to do with a bucket's visits. `closing_reasons`: name of a chunk's bucket → why its last session ended."""
+
     def work(bucket: int, visits: Visits) -> pa.Table:
         timelines = order_events(visits)
         cuts = cut(_stretch(timelines, config)[0], config)
