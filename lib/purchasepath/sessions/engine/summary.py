@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
@@ -131,6 +130,8 @@ def _stretch(timelines: Timelines, config: Sessions) -> tuple[Stretch, pa.Array 
     """What cuts depend on, and the name of each campaign number."""
     day = campaign = names = None
     if config.cut_at_midnight:
+        import pandas as pd  # its time zones; loading it takes a worker longer than cutting a bucket
+
         at = pd.DatetimeIndex(timelines.event_us.view("M8[us]"), tz="UTC").tz_convert(config.timezone)
         day = at.tz_localize(None).to_numpy().astype("M8[D]").view(np.int64)
     if config.cut_on_campaign:
