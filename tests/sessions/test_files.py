@@ -117,14 +117,20 @@ def test_files_that_lose_no_session_stay_as_they_are(spark: SparkSession, tmp_pa
     day = t(0).date()
     retired = pa.array([[{"session_id": ids[2], "session_date": day}, {"session_id": ids[4], "session_date": day}]])
     pq.write_table(pa.table({"retired": retired}), tmp_path / "stretches.parquet")
-    kept = KeptSessions(spark, tuple(file.path for file in written), (tmp_path / "stretches.parquet",))
-    files = kept.write(tmp_path / "new")
-    assert files[1].path == written[1].path
-    assert files[0].path != written[0].path
-    before = pq.ParquetFile(written[0].path).read()
-    assert pq.ParquetFile(files[0].path).read().equals(
-        before.filter(pc.invert(pc.is_in(before["session_id"], pa.array([ids[2], ids[4]])))))
+    stretches = (tmp_path / "stretches.parquet",)
+    [path, other] = (file.path for file in written)
+    files = KeptSessions(spark, (path, other), stretches, small_bytes=0).write(tmp_path / "new")
+    assert files[1].path == other
+    assert files[0].path != path
+    before = pq.ParquetFile(path).read()
+    kept = before.filter(pc.invert(pc.is_in(before["session_id"], pa.array([ids[2], ids[4]]))))
+    assert pq.ParquetFile(files[0].path).read().equals(kept)
     assert [file.partition for file in files] == ["session_date=2024-01-01"] * 2
+    # small files of a day that loses a session become one, in order; those of a day that loses none stay
+    [joined] = KeptSessions(spark, (other, path), stretches).write(tmp_path / "joined")
+    assert pq.ParquetFile(joined.path).read().equals(pa.concat_tables([kept, pq.ParquetFile(other).read()])
+                                                     .combine_chunks())
+    assert [file.path for file in KeptSessions(spark, (other,), stretches).write(tmp_path / "none")] == [other]
 
 
 def test_spark_deals_as_we_compute(spark: SparkSession) -> None:

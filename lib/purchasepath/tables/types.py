@@ -83,10 +83,6 @@ class Table:
 
         return to_arrow_schema(self.spark_schema(), timestamp_utc=True)
 
-    def arrow_type(self, name: str) -> pa.DataType:
-        """Arrow type of a column."""
-        return self.arrow_schema().field(name).type
-
     def select(self, frame: DataFrame) -> DataFrame:
         """Exactly the declared columns of `frame`, in order. Raises TableMismatchError with all differences."""
         differences = self.differences(frame)

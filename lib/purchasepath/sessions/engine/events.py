@@ -28,6 +28,7 @@ _ROWS_PER_BATCH = 131_072
 
 _MADE_FROM = {"event_us": ("event_ts",), "arrival_lag_us": ("event_ts", "arrived_at")}
 """Column that tasks work on → columns of EVENTS that it is made of; all others are called the same."""
+_TYPES = EVENTS.arrow_schema()
 _WORDS = ("user_id", "event_type", "item_id", "category", "channel", "campaign", "device", "source_session")
 """Columns whose values repeat: read as numbers and a dictionary."""
 
@@ -168,6 +169,6 @@ def _read(part: Part, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         words = [name for name in there if name in _WORDS]
         with pq.ParquetFile(path, metadata=footer, read_dictionary=words) as file:
             for batch in file.iter_batches(_ROWS_PER_BATCH, groups, there, use_threads=False):
-                nulls = {name: pa.nulls(len(batch), EVENTS.arrow_type(name)) for name in columns if name not in there}
+                nulls = {name: pa.nulls(len(batch), _TYPES.field(name).type) for name in columns if name not in there}
                 found = [nulls[name] if name in nulls else batch[name] for name in columns]
                 yield pa.record_batch(found, names=columns)

@@ -4,6 +4,7 @@ sessions give way."""
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,8 @@ from purchasepath.storage.warehouse import StagedFile
 
 Files = tuple[Path, ...]
 
+_FEW_FILES = 4
+
 
 @dataclass(frozen=True)
 class Within:
@@ -40,38 +43,68 @@ class Within:
 
 @dataclass(frozen=True)
 class KeptSessions:
-    """The rows of stored files of SESSIONS that no stretch retires. A file that loses none stays as it is."""
+    """The rows of stored files of SESSIONS that no stretch retires.
+
+    A file that loses none stays as it is; but many small ones of a day become one, so that the runs of a year leave
+    no more files than those of a week.
+    """
 
     spark: SparkSession
     files: Files
     stretches: Files
+    small_bytes: int = 8_000_000
 
     def write(self, directory: Path) -> list[StagedFile]:
-        files, stretches = self.files, self.stretches
+        groups, stretches = _groups(self.files, self.small_bytes), self.stretches
 
         def copy(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for number in (n for batch in numbers for n in batch["id"].to_pylist()):
-                partition = files[number].parent.name
+                partition = groups[number][0].parent.name
                 gone = _read_retired(stretches).filter(pc.field("partition") == partition)["session_id"]
-                kept = _copy_without(files[number], gone, directory / partition)
-                yield pa.record_batch([[partition], [str(kept)]], names=["partition", "path"])
+                kept = [str(file) for file in _copy_without(groups[number], gone, directory / partition)]
+                yield pa.record_batch([[partition] * len(kept), kept], names=["partition", "path"])
 
-        tasks = self.spark.range(0, len(files), 1, max(1, len(files)))  # one per file
+        tasks = self.spark.range(0, len(groups), 1, max(1, len(groups)))  # one per group
         written = tasks.mapInArrow(copy, "partition string, path string").collect()
         return [StagedFile(Path(row["path"]), row["partition"]) for row in written]
 
 
-def _copy_without(file: Path, gone: pa.ChunkedArray, directory: Path) -> Path:
-    """A file with the rows of `file` whose session_id is not among `gone`; `file` itself if that is all of them."""
-    if not pc.any(pc.is_in(pq.read_table(file, columns=["session_id"])["session_id"], gone)).as_py():
-        return file
+def _groups(files: Files, small_bytes: int) -> list[Files]:
+    """Every large file alone, the small ones of a partition together."""
+    small: dict[str, list[Path]] = defaultdict(list)
+    large: list[Files] = []
+    for file in files:
+        if file.stat().st_size < small_bytes:
+            small[file.parent.name].append(file)
+        else:
+            large.append((file,))
+    return large + [tuple(group) for group in small.values()]
+
+
+def _copy_without(files: Files, gone: pa.ChunkedArray, directory: Path) -> Files:
+    """One file with the rows of `files` whose session_id is not among `gone`; `files` themselves if that is all of
+    them, and they are not many."""
+    ids = [pq.ParquetFile(file).read(["session_id"])["session_id"] for file in files]
+    if len(files) <= _FEW_FILES and not any(pc.any(pc.is_in(column, gone)).as_py() for column in ids):
+        return files
     copy = directory / f"part-{uuid.uuid4().hex}.zstd.parquet"
-    with pq.ParquetFile(file, read_dictionary=WORDS) as source, open_writer(copy) as target:
-        for group in range(source.num_row_groups):
-            rows = source.read_row_group(group, use_threads=False)
+    with open_writer(copy) as target:
+        for rows in _row_groups(files[0]) if len(files) == 1 else [_joined(files)]:
             kept = rows.filter(pc.invert(pc.is_in(rows["session_id"], gone)))
             target.write_table(kept.cast(target.schema), row_group_size=max(1, len(kept)))
-    return copy
+    return (copy,)
+
+
+def _row_groups(file: Path) -> Iterator[pa.Table]:
+    with pq.ParquetFile(file, read_dictionary=WORDS) as source:
+        for group in range(source.num_row_groups):
+            yield source.read_row_group(group, use_threads=False)
+
+
+def _joined(files: Files) -> pa.Table:
+    """The rows of small files, in order."""
+    rows = pa.concat_tables([pq.ParquetFile(file).read(use_threads=False) for file in files])
+    return rows.sort_by([("user_id", "ascending"), ("started_at", "ascending")])
 
 
 class Intervals:
