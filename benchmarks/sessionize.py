@@ -22,8 +22,9 @@ from typing import Any
 from sessionizers.engines import ENGINES, SPARK, duckdb, polars
 from sessionizers.generated_events import CASES, write_events
 
-RESULTS = Path(__file__).parent / "results" / "sessionize.json"
-PLOT = Path(__file__).parent.parent / "docs" / "images" / "sessionize.svg"
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "sessionize.json"
+PLOT = ROOT / "docs" / "images" / "sessionize.svg"
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
             write_events(source, case, size)
             for engine in engines:
                 rows.append(measure(engine, case, size, source, Path(work) / "out", options))
-                print(line(rows[-1], rows), flush=True)
+                print(line(rows[-1], rows) if "value" in rows[-1] else rows[-1], flush=True)
             shutil.rmtree(source)
     if not options.no_save:
         save(rows, options)
@@ -65,11 +66,15 @@ def arguments() -> argparse.ArgumentParser:
 
 def measure(engine: str, case: str, size: int, source: Path, target: Path,
             options: argparse.Namespace) -> dict[str, Any]:
-    """One run in a process of its own."""
+    """One run in a process of its own; `failed` where it did not end."""
     command = [sys.executable, __file__, "--engine", engine, "--source", str(source), "--target", str(target),
                "--cores", str(options.cores), "--heap", options.heap]
     done = subprocess.run(command, env={**os.environ, "POLARS_MAX_THREADS": str(options.cores)},
-                          stdout=subprocess.PIPE, check=True, text=True)
+                          capture_output=True, check=False, text=True)
+    if done.returncode:
+        shutil.rmtree(target, ignore_errors=True)
+        reason = next((text for text in done.stderr.splitlines() if "Error" in text), done.stderr[-300:])
+        return {"case": f"{case}/{engine}", "events": size, "failed": reason.strip()}
     figures = json.loads(done.stdout.splitlines()[-1])
     output = sum(file.stat().st_size for file in target.rglob("*.parquet"))
     shutil.rmtree(target)
@@ -88,13 +93,20 @@ def run_here(engine: str, source: Path, target: Path, options: argparse.Namespac
     from purchasepath.config import load_config
     from purchasepath.storage.session import build_session
 
-    config = load_config([], [f"spark.driver_memory={options.heap}", "spark.conf.spark.ui.enabled=false"])
+    config = load_config([], [f"spark.driver_memory={options.heap}", *local_settings()])
     spark = build_session("benchmark", config, master=f"local[{options.cores}]")
     with measured() as used:
         SPARK[engine](spark, source, target)
     used |= spark_figures(spark)
     spark.stop()
     return used
+
+
+def local_settings() -> list[str]:
+    """What spark-submit.sh sets on one machine, but for the heap."""
+    lines = (ROOT / "conf" / "spark" / "local.conf").read_text(encoding="utf-8").splitlines()
+    settings = dict(text.split(maxsplit=1) for text in lines if text and not text.startswith("#"))
+    return [f"spark.conf.{key}={value}" for key, value in settings.items() if key != "spark.driver.memory"]
 
 
 def line(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
@@ -126,7 +138,8 @@ def draw(rows: list[dict[str, Any]]) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
     for engine in ENGINES:
-        points = sorted((row["events"], row["cpu_seconds"]) for row in rows if row["case"] == f"realistic/{engine}")
+        points = sorted((row["events"], row["cpu_seconds"]) for row in rows
+                        if row["case"] == f"realistic/{engine}" and "value" in row)
         if points:
             axes.plot(*zip(*points, strict=True), marker="o", label=engine.replace("_", " "))
     axes.set(xscale="log", yscale="log", xlabel="events", ylabel="CPU seconds of all processes",
