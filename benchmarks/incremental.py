@@ -104,7 +104,7 @@ class Arrived:
             events = events.filter(pa.array((self.from_us <= arrived) & (arrived < self.to_us))).sort_by("arrived_at")
             dates = events["event_date"].to_numpy()
             for date in np.unique(dates):
-                file = directory / f"event_date={date}" / f"drawn-{day:02d}.parquet"
+                file = directory / f"event_date={date}" / f"drawn-{day:02d}-{self.to_us}.parquet"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 rows = events.filter(pa.array(dates == date)).drop_columns(["event_date"])
                 pq.write_table(rows, file, compression="zstd", row_group_size=250_000)

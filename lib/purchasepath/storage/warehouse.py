@@ -46,7 +46,8 @@ class FileOutput(Protocol):
     """Rows of a table that tasks write as Parquet files themselves, as declared but for the partition columns."""
 
     def write(self, directory: Path) -> Sequence[StagedFile]:
-        """The files. New ones lie below `directory`; stored ones that stay as they are may be among them."""
+        """The files. New ones lie below `directory`, by names that no stored file has; stored ones that stay as they
+        are may be among them."""
 
 
 Rows = DataFrame | FileOutput
