@@ -133,3 +133,9 @@ def test_a_number_survives_the_command_line(minutes: float) -> None:
 def test_errors_for_users_are_user_errors() -> None:
     assert issubclass(ConfigError, UserError)
     assert nearest("sessionise", ["sessionize", "score"]) == " (did you mean `sessionize`?)"
+
+
+@pytest.mark.parametrize("timezone", ["Mars/Olympus", "", "../etc/passwd"])
+def test_a_time_zone_that_nobody_knows_is_a_fault(timezone: str) -> None:
+    with pytest.raises(ConfigError, match=r"sessions\.timezone: .*such as Europe/Berlin"):
+        load_config([], [f"sessions.timezone='{timezone}'"])

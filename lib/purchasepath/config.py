@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from purchasepath.errors import ConfigError, nearest
 
@@ -83,6 +84,15 @@ class Sessions(Section):
     bot_events_per_window: int = Field(100, ge=2, description="this many events ...")
     bot_window_seconds: float = Field(100, gt=0, description="... within this time flag a session as a bot's")
     bot_max_events: int = Field(1000, ge=2, description="sessions of at least this many events are flagged")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, timezone: str) -> str:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError("expected the name of a time zone, such as Europe/Berlin") from None
+        return timezone
 
 
 class Features(Section):
