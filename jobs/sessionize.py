@@ -44,7 +44,7 @@ def _describe(sessions: DataFrame, events: DataFrame) -> list[str]:
         f"{num_events:,} events, {num_events / max(num_sessions, 1):.1f} per session",
         f"ended by: {ended}",
         f"flagged as bots: {num_bots:,} sessions (kept)",
-        *describe_heavy_users(sessions),
+        *describe_heavy_users(sessions, num_events),
     ]
     known = events.select("event_id", F.col("source_session").alias("known_session")).where("known_session IS NOT NULL")
     return lines if known.isEmpty() else [*lines, *measure(sessions, known).lines()]

@@ -11,12 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from purchasepath.errors import ConfigError, nearest
+
+
+def known_zone(name: str) -> str:
+    """`name`, if it is a time zone's; a ValueError otherwise, which the configuration tells with the key."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # OSError: a folder of the zone database, such as "Europe"
+        raise ValueError("not a time zone; expected a name such as Europe/Berlin") from None
+    return name
 
 
 class Section(BaseModel):
@@ -85,14 +94,7 @@ class Sessions(Section):
     bot_window_seconds: float = Field(100, gt=0, description="... within this time flag a session as a bot's")
     bot_max_events: int = Field(1000, ge=2, description="sessions of at least this many events are flagged")
 
-    @field_validator("timezone")
-    @classmethod
-    def _known(cls, timezone: str) -> str:
-        try:
-            ZoneInfo(timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError("expected the name of a time zone, such as Europe/Berlin") from None
-        return timezone
+    _known = field_validator("timezone")(known_zone)
 
 
 class Features(Section):

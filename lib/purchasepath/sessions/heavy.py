@@ -10,11 +10,10 @@ from purchasepath.sessions.engine.spread import heavy_limit
 SHARE, LEAST_EVENTS = 0.01, 1000
 
 
-def describe_heavy_users(sessions: DataFrame, *, share: float = SHARE, least_events: int = LEAST_EVENTS) -> list[str]:
-    """One line per visitor with at least so many events, and more than `share` of all, of `sessions`: how many, and
-    what became of them."""
-    total = sessions.agg(F.sum("num_events")).first()
-    num_events = (total and total[0]) or 0
+def describe_heavy_users(sessions: DataFrame, num_events: int, *, share: float = SHARE,
+                         least_events: int = LEAST_EVENTS) -> list[str]:
+    """One line per visitor with at least so many events, and more than `share` of the `num_events` in `sessions`: how
+    many, and what became of them."""
     reasons = F.map_from_entries(F.sort_array(F.collect_list(F.struct("cut_reason", "sessions"))))
     heavy = (
         sessions.groupBy("user_id", "cut_reason")

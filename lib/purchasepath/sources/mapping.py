@@ -16,11 +16,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
-from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from purchasepath.config import known_zone
 from purchasepath.errors import ConfigError, nearest
 from purchasepath.tables.catalog import EVENT_TYPES, EVENTS
 
@@ -71,14 +71,7 @@ class TimeFormat(Part):
                                            "`yyyy-MM-dd HH:mm:ss` (Spark's datetime patterns)")
     zone: str = Field("UTC", description="zone of times that do not name one")
 
-    @field_validator("zone")
-    @classmethod
-    def _known_zone(cls, zone: str) -> str:
-        try:
-            ZoneInfo(zone)
-        except (KeyError, ValueError, OSError):
-            raise ValueError("not a time zone; expected a name such as Europe/Berlin") from None
-        return zone
+    _known = field_validator("zone")(known_zone)
 
 
 class Limits(Part):

@@ -84,7 +84,7 @@ def _groups(files: Files, small_bytes: int) -> list[Files]:
 def _copy_without(files: Files, gone: pa.ChunkedArray, directory: Path) -> Files:
     """One file with the rows of `files` whose session_id is not among `gone`; `files` themselves if that is all of
     them, and they are not many."""
-    ids = [pq.ParquetFile(file).read(["session_id"])["session_id"] for file in files]
+    ids = (pq.ParquetFile(file).read(["session_id"])["session_id"] for file in files)
     if len(files) <= _FEW_FILES and not any(pc.any(pc.is_in(column, gone)).as_py() for column in ids):
         return files
     copy = directory / f"part-{uuid.uuid4().hex}.zstd.parquet"
