@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 _GOLDEN, _MIX_1, _MIX_2 = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
@@ -22,6 +23,13 @@ def hash_ids(ids: pa.Array) -> np.ndarray:
         rows = slice(None) if (sizes == size).all() else np.flatnonzero(sizes == size)
         hashes[rows] = _hash_words(_words(data, starts[:-1][rows], int(size)), int(size))
     return hashes
+
+
+def places(ids: pa.Array, among: pa.Array) -> np.ndarray:
+    """Place of every id in `among`, a few; -1 for ids that are not there."""
+    if pa.types.is_dictionary(ids.type):  # a comparison per id, not per row
+        return places(ids.dictionary, among)[ids.indices.to_numpy()]
+    return pc.index_in(ids, among).fill_null(-1).to_numpy()
 
 
 def mix(numbers: np.ndarray) -> np.ndarray:

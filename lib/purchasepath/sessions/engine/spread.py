@@ -19,7 +19,7 @@ import pyspark.sql.functions as F
 from purchasepath.sessions.engine.chunks import Border
 from purchasepath.sessions.engine.cuts import GAP
 from purchasepath.sessions.engine.events import Events, Work, gather
-from purchasepath.sessions.engine.hashing import hash_ids, mix, spark_hash
+from purchasepath.sessions.engine.hashing import hash_ids, mix, places, spark_hash
 
 BUCKET_EVENTS = 500_000
 """Events sorted and cut together, about. A visitor with more is heavy: the timeline is cut into chunks of as many."""
@@ -86,12 +86,15 @@ class Spread:
         hashes = hash_ids(users)
         # by the upper half of the hash, so that order by hash is order by bucket
         bucket = ((hashes >> np.uint64(32)) * np.uint64(self.num_buckets) >> np.uint64(32)).astype(np.int64)
+        order = np.argsort(hashes, kind="stable")
         if not self.heavy:
-            return bucket, np.argsort(hashes, kind="stable")
-        for user in self.heavy:
-            rows = np.flatnonzero(pc.equal(users, user.user_id).to_numpy(zero_copy_only=False))
+            return bucket, order
+        place = places(users, pa.array([user.user_id for user in self.heavy], pa.string()))
+        theirs = np.flatnonzero(place >= 0)
+        for number in np.unique(place[theirs]):
+            user, rows = self.heavy[number], theirs[place[theirs] == number]
             bucket[rows] = self.first_chunk(user) + chunk_numbers(events, rows, user.borders)
-        return bucket, np.lexsort((hashes, bucket))
+        return bucket, np.r_[order[place[order] < 0], theirs[np.argsort(bucket[theirs], kind="stable")]]
 
 
 def chunk_numbers(events: pa.Table, rows: np.ndarray, borders: tuple[Border, ...]) -> np.ndarray:
@@ -165,11 +168,9 @@ def _sample_times(user_ids: list[str], one_in: int) -> Work:
 
     def sample(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         wanted = pa.array(user_ids, pa.string())
-        for table in gather(batches):
-            drawn = mix(table["event_us"].to_numpy()) % np.uint64(one_in) == 0
-            some = table.filter(pa.array(drawn))
-            users = some["user_id"].cast(pa.string())
-            theirs = pa.table({"user_id": users, "event_us": some["event_us"]}).filter(pc.is_in(users, wanted))
-            yield from theirs.to_batches()
+        for batch in batches:
+            some = batch.filter(pa.array(mix(batch["event_us"].to_numpy()) % np.uint64(one_in) == 0))
+            theirs = some.filter(pa.array(places(some["user_id"], wanted) >= 0))
+            yield pa.record_batch([theirs["user_id"].cast(pa.string()), theirs["event_us"]], names=some.schema.names)
 
     return sample

@@ -16,6 +16,7 @@ from purchasepath.sessions.engine.blocks import BLOCK_DDL, EVENT_COLUMNS, Visits
 from purchasepath.sessions.engine.chunks import CHUNK_DDL, borders_of, summarize_chunk
 from purchasepath.sessions.engine.cuts import NO_CAMPAIGN, Cuts, Stretch, cut
 from purchasepath.sessions.engine.events import Events, FrameEvents, Work, gather
+from purchasepath.sessions.engine.hashing import places
 from purchasepath.sessions.engine.rows import session_rows
 from purchasepath.sessions.engine.spread import BUCKET_EVENTS, Spread, plan_spread
 from purchasepath.sessions.engine.timeline import Timelines, order_events
@@ -116,7 +117,7 @@ def _pack_heavy(spread: Spread) -> Work:
 
     def theirs(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            yield batch.filter(pc.is_in(batch["user_id"].cast(pa.string()), pa.array(heavy, pa.string())))
+            yield batch.filter(pa.array(places(batch["user_id"], pa.array(heavy, pa.string())) >= 0))
 
     pack_task = _packer(spread)
     return lambda batches: pack_task(theirs(batches))
