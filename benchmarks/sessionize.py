@@ -2,6 +2,7 @@
 
     python benchmarks/sessionize.py --events 5000000 --cases realistic one_user --engines ours spark_window
     python benchmarks/sessionize.py --curve 1000000 10000000        how our cost grows
+    python benchmarks/sessionize.py --cases --curve 1000000000 --consume --add     on a disk of 80 GB
 
 Machines are rarely idle: beside the wall clock the CPU time of all processes is told, and rates from both.
 """
@@ -42,10 +43,11 @@ def main() -> None:
             for engine in engines:
                 rows.append(measure(engine, case, size, source, Path(work) / "out", options))
                 print(line(rows[-1], rows) if "value" in rows[-1] else rows[-1], flush=True)
-            shutil.rmtree(source)
+            shutil.rmtree(source, ignore_errors=True)  # the last engine may have consumed it
     if not options.no_save:
-        save(rows, options)
-        draw(rows)
+        kept = earlier(rows) if options.add else []
+        save([*kept, *rows], options)
+        draw([*kept, *rows])
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -57,6 +59,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--heap", default="4g", help="heap of the driver, in which local Spark runs all its tasks")
     parser.add_argument("--work", default=None, help="directory for generated files; the system's by default")
+    parser.add_argument("--consume", action="store_true", help="ours deletes events once they are in the shuffle, and "
+                        "sessions once they are written and counted: what it takes on a small disk")
+    parser.add_argument("--add", action="store_true", help="add to the results of earlier runs")
     parser.add_argument("--no-save", action="store_true", help="print only")
     parser.add_argument("--engine", help=argparse.SUPPRESS)
     parser.add_argument("--source", help=argparse.SUPPRESS)
@@ -68,7 +73,7 @@ def measure(engine: str, case: str, size: int, source: Path, target: Path,
             options: argparse.Namespace) -> dict[str, Any]:
     """One run in a process of its own; `failed` where it did not end."""
     command = [sys.executable, __file__, "--engine", engine, "--source", str(source), "--target", str(target),
-               "--cores", str(options.cores), "--heap", options.heap]
+               "--cores", str(options.cores), "--heap", options.heap, *["--consume"] * options.consume]
     done = subprocess.run(command, env={**os.environ, "POLARS_MAX_THREADS": str(options.cores)},
                           capture_output=True, check=False, text=True)
     if done.returncode:
@@ -76,7 +81,7 @@ def measure(engine: str, case: str, size: int, source: Path, target: Path,
         reason = next((text for text in done.stderr.splitlines() if "Error" in text), done.stderr[-300:])
         return {"case": f"{case}/{engine}", "events": size, "failed": reason.strip()}
     figures = json.loads(done.stdout.splitlines()[-1])
-    output = sum(file.stat().st_size for file in target.rglob("*.parquet"))
+    output = figures.pop("output_bytes", None) or sum(file.stat().st_size for file in target.rglob("*.parquet"))
     shutil.rmtree(target)
     return {"case": f"{case}/{engine}", "value": round(size / figures["seconds"]), "unit": "events/s", "events": size,
             "events_per_cpu_second": round(size / figures["cpu_seconds"]), "output_mb": round(output / 1e6, 1),
@@ -95,6 +100,12 @@ def run_here(engine: str, source: Path, target: Path, options: argparse.Namespac
 
     config = load_config([], [f"spark.driver_memory={options.heap}", *local_settings()])
     spark = build_session("benchmark", config, master=f"local[{options.cores}]")
+    if options.consume:
+        from sessionizers.consuming import ours_consuming
+
+        with measured() as used:
+            output = ours_consuming(spark, source, target)
+        return used | spark_figures(spark) | output
     with measured() as used:
         SPARK[engine](spark, source, target)
     used |= spark_figures(spark)
@@ -116,8 +127,15 @@ def line(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     skew = f"  slowest/median task {row['slowest_to_median']:.1f}" if "slowest_to_median" in row else ""
     return (f"{row['case']:<32} {row['events']:>11,} events {row['seconds']:>8.1f} s {row['value'] / 1e6:>6.2f} M/s   "
             f"{row['cpu_seconds']:>7.1f} CPU s {row['events_per_cpu_second'] / 1e6:>6.3f} M/s per core "
-            f"(ours {ratio:>4.1f} x)   {row['peak_mb']:>7,.0f} MB peak  {row.get('spill_mb', 0):>6,.0f} MB spilled  "
-            f"{row['output_mb']:>7,.1f} MB out{skew}")
+            f"(ours {ratio:>4.1f} x)   {row['peak_mb']:>7,.0f} MB peak  {row.get('shuffle_mb', 0):>7,.0f} MB shuffled  "
+            f"{row.get('spill_mb', 0):>6,.0f} MB spilled  {row['output_mb']:>7,.1f} MB out{skew}")
+
+
+def earlier(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Saved results of everything but what `rows` measured anew."""
+    anew = {(row["case"], row["events"]) for row in rows}
+    saved = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
+    return [row for row in saved if (row["case"], row["events"]) not in anew]
 
 
 def save(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:

@@ -9,6 +9,9 @@ A file holds a stretch of time, its rows in order of time: as a shop's log arriv
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +34,22 @@ def write_events(directory: Path, case: str, num_events: int, *, seed: int = 7) 
     """`num_events` events as Parquet files in `directory`: event_id, user_id, event_ts, event_type, item_id, price, and
     columns of EVENTS without news."""
     directory.mkdir(parents=True)
+    numbers = range(-(-num_events // EVENTS_PER_FILE))
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(partial(_write_file, directory, case, num_events, seed), numbers))
+
+
+def _write_file(directory: Path, case: str, num_events: int, seed: int, number: int) -> None:
     num_files = -(-num_events // EVENTS_PER_FILE)
-    for number in range(num_files):
-        rows = min(EVENTS_PER_FILE, num_events - number * EVENTS_PER_FILE)
-        rng = np.random.default_rng((seed, number))
-        span = (START_US + SPAN_US * number // num_files, START_US + SPAN_US * (number + 1) // num_files)
-        users, at = _draw(case, rng, rows, max(1, num_events // EVENTS_PER_USER), span)
-        pq.write_table(_table(users, at, number, rng), directory / f"part-{number:05d}.parquet",
-                       compression="zstd", row_group_size=250_000)
+    rows = min(EVENTS_PER_FILE, num_events - number * EVENTS_PER_FILE)
+    rng = np.random.default_rng((seed, number))
+    span = (START_US + SPAN_US * number // num_files, START_US + SPAN_US * (number + 1) // num_files)
+    users, at = _draw(case, rng, rows, max(1, num_events // EVENTS_PER_USER), span)
+    table = _table(users, at, number, rng)
+    # a visitor's id stands once per row group, however many visitors there are; ids of events never repeat
+    pq.write_table(table, directory / f"part-{number:05d}.parquet", compression="zstd", row_group_size=250_000,
+                   use_dictionary=[name for name in table.column_names if name != "event_id"],
+                   dictionary_pagesize_limit=16 << 20)
 
 
 def _draw(case: str, rng: np.random.Generator, rows: int, num_users: int,
@@ -64,11 +75,16 @@ def _draw_sessions(rng: np.random.Generator, rows: int, num_users: int,
     since = np.cumsum(pauses)
     first = np.r_[True, session[1:] != session[:-1]]
     since -= np.repeat(since[first], np.diff(np.r_[np.flatnonzero(first), rows]))
-    weights = 1.0 / np.arange(1, num_users + 1) ** ZIPF
-    cumulative = np.cumsum(weights)
+    cumulative = _zipf(num_users)
     visitor = np.searchsorted(cumulative, rng.random(num_sessions) * cumulative[-1])
     began = rng.integers(*span, num_sessions)
     return visitor[session], began[session] + since.astype(np.int64)
+
+
+@lru_cache(maxsize=1)
+def _zipf(num_users: int) -> np.ndarray:
+    """Cumulative weights of visitors."""
+    return np.cumsum(1.0 / np.arange(1, num_users + 1) ** ZIPF)
 
 
 def _table(users: np.ndarray, at: np.ndarray, number: int, rng: np.random.Generator) -> pa.Table:
