@@ -5,25 +5,24 @@ Legend: B examples, L padded length, P as-of points.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from purchasepath.datasets.batch import Batch
 
-LIKE = 0.5
-"""Every part costs some 100 small kernels forth and back; with a share nearer to 1 they outweigh the padding saved."""
+PART_TOKENS = 245
+"""A part costs as much as so many padded events: some 100 small kernels forth and back (docs/experiments.md)."""
 
 
 def split_by_length(batch: Batch, tokens_per_part: int) -> Iterator[Batch]:
-    """The batch's examples, longest first, in parts of like length, each cut to its longest example.
+    """The batch's examples, longest first, in the parts of `cut_by_length`, each cut to its longest example.
 
-    A part holds at most `tokens_per_part` padded tokens (one example may be longer) and no example shorter than
-    `LIKE` of its longest. Gradients of the parts add up to the batch's: losses are sums. Empty batches give no part.
+    Gradients of the parts add up to the batch's: losses are sums. Empty batches give no part.
     """
     if batch.rows == 0:
         return
@@ -36,13 +35,30 @@ def split_by_length(batch: Batch, tokens_per_part: int) -> Iterator[Batch]:
 
 
 def cut_by_length(rising: Sequence[int], tokens_per_part: int) -> Iterator[tuple[int, int, int]]:
-    """(start, end, longest) of the parts of rising lengths, the last part first."""
-    end = len(rising)
-    while end > 0:
-        longest = max(1, rising[end - 1])
-        start = max(0, end - max(1, tokens_per_part // longest), bisect_left(rising, longest * LIKE))
-        yield start, end, longest
-        end = start
+    """(start, end, longest) of the parts of rising lengths, the last part first.
+
+    A part holds at most `tokens_per_part` padded events (one example may be longer). Neighbouring lengths are grouped,
+    and groups cut into full parts, so that padded events and parts (`PART_TOKENS` each) cost least; the best grouping
+    is found length by length, as shortest paths are.
+    """
+    lengths, begins = np.unique(np.maximum(rising, 1), return_index=True)
+    ends = np.append(begins, len(rising))
+    fitting = np.maximum(1, tokens_per_part // lengths)
+    costs, cut_at = np.zeros(len(ends)), np.zeros(len(ends), np.int64)
+    for last in range(1, len(ends)):  # examples of the first `last` lengths
+        rows = ends[last] - ends[:last]
+        parts = -(-rows // fitting[last - 1])
+        cost = costs[:last] + rows * lengths[last - 1] + parts * PART_TOKENS
+        cut_at[last] = cost.argmin()
+        costs[last] = cost[cut_at[last]]
+    last = len(lengths)
+    while last:
+        start, end, most = int(ends[cut_at[last]]), int(ends[last]), int(fitting[last - 1])
+        while end > start:
+            first = max(start, end - most)
+            yield first, end, max(1, rising[end - 1])
+            end = first
+        last = int(cut_at[last])
 
 
 def _part(batch: Batch, rows: torch.Tensor, place_P: torch.Tensor, length: int) -> Batch:
