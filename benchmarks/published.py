@@ -4,7 +4,8 @@
 
 `<directory>` holds the public files under the names in `literature/sets.py`. Each set is trained with the recipe
 below, chosen on validation. The best epoch is asked the test once, at the end: after the last epoch, when patience or
-`--minutes` is up, or on SIGTERM. A run that was killed goes on from its checkpoint in `--work`.
+`--minutes` is up, or on SIGTERM. Where the published models learn from the validation sessions too, so does ours, in a
+second training as long as the best epoch of the first. A run that was killed goes on from its checkpoint in `--work`.
 Results are kept as JSON in benchmarks/results.
 """
 
@@ -17,7 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from benchmarks.literature.lines import PUBLISHED, shown_metrics  # noqa: E402
 from benchmarks.literature.ranking import answer  # noqa: E402
 from benchmarks.literature.sets import PublishedSet, load  # noqa: E402
 from purchasepath.config import Config, load_config  # noqa: E402
-from purchasepath.models.build import PurchasePathModel, build_model, count_parameters  # noqa: E402
+from purchasepath.models.build import build_model, count_parameters  # noqa: E402
 from purchasepath.storage.files import sha256_json, write_json  # noqa: E402
 from purchasepath.training.checkpoint import Checkpoints  # noqa: E402
 from purchasepath.training.loop import Trainer  # noqa: E402
@@ -88,14 +89,15 @@ def main(arguments: list[str] | None = None) -> None:
 def run(name: str, config: Config, options: argparse.Namespace) -> dict[str, Any]:
     """Trains and asks the test; the result as a JSON value."""
     published = load(name, options.data, config.dataset.max_length)
-    torch.manual_seed(config.training.seed)
-    model = build_model(
-        config.model, num_items=published.num_items, num_types=2, num_features=0, max_length=config.dataset.max_length
-    )
     started, used = time.monotonic(), time.process_time()
-    trainer = _train(name, model, published, config, options)
-    seconds, processor_seconds = time.monotonic() - started, time.process_time() - used
+    trainer = _train(name, published, config, options)
     state = trainer.state
+    if published.learns_valid:
+        whole = replace(published, train=[*published.train, *published.valid])
+        chosen = config.training.model_copy(update={"epochs": state.best_epoch})
+        trainer = _train(name, whole, config.model_copy(update={"training": chosen}), options)
+    model = trainer.model
+    seconds, processor_seconds = time.monotonic() - started, time.process_time() - used
     return {
         "set": name,
         "protocol": published.protocol,
@@ -114,11 +116,14 @@ def run(name: str, config: Config, options: argparse.Namespace) -> dict[str, Any
     }
 
 
-def _train(
-    name: str, model: PurchasePathModel, published: PublishedSet, config: Config, options: argparse.Namespace
-) -> Trainer:
-    """The trainer after its last epoch; the model holds the best one's weights."""
-    learned = {"set": name, "model": config.model.model_dump(), "training": config.training.model_dump()}
+def _train(name: str, published: PublishedSet, config: Config, options: argparse.Namespace) -> Trainer:
+    """The trainer of a fresh model after its last epoch; the model holds the best one's weights."""
+    torch.manual_seed(config.training.seed)
+    model = build_model(
+        config.model, num_items=published.num_items, num_types=2, num_features=0, max_length=config.dataset.max_length
+    )
+    learned = {"set": name, "examples": len(published.train), "model": config.model.model_dump(),
+               "training": config.training.model_dump()}
     fingerprint = sha256_json(learned | {"max_length": config.dataset.max_length})
     progress = Progress(deadline=time.monotonic() + options.minutes * 60)
     signal.signal(signal.SIGTERM, progress.stop)

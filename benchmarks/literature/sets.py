@@ -42,7 +42,7 @@ class Question:
 class PublishedSet:
     """`train` is learned from, `valid` chooses the epoch, `test` is asked once at the end.
 
-    `num_items` counts the special ids.
+    `num_items` counts the special ids. `learns_valid`: the published models learn from `valid` too.
     """
 
     protocol: str
@@ -51,6 +51,7 @@ class PublishedSet:
     train: Sequence[Example]
     valid: Sequence[Example]
     test: Sequence[Question]
+    learns_valid: bool = False
 
 
 def load(name: str, directory: Path, max_length: int) -> PublishedSet:
@@ -98,6 +99,7 @@ def sessions_split(sessions: Sequence[np.ndarray], test: Sequence[Question], max
         train=list(_windows(sessions[:first_valid], max_length)),
         valid=list(_windows(sessions[first_valid:], max_length)),
         test=test,
+        learns_valid=True,
     )
 
 
