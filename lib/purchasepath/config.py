@@ -180,9 +180,12 @@ class Tracking(Section):
 
 class Evaluate(Section):
     ks: tuple[int, ...] = Field((5, 10, 20), min_length=1, description="cut-offs of Recall, NDCG, MRR and coverage")
-    baselines: tuple[Literal["popular_7d", "markov_1", "markov_2", "item_knn", "logistic_regression"], ...] = Field(
+    baselines: tuple[
+        Literal["popular_7d", "markov_1", "markov_2", "item_knn", "als", "logistic_regression"], ...
+    ] = Field(
         ("popular_7d", "markov_1", "logistic_regression"), description="what the model is set beside; `markov_2` (the "
-        "last two items) and `item_knn` (cosine of the examples that two items share) take some more seconds"
+        "last two items), `item_knn` (cosine of the examples that two items share) and `als` (latent factors) take "
+        "some more seconds"
     )
     threshold: float = Field(0.5, gt=0, lt=1, description="purchase probability from which we say `will buy`")
 

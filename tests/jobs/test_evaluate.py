@@ -20,7 +20,7 @@ from tests.tiny_bundle import EXAMPLE_SCHEMA, example
 from tests.tiny_shop import TEST, TinyShop, tiny_shop
 
 KS = "evaluate.ks=[1,3]"
-ALL = "evaluate.baselines=[popular_7d,markov_1,markov_2,item_knn,logistic_regression]"
+ALL = "evaluate.baselines=[popular_7d,markov_1,markov_2,item_knn,als,logistic_regression]"
 
 
 def metrics(job: Any) -> dict[tuple[str, str, str, int | None], Any]:
@@ -97,6 +97,8 @@ def test_baselines_answer_the_same_targets(evaluated: dict[Any, Any]) -> None:
     assert markov == {1: 0.5, 3: 0.5}
     assert {evaluated["markov_2", "next_item", "recall", k]["support"] for k in (1, 3)} == {4}
     assert evaluated["item_knn", "next_item", "recall", 3]["support"] == 4
+    assert {evaluated["als", "next_item", "recall", k]["support"] for k in (1, 3)} == {4}
+    assert evaluated["als", "next_item", "coverage", 3]["value"] > 0
     assert evaluated["logistic_regression", "purchase", "roc_auc", None]["value"] == 1.0
     assert ("logistic_regression", "next_item", "recall", 1) not in evaluated
     assert ("markov_1", "purchase", "roc_auc", None) not in evaluated

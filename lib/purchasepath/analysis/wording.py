@@ -8,7 +8,7 @@ NBSP = "\u00a0"
 
 NAMES = {
     "purchasepath": "Purchasepath", "popular_7d": "Popular, last 7 days", "markov_1": "First-order Markov",
-    "markov_2": "Second-order Markov", "item_knn": "Item neighbours",
+    "markov_2": "Second-order Markov", "item_knn": "Item neighbours", "als": "Latent factors",
     "logistic_regression": "Logistic regression", "roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "ndcg": "NDCG",
     "mrr": "MRR", "f1": "F1", "log_loss": "Log loss", "calibration_error": "Calibration error",
     "log_loss_raw": "Log loss before calibration", "calibration_error_raw": "Calibration error before calibration",

@@ -8,6 +8,7 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
 from purchasepath.config import Evaluate
+from purchasepath.datasets.manifest import Manifest
 from purchasepath.models.baselines import (
     add_markov_rank,
     add_popular_rank,
@@ -26,6 +27,7 @@ from purchasepath.models.neighbours import (
     pair_transitions,
 )
 from purchasepath.scoring.answers import Answers
+from purchasepath.scoring.factors import factor_answers
 from purchasepath.scoring.measures import PROBABILITY_STEPS, BinaryCounts
 
 Keep = Callable[[DataFrame, str], DataFrame]
@@ -33,7 +35,7 @@ Keep = Callable[[DataFrame, str], DataFrame]
 
 
 def baseline_answers(
-    train: DataFrame, test: DataFrame, popular: DataFrame, *, num_features: int, config: Evaluate, keep: Keep
+    train: DataFrame, test: DataFrame, popular: DataFrame, manifest: Manifest, config: Evaluate, keep: Keep
 ) -> dict[str, Answers]:
     """Answers of the configured baselines at the same targets and points.
 
@@ -45,7 +47,8 @@ def baseline_answers(
         "markov_1": items.markov_1,
         "markov_2": items.markov_2,
         "item_knn": items.item_knn,
-        "logistic_regression": lambda: logistic_regression(train, test, num_features),
+        "als": lambda: factor_answers(train, test, items.popular, manifest.num_items, config.ks),
+        "logistic_regression": lambda: logistic_regression(train, test, manifest.num_features),
     }
     return {name: answer() for name, answer in known.items() if name in config.baselines}
 

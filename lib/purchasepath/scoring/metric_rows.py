@@ -20,6 +20,8 @@ _SAW = {
     "markov_1": "transitions of the train span, ties and unseen items by popular_7d",
     "markov_2": "transitions from the last two items of the train span, the rest as markov_1",
     "item_knn": "cosine of the train span's examples that two items share, the rest by popular_7d",
+    "als": "latent factors of the items fitted on the train span's examples, the history's solved for at the target, "
+           "without known items by popular_7d",
     "logistic_regression": "fitted on the standardised features and idle times of the train span",
 }
 
