@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
@@ -47,22 +48,35 @@ def baseline_answers(
         "markov_1": items.markov_1,
         "markov_2": items.markov_2,
         "item_knn": items.item_knn,
-        "als": lambda: factor_answers(train, test, items.popular, manifest.num_items, config.ks),
+        "als": lambda: factor_answers(train, test, items.popular, num_items=manifest.num_items, ks=config.ks),
         "logistic_regression": lambda: logistic_regression(train, test, manifest.num_features),
     }
     return {name: answer() for name, answer in known.items() if name in config.baselines}
 
 
 class ItemBaselines:
-    """Answers to the next-item targets of `test`, learned from `train`."""
+    """Answers to the next-item targets of `test`, learned from `train`. What several share is made when first used."""
 
     def __init__(self, train: DataFrame, test: DataFrame, popular: DataFrame, ks: Sequence[int], keep: Keep) -> None:
-        self.train, self.train_targets = train, item_targets(train)
+        self.train, self.test, self.train_targets = train, test, item_targets(train)
         self.ks, self.max_k, self.keep = ks, max(ks), keep
-        self.popular = keep(popular, "popular")
-        self.targets = keep(item_targets(test), "targets")
-        self.moves = keep(transitions(self.train_targets, self.popular), "moves")
-        self.states = keep(markov_states(self.moves, self.max_k), "states")
+        self._popular = popular
+
+    @cached_property
+    def popular(self) -> DataFrame:
+        return self.keep(self._popular, "popular")
+
+    @cached_property
+    def targets(self) -> DataFrame:
+        return self.keep(item_targets(self.test), "targets")
+
+    @cached_property
+    def moves(self) -> DataFrame:
+        return self.keep(transitions(self.train_targets, self.popular), "moves")
+
+    @cached_property
+    def states(self) -> DataFrame:
+        return self.keep(markov_states(self.moves, self.max_k), "states")
 
     def popular_7d(self) -> Answers:
         counts = _rank_counts(add_popular_rank(self.targets, self.popular, self.max_k))

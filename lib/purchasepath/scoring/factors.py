@@ -22,7 +22,7 @@ _MAX_NUMBERS = 2**22
 
 
 def factor_answers(
-    train: DataFrame, test: DataFrame, popular: DataFrame, num_items: int, ks: Sequence[int]
+    train: DataFrame, test: DataFrame, popular: DataFrame, *, num_items: int, ks: Sequence[int]
 ) -> Answers:
     """Answers at the targets of `test`, from items' factors fitted on `train`.
 
