@@ -45,7 +45,9 @@ def add_changes(run: Run, sessionized: int) -> Entry:
     if changes is not None:
         stretches, reach = _read_stretches(run, keep_timely(changes, run.config), num_changes)
         if reach.within:
-            written, retired = _write_sessions(run, stretches, reach), reach.num_retired
+            # an event in a stretch is in a retired session there, or has just come
+            most = reach.num_retired_events + num_changes
+            written, retired = _write_sessions(run, stretches, reach, most), reach.num_retired
             _write_superseded(run, stretches, reach)
             before, after = (_on(source.read(SESSIONS), reach.within) for source in (run.warehouse, run.tx))
             sessionized += count_events_in(after) - count_events_in(before)
@@ -73,14 +75,15 @@ def _read_stretches(run: Run, changes: DataFrame, num_changes: int) -> tuple[Dat
     raise AssertionError("unreachable")
 
 
-def _write_sessions(run: Run, stretches: DataFrame, reach: Reach) -> int:
-    """Put what the events of the stretches are now in the place of the sessions there; how many sessions."""
+def _write_sessions(run: Run, stretches: DataFrame, reach: Reach, most_events: int) -> int:
+    """Put what the events of the stretches, at most so many, are now in the place of the sessions there; how many
+    sessions."""
     losing = _partitions("session_date", reach.losing)
     events = run.warehouse.local_files(EVENTS, _partitions("event_date", reach.within))
     if events is not None and max(reach.num_stretches, reach.num_retired) <= MOST_BROADCAST:
         found = files_of(stretches)
         stored = run.warehouse.local_files(SESSIONS, losing) or []
-        built = SessionFiles(FileEvents(run.spark, events, Within(run.config, found)), run.config)
+        built = SessionFiles(FileEvents(run.spark, events, Within(run.config, found), most_events), run.config)
         return run.tx.write(SESSIONS, built, kept=KeptSessions(run.spark, tuple(stored), found), append=True,
                             partitions=losing)
     return run.tx.write(SESSIONS, _built(run, stretches, reach), kept=_kept(run, stretches, reach), append=True,

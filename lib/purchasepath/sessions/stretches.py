@@ -92,6 +92,7 @@ class Reach:
     losing: set[date]
     """Days of SESSIONS with a session to retire."""
     num_retired: int
+    num_retired_events: int
     num_stretches: int
 
 
@@ -103,11 +104,13 @@ def reach_of(stretches: DataFrame, config: Sessions) -> Reach:
         _spans(F.col("from_us"), F.col("to_us")).alias("within"),
         F.array_distinct(F.flatten(F.collect_set(F.col("retired.session_date")))).alias("losing"),
         F.sum(F.size("retired")).alias("num_retired"),
+        F.sum(F.aggregate("retired", F.lit(0).cast("bigint"), lambda total, session: total + session["num_events"]))
+        .alias("num_retired_events"),
         F.count(F.lit(1)).alias("num_stretches"),
     ).first()
     assert row is not None
     return Reach(_days(row["needed"]), _days(row["within"]), set(row["losing"]), row["num_retired"] or 0,
-                 row["num_stretches"])
+                 row["num_retired_events"] or 0, row["num_stretches"])
 
 
 def days_around(changes: DataFrame, config: Sessions) -> set[date]:

@@ -79,6 +79,8 @@ class FileEvents:
     spark: SparkSession
     files: Sequence[Path]
     keep: Keep
+    most: int | None = None
+    """How many rows pass at most, where that is known."""
 
     @cached_property
     def groups(self) -> list[tuple[Path, int, int]]:
@@ -90,8 +92,9 @@ class FileEvents:
 
     @property
     def num_rows(self) -> int:
-        """Rows in the files, kept or not."""
-        return sum(rows for *_, rows in self.groups)
+        """Rows that pass, at most."""
+        stored = sum(rows for *_, rows in self.groups)
+        return stored if self.most is None else min(self.most, stored)
 
     def map(self, work: Work, columns: Sequence[str], schema: str, *, roughly: bool = False) -> DataFrame:
         parts = _parts(self.groups, self.spark.sparkContext.defaultParallelism)
