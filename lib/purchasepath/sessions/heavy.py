@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
+from purchasepath.sessions.engine.cuts import REASONS
 from purchasepath.sessions.engine.spread import heavy_limit
 
 SHARE, LEAST_EVENTS = 0.01, 1000
@@ -14,15 +15,13 @@ def describe_heavy_users(sessions: DataFrame, num_events: int, *, share: float =
                          least_events: int = LEAST_EVENTS) -> list[str]:
     """One line per visitor with at least so many events, and more than `share` of the `num_events` in `sessions`: how
     many, and what became of them."""
-    reasons = F.map_from_entries(F.sort_array(F.collect_list(F.struct("cut_reason", "sessions"))))
+    ended = [F.count_if(F.col("cut_reason") == reason).alias(reason) for reason in REASONS]
     heavy = (
-        sessions.groupBy("user_id", "cut_reason")
-        .agg(F.sum("num_events").alias("events"), F.count(F.lit(1)).alias("sessions"))
-        .groupBy("user_id").agg(F.sum("events").alias("events"), reasons.alias("reasons"))
+        sessions.groupBy("user_id").agg(F.sum("num_events").alias("events"), *ended)
         .where((F.col("events") > share * num_events) & (F.col("events") >= least_events))
-        .orderBy(F.desc("events"), "user_id")
-    )
-    return [_line(row.user_id, row.events, row.reasons, num_events) for row in heavy.collect()]  # fewer than 1 / share
+    ).collect()  # fewer than 1 / share
+    return [_line(row.user_id, row.events, {reason: row[reason] for reason in REASONS if row[reason]}, num_events)
+            for row in sorted(heavy, key=lambda row: (-row.events, row.user_id))]
 
 
 def _line(user_id: str, events: int, reasons: dict[str, int], num_events: int) -> str:
