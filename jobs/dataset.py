@@ -1,17 +1,18 @@
-"""SESSIONS and USER_FEATURES to EXAMPLES, VOCABULARY and the manifest: what training reads."""
+"""SESSIONS and USER_FEATURES to EXAMPLES, VOCABULARY, SIDE_FEATURES and the manifest: what training reads."""
 
 from __future__ import annotations
 
 from purchasepath.datasets.build import build_dataset
 from purchasepath.job import Job, Summary, main
-from purchasepath.tables.catalog import SESSIONS
+from purchasepath.tables.catalog import EVENTS, SESSIONS
 from purchasepath.tables.features import USER_FEATURES
 
 
 def run(job: Job) -> Summary:
     """Write the dataset and switch to it."""
     report = build_dataset(
-        job.warehouse.read(SESSIONS), job.warehouse.read(USER_FEATURES), job.config, version=job.run_id
+        job.warehouse.read(SESSIONS), job.warehouse.read(USER_FEATURES), job.config, version=job.run_id,
+        events=job.warehouse.read(EVENTS) if job.config.dataset.side_features else None,
     )
     return Summary(rows=report.rows, lines=report.lines, next="./spark-submit.sh train", events=report.events)
 

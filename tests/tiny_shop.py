@@ -44,7 +44,7 @@ class TinyShop:
     bundle: Bundle
 
     def job(self, name: str, *overrides: str) -> Job:
-        config = load_config([], [f"paths.{k}={v}" for k, v in self.config.paths.model_dump().items()]
+        config = load_config([], [f"paths.{k}={v}" for k, v in self.config.paths.model_dump().items() if v]
                              + [f"tracking.uri=sqlite:///{self.config.paths.runs}/mlflow.db", *overrides])
         return Job(name, config, spark=self.spark)
 
@@ -88,8 +88,10 @@ def _write_warehouse(spark: Any, config: Config) -> None:
 
 
 def _write_dataset(directory: Path, test: Sequence[dict[str, Any]]) -> Manifest:
-    manifest = tiny_manifest(feature_names=FEATURES)
+    manifest = tiny_manifest(feature_names=FEATURES, num_cold=1, side_features={"category": 3}, side_sha="s")
+    categories = pa.table({"id": pa.array(range(3, 8), pa.int32()), "category": pa.array([1, 1, 2, 0, 2], pa.int32())})
     vocabulary = write_vocabulary(manifest.vocabulary_path(directory), manifest.num_items)
+    pq.write_table(categories, manifest.side_path(directory))
     groups = {}
     for split, rows in (("train", TRAIN), ("valid", TRAIN[:1]), ("test", test)):
         file = f"{manifest.version}/examples/split={split}/part-00000.parquet"

@@ -36,6 +36,8 @@ class Section(BaseModel):
 
 class Paths(Section):
     raw: str = Field("var/raw", description="raw event files: a file, a directory, a glob, or several joined by ','")
+    items: str = Field("", description="the shop's own table of its items, Parquet: `item_id` and any of `category`, "
+                       "`brand`, `price`, `vector` (of a text or an image); read for `dataset.side_features`")
     warehouse: str = Field("var/warehouse", description="directory of the warehouse's tables")
     dataset: str = Field("var/dataset", description="directory of EXAMPLES, VOCABULARY and the manifest")
     models: str = Field("var/models", description="directory of bundles and checkpoints")
@@ -110,6 +112,10 @@ class Features(Section):
 class Dataset(Section):
     min_item_count: int = Field(3, ge=1, description="rarer items share the OOV id")
     max_items: int = Field(1_000_000, ge=1, description="largest item vocabulary")
+    side_features: tuple[Literal["category", "brand", "price", "vector"], ...] = Field(
+        (), description="what the model is told of an item beside its history, as events of the training span and "
+        "`paths.items` say it; with any, items without a history are scored, too"
+    )
     max_length: int = Field(64, ge=2, description="events per example; longer histories become several examples")
     horizon_hours: float = Field(168, gt=0, description="the purchase head predicts a purchase within this time")
     valid_hours: float = Field(168, gt=0, description="validation span, just before the test span")
@@ -156,6 +162,8 @@ class Training(Section):
     negatives: int = Field(0, ge=0, description="items that a step's targets are told from, drawn anew every step and "
                            "shared by its examples (sampled softmax); 0: the whole catalogue, which is exact and, up "
                            "to some 10,000 items, no slower")
+    item_dropout: float = Field(0.2, ge=0, lt=1, description="share of items whose own vector a step leaves out, for "
+                                "their side features to learn to stand alone; without side features none")
     other_weight: float = Field(0.5, ge=0, description="weight of every other loss beside the next item's")
     start_from: str = Field("", description="bundle whose weights training begins with: `latest`, a bundle directory, "
                             "or models:/<name>/<version or @alias>; empty: fresh weights")
@@ -180,12 +188,13 @@ class Tracking(Section):
 
 class Evaluate(Section):
     ks: tuple[int, ...] = Field((5, 10, 20), min_length=1, description="cut-offs of Recall, NDCG, MRR and coverage")
-    baselines: tuple[
-        Literal["popular_7d", "markov_1", "markov_2", "item_knn", "als", "logistic_regression"], ...
+    baselines: tuple[Literal[
+        "popular_7d", "popular_category_7d", "markov_1", "markov_2", "item_knn", "als", "logistic_regression"], ...
     ] = Field(
         ("popular_7d", "markov_1", "logistic_regression"), description="what the model is set beside; `markov_2` (the "
         "last two items), `item_knn` (cosine of the examples that two items share) and `als` (latent factors) take "
-        "some more seconds"
+        "some more seconds; `popular_category_7d` (the last item's category) needs `category` among "
+        "`dataset.side_features`"
     )
     threshold: float = Field(0.5, gt=0, lt=1, description="purchase probability from which we say `will buy`")
 

@@ -23,6 +23,8 @@ SPANS = {"train": (-1e9, 144.0), "valid": (144.0, 192.0), "test": (192.0, 240.0)
 FEATURE = ("events_1d",)
 STATISTICS = Statistics(price_mean=1.0, price_std=2.0, feature_mean=(4.0,), feature_std=(2.0,))
 ITEMS = {f"i{k}": k + 3 for k in range(8)}
+NUM_KNOWN = 10
+"""i7 is in the vocabulary and has no history: no target in train."""
 
 
 def vocabulary(spark: SparkSession) -> DataFrame:
@@ -84,7 +86,7 @@ def built(spark: SparkSession) -> Rows:
     points = points_in(features_at(spark, [p for _, points in shops for p in points]), sessions, SPLIT)
     frame = build_examples(
         events_of(sessions), points, vocabulary(spark), split=SPLIT, statistics=STATISTICS, feature_names=FEATURE,
-        max_length=8,
+        max_length=8, num_known=NUM_KNOWN,
     )
     assert EXAMPLES.differences(frame) == []
     rows: Rows = defaultdict(list)
@@ -164,7 +166,8 @@ def test_an_event_stands_where_it_stands_whatever_follows(built: Rows) -> None:
 def test_every_event_of_a_long_history_is_a_target_once(built: Rows) -> None:
     rows = built["long"]
     assert max(len(row["item"]) for row in rows) == 8
-    assert sum(sum(target > 0 for target in row["target"]) for row in rows) == 49
+    without_history = 6  # of 49
+    assert sum(sum(target > 0 for target in row["target"]) for row in rows) == 49 - without_history
     for row in rows:
         for item, target in zip(row["item"], row["target"], strict=True):
             assert target in (0, 3 + (item - 3 + 1) % 8)
@@ -290,4 +293,5 @@ def _target(known: list[Event], i: int, split: str, start: float) -> int:
     item = known[i + 1].item
     if item is None or item == known[i].item:
         return 0
-    return ITEMS.get(item, 0 if split == "train" else 2)
+    target = ITEMS.get(item, 2)
+    return target if split != "train" or 3 <= target < NUM_KNOWN else 0

@@ -14,13 +14,13 @@ import torch
 from jobs.evaluate import run
 from purchasepath.datasets.batch import batch_from_arrow
 from purchasepath.datasets.manifest import Boundaries, Manifest
-from purchasepath.errors import BundleMismatchError
+from purchasepath.errors import BundleMismatchError, ConfigError
 from purchasepath.tables.catalog import CALIBRATION, METRICS
 from tests.tiny_bundle import EXAMPLE_SCHEMA, example
 from tests.tiny_shop import TEST, TinyShop, tiny_shop
 
 KS = "evaluate.ks=[1,3]"
-ALL = "evaluate.baselines=[popular_7d,markov_1,markov_2,item_knn,als,logistic_regression]"
+ALL = "evaluate.baselines=[popular_7d,popular_category_7d,markov_1,markov_2,item_knn,als,logistic_regression]"
 
 
 def metrics(job: Any) -> dict[tuple[str, str, str, int | None], Any]:
@@ -75,6 +75,36 @@ def test_the_model_is_measured_on_every_target_and_point(shop: TinyShop, evaluat
     assert evaluated["purchasepath", "purchase", "base_rate", None]["value"] == 0.5
     assert evaluated["purchasepath", "next_item", "recall", 1]["support"] == 4
     assert evaluated["purchasepath", "purchase", "f1", None]["support"] == 2
+
+
+def test_targets_without_a_history_are_measured_by_themselves(shop: TinyShop, evaluated: dict[Any, Any]) -> None:
+    ranks = model_by_hand(shop)[0]  # of the targets 4, 7, unknown, 3; 7 has no history
+    for k in (1, 3):
+        row = evaluated["purchasepath", "cold_item", "recall", k]
+        assert (row["value"], row["support"]) == ((ranks[1] <= k) / 2, 2)
+        assert "no history on the train span" in row["protocol"]
+        assert evaluated["popular_7d", "cold_item", "recall", k]["value"] == 0.0  # 7 is the fifth of five
+    assert ("logistic_regression", "cold_item", "recall", 1) not in evaluated
+
+
+def test_popularity_within_the_last_items_category(evaluated: dict[Any, Any]) -> None:
+    # A 2, B 1 | C 1, E 0 | D, of no category. After A: A, B, C. After C: C, E, A. After D: A, B, C.
+    # 4 after 3: rank 2; 7 after 3: 5; unknown after 5: none; 3 after 6: 1
+    found = {k: evaluated["popular_category_7d", "next_item", "recall", k]["value"] for k in (1, 3)}
+    assert found == {1: 0.25, 3: 0.5}
+    shown = {k: evaluated["popular_category_7d", "next_item", "coverage", k]["value"] for k in (1, 3)}
+    assert shown == {1: 0.4, 3: 0.8}
+
+
+def test_popularity_by_category_needs_categories(shop: TinyShop) -> None:
+    directory = shop.config.paths.dataset
+    manifest = Manifest.load(directory)
+    replace(manifest, side_features={}).save(directory)
+    try:
+        with pytest.raises(ConfigError, match=r"`category` among dataset\.side_features"):
+            run(shop.job("evaluate", ALL))
+    finally:
+        manifest.save(directory)
 
 
 def test_probabilities_are_measured_before_and_after_calibration(evaluated: dict[Any, Any]) -> None:

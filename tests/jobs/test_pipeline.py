@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from jobs.pipeline import load_stage
 from purchasepath.config import Config, load_config
+from purchasepath.datasets.manifest import FIRST_ITEM, Manifest
 from purchasepath.errors import ConfigError
 from purchasepath.job import Job, run_job
 from purchasepath.pipeline import STAGES, chosen_stages, closing_words, with_fresh_history
@@ -29,7 +30,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
         "model.width=16", "model.layers=1", f"tracking.uri=sqlite:///{root}/mlflow.db",
         f"tracking.artifacts={root}/artifacts", f"ingest.pseudonym_key_file={root}/key",
         *(f"paths.{name}={root}/{name}" for name in ("raw", "warehouse", "dataset", "models", "runs")),
-        f"paths.report={root}/report.html",
+        f"paths.report={root}/report.html", "dataset.side_features=[category,brand,price,vector]",
+        f"paths.items={root}/raw/catalogue",
     ])
 
 
@@ -62,6 +64,16 @@ def test_everybody_is_scored_once_with_ranked_items(warehouse: Any) -> None:
     assert scores.join(users, on="user_id", how="left_anti").isEmpty()
     best = warehouse.read(RECOMMENDATIONS).where("rank = 1")
     assert best.count() == users.count()
+
+
+def test_the_whole_catalogue_may_be_recommended_and_items_without_a_history_are_measured(
+    config: Config, warehouse: Any
+) -> None:
+    manifest = Manifest.load(config.paths.dataset)
+    assert manifest.num_items == FIRST_ITEM + config.simulate.items
+    assert 0 < manifest.num_cold < config.simulate.items
+    measured = warehouse.read(METRICS).where("task = 'cold_item' and model = 'purchasepath'")
+    assert measured.where("support > 0 and value is not null").count() == measured.count() > 0
 
 
 def test_the_model_stands_beside_its_baselines_and_the_report_shows_them(config: Config, warehouse: Any) -> None:

@@ -62,7 +62,7 @@ def test_types_and_the_rows_of_all_questions(asked: tuple[Bundle, PurchasePathMo
         logit_NT, answer_N = model.ask("next_type", batch, model.encode(batch))
     found = {(r["task"], r["metric"]): r for r in metric_rows({"purchasepath": answers}, bundle, bundle.manifest,
                                                              Evaluate(ks=(1, 3)), "run")}
-    assert {task for task, _ in found} == {"next_item", "purchase", "session", "churn", "next_type"}
+    assert {task for task, _ in found} == {"next_item", "cold_item", "purchase", "session", "churn", "next_type"}
     hits = (logit_NT.argmax(dim=1) == answer_N).float().mean().item()
     assert found["next_type", "accuracy"]["value"] == pytest.approx(hits)
     loss = torch.nn.functional.cross_entropy(logit_NT, answer_N).item()

@@ -8,6 +8,7 @@ import pyarrow as pa
 from purchasepath.models.factors import Histories, LatentFactors
 from purchasepath.scoring.counting import RankCounts
 from purchasepath.scoring.factors import add_answers
+from tests.tiny_bundle import tiny_manifest
 
 
 def test_targets_are_ranked_after_what_was_known_of_the_history() -> None:
@@ -16,7 +17,7 @@ def test_targets_are_ranked_after_what_was_known_of_the_history() -> None:
     factors = LatentFactors(factors_ID)
     popular_I = np.array([-np.inf, -np.inf, -np.inf, 5, 9, 9, 1, 0])
     items, targets = [[1, 3, 4, 3], [7], [5, 6]], [[4, 5, 2, 0], [5], [7, 3]]
-    counts = RankCounts(8, (1, 3))
+    counts = RankCounts(tiny_manifest(8, num_cold=1), (1, 3))
     rows = pa.RecordBatch.from_pydict({"item": pa.array(items, pa.list_(pa.int32())), "target": targets})
     add_answers(rows.slice(0, 1), factors, popular_I, counts)
     add_answers(rows.slice(1), factors, popular_I, counts)  # a slice keeps the others' values behind its own
@@ -29,6 +30,7 @@ def test_targets_are_ranked_after_what_was_known_of_the_history() -> None:
     expected = [2, rank([3], 5), 4, 2, 4, rank([5, 6], 3)]
     found = {key: n for kind, _, key, _, n in counts.rows() if kind == "rank"}
     assert found == {r: [min(r, 4) for r in expected].count(r) for r in {min(r, 4) for r in expected}}
+    assert {key: n for kind, _, key, _, n in counts.rows() if kind == "cold"} == {4: 2}  # 2 and 7
     shown = {k: {key for kind, at, key, _, _ in counts.rows() if (kind, at) == ("shown", k)} for k in (1, 3)}
     assert {4} <= shown[1] <= shown[3]
     assert not shown[3] & {0, 1, 2, 7}

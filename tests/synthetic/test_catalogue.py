@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import dist
 from statistics import fmean, pstdev
 
 import pytest
 
 from purchasepath.config import Simulate
-from purchasepath.synthetic.catalogue import DAY_US, LINES, PROMOTION_DAYS, PROMOTION_FACTOR, Catalogue
+from purchasepath.synthetic.catalogue import DAY_US, LINES, PROMOTION_DAYS, PROMOTION_FACTOR, Catalogue, Item
 
 SHOP = Simulate(items=400, days=28, seed=5)
 
@@ -19,6 +21,21 @@ def test_the_compared_item_has_the_next_line_and_the_brand_of_the_item_before() 
     following = catalogue.compared_next(before, last)
     assert following is not None
     assert (following.category, following.line, following.brand) == (1, 0, 0)
+
+
+def test_text_vectors_of_one_product_line_are_nearer_than_those_of_one_category() -> None:
+    catalogue = Catalogue(SHOP)
+    vectors = {item.item: catalogue.text_vector(item) for item in catalogue.items}
+    assert vectors == {item.item: Catalogue(SHOP).text_vector(item) for item in catalogue.items}
+
+    def mean_distance(alike: Callable[[Item, Item], bool]) -> float:
+        return fmean(dist(vectors[a.item], vectors[b.item])
+                     for a in catalogue.items[:60] for b in catalogue.items if a is not b and alike(a, b))
+
+    line = mean_distance(lambda a, b: (a.category, a.line) == (b.category, b.line))
+    category = mean_distance(lambda a, b: a.category == b.category and a.line != b.line)
+    shop = mean_distance(lambda a, b: a.category != b.category)
+    assert line + 1 < category < shop - 1
 
 
 def test_items_of_two_categories_are_not_compared() -> None:

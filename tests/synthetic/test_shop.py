@@ -16,7 +16,7 @@ from purchasepath.errors import InputError
 from purchasepath.synthetic import shop
 from purchasepath.synthetic.paths import PathModel
 from purchasepath.synthetic.population import draw_journeys
-from purchasepath.synthetic.truth import TRUE_EVENTS, TRUE_ITEMS, TRUE_VISITORS, TRUTH_TABLES
+from purchasepath.synthetic.truth import SHOP_ITEMS, TRUE_EVENTS, TRUE_ITEMS, TRUE_VISITORS, TRUTH_TABLES
 
 SHOP = Simulate(users=120, days=10, items=60, seed=9, malformed_share=0.01)
 
@@ -65,9 +65,10 @@ def test_counts_and_truth_agree_with_the_lines(spark: SparkSession, written: tup
     assert truth["items"].count() == SHOP.items
 
 
-def test_truth_tables_are_as_declared(spark: SparkSession, written: tuple[Path, shop.Counts]) -> None:
-    for table in (TRUE_EVENTS, TRUE_VISITORS, TRUE_ITEMS):
-        frame = spark.read.parquet(str(written[0] / "truth" / table.name))
+def test_tables_beside_the_events_are_as_declared(spark: SparkSession, written: tuple[Path, shop.Counts]) -> None:
+    for table, place in ((TRUE_EVENTS, "truth/events"), (TRUE_VISITORS, "truth/visitors"), (TRUE_ITEMS, "truth/items"),
+                         (SHOP_ITEMS, "catalogue")):
+        frame = spark.read.parquet(str(written[0] / place))
         assert table.differences(frame) == []
         assert tuple(frame.columns) == table.names
 

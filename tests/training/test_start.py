@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from purchasepath.config import Model, Training, load_config
+from purchasepath.datasets.sides import Sides
 from purchasepath.errors import ConfigError
 from purchasepath.models.build import PurchasePathModel, build_model
+from purchasepath.models.items import ItemTable
 from purchasepath.models.low_rank import merge_adapters
 from purchasepath.training.checkpoint import Checkpoints
 from purchasepath.training.loop import Trainer
@@ -24,10 +27,14 @@ ALL = ("item", "purchase", "session", "churn", "next_type")
 Weights = dict[str, torch.Tensor]
 
 
-def make_model(*predicts: str) -> PurchasePathModel:
+KNOWN_FEED = replace(FEED, train=[replace(e, targets=[t if t < 10 else 0 for t in e.next_items]) for e in FEED.train])
+"""Items 10 and 11 are met and no targets, as items without a history are in training."""
+
+
+def make_model(*predicts: str, num_known: int = 12) -> PurchasePathModel:
     torch.manual_seed(4)
     return build_model(Model(width=8, heads=2, layers=1, predicts=predicts), num_items=12, num_types=3,
-                       num_features=NUM_FEATURES, max_length=8)
+                       num_features=NUM_FEATURES, max_length=8, num_known=num_known)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +103,31 @@ def test_it_begins_with_the_weights_of_the_start_and_heads_that_both_have(pretra
     assert torch.equal(second.heads["purchase"].linear.weight, model.heads["purchase"].linear.weight)
     assert second.heads["purchase"].calibration.tolist() == [1.0, 0.0]
     assert second.heads["churn"].linear.weight.any()  # at its logistic regression
+
+
+@pytest.mark.parametrize("negatives", [0, 3])
+def test_a_stopped_training_with_side_features_goes_on_to_the_identical_weights(tmp_path: Path, negatives: int) -> None:
+    config = CONFIG.model_copy(update={"negatives": negatives, "item_dropout": 0.3})
+    sides = Sides({"brand": np.arange(12) % 4}, np.ones((12, 2), np.float32))
+
+    def train(workspace: Path, feed: MemoryFeed) -> Weights:
+        model = make_model("item", num_known=10)
+        begin(model, None, config, feed, SoloRanks(), sides)
+        Trainer(model, feed, SoloRanks(), config, checkpoints=Checkpoints(workspace, "same run")).fit()
+        return model.state_dict()
+
+    expected = train(tmp_path / "whole", replace(KNOWN_FEED))
+    with pytest.raises(KilledError):
+        train(tmp_path / "stopped", replace(KNOWN_FEED, fail_after=11))
+    assert same(expected, train(tmp_path / "stopped", replace(KNOWN_FEED)))
+    assert not expected["encoder.embedding.item.own.weight"][10:].any()
+
+
+def test_a_bundle_keeps_what_was_learned_of_side_features(pretrained: Path, tmp_path: Path) -> None:
+    keep_start(tmp_path, pretrained)
+    model = make_model("item")
+    begin(model, tmp_path, CONFIG, replace(FEED), SoloRanks(), Sides({"brand": np.zeros(12, int)}, np.ones((12, 0))))
+    assert isinstance(model.encoder.embedding.item, ItemTable)
 
 
 def test_a_frozen_encoder_learns_without_dropout() -> None:

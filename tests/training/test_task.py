@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from purchasepath.bundle.trained import save_result
 from purchasepath.config import Config, load_config
+from purchasepath.datasets.manifest import FIRST_ITEM
 from purchasepath.errors import TooFewRowGroupsError, UserError
+from purchasepath.models.items import ItemTable
 from purchasepath.training.ranks import SoloRanks
 from purchasepath.training.task import Request, build_for, clear_workspace, read_result, train_on_rank
+from tests.tiny_bundle import write_vocabulary
 from tests.tiny_dataset import write_dataset
 
 
@@ -39,6 +46,35 @@ def test_training_leaves_weights_curves_and_no_temporary_files(tmp_path: Path) -
     assert {row["metric"] for row in result.curve_rows("abc")} >= {"train_loss", "valid_loss", "valid_recall_10"}
     clear_workspace(workspace, checkpoints=True)
     assert not list(workspace.iterdir())
+
+
+def test_side_features_of_the_dataset_are_learned_and_left_in_a_plain_bundle(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    manifest = replace(write_dataset(tmp_path / "dataset", num_items=21), num_items=25, num_cold=4)
+    write_vocabulary(manifest.vocabulary_path(tmp_path / "dataset"), manifest.num_items)
+    ids = list(range(FIRST_ITEM, manifest.num_items))
+    pq.write_table(pa.table({
+        "id": pa.array(ids[::-1], pa.int32()), "category": pa.array([1 + i % 3 for i in ids[::-1]], pa.int32()),
+        "vector": pa.array([[float(i), 1.0] for i in ids[::-1]], pa.list_(pa.float32())),
+    }), manifest.side_path(tmp_path / "dataset"))
+    manifest = replace(manifest, side_features={"category": 4, "vector": 2}, side_sha="s")
+    manifest.save(tmp_path / "dataset")
+    plain, told = replace(manifest, side_features={}, side_sha=""), manifest
+    assert Request.of(config, told).fingerprint(told) != Request.of(config, plain).fingerprint(plain)
+
+    request = Request.of(config, manifest)
+    train_on_rank(SoloRanks(), request.to_json())
+    result = read_result(Path(request.workspace))
+    bundle = save_result(result, config, manifest, run_id="r", start=None)
+    model = bundle.build()
+    assert isinstance(model.encoder.embedding.item, ItemTable)
+    cold_KD = model.encoder.embedding.item.weight[manifest.num_known:]
+    assert len({tuple(row) for row in cold_KD.tolist()}) == manifest.num_cold  # by category and vector alone
+    assert not model.next_item.bias.any()
+    hidden_ND = torch.randn(2, config.model.width)
+    trained = build_for(manifest, config.model)
+    trained.load_state_dict(result.weights)
+    assert torch.equal(model.item_scores(hidden_ND), trained.item_scores(hidden_ND))
 
 
 def test_other_ranks_write_nothing(tmp_path: Path) -> None:

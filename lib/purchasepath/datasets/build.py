@@ -1,4 +1,4 @@
-"""The whole dataset from SESSIONS and USER_FEATURES: split, vocabulary, statistics, examples, manifest."""
+"""The whole dataset from SESSIONS and USER_FEATURES: split, items, statistics, examples, manifest."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 
 from purchasepath.config import Config
+from purchasepath.datasets.known_items import write_known_items
 from purchasepath.datasets.manifest import FIRST_ITEM, SPLITS, Manifest, feature_schema_sha
 from purchasepath.datasets.sequences import build_examples, events_of, known_in, points_in
 from purchasepath.datasets.split import TimeSplit, split_by_time
 from purchasepath.datasets.statistics import fit_statistics
-from purchasepath.datasets.vocabulary import EmptyVocabularyError, fit_vocabulary, summarize_vocabulary
-from purchasepath.datasets.writer import now, publish, read_row_groups, write_examples, write_vocabulary
+from purchasepath.datasets.writer import now, publish, read_row_groups, write_examples
 from purchasepath.errors import InputError, UserError
 from purchasepath.tables.catalog import EVENT_TYPES
 from purchasepath.tables.features import USER_FEATURE_NAMES
@@ -68,16 +68,28 @@ class Report:
         train = self.counts["train"]
         cells = train.examples * self.manifest.max_length
         lines.append(f"train sequences fill {train.events / cells:.0%} of max_length={self.manifest.max_length}")
-        lines.append(f"vocabulary: {self.manifest.num_items - FIRST_ITEM:,} items; version {self.manifest.version}")
-        return lines
+        return [*lines, *self._item_lines()]
+
+    def _item_lines(self) -> list[str]:
+        manifest = self.manifest
+        cold = f", {manifest.num_cold:,} of them without a history" if manifest.side_features else ""
+        told = ", ".join(f"vectors of {size}" if name == "vector" else f"{size - 1:,} of {name}"
+                         for name, size in manifest.side_features.items())
+        return [f"vocabulary: {manifest.num_items - FIRST_ITEM:,} items{cold}; version {manifest.version}",
+                *([f"side features: {told}"] if told else [])]
 
 
-def build_dataset(sessions: DataFrame, user_features: DataFrame, config: Config, *, version: str) -> Report:
-    """Write the dataset `version` into `config.paths.dataset` and switch to it; on failure the old one stays."""
+def build_dataset(
+    sessions: DataFrame, user_features: DataFrame, config: Config, *, version: str, events: DataFrame | None = None
+) -> Report:
+    """Write the dataset `version` into `config.paths.dataset` and switch to it; on failure the old one stays.
+
+    `events` is EVENTS, which side features are read from, where `dataset.side_features` asks for any.
+    """
     directory = Path(config.paths.dataset)
     split, num_events = _split(sessions, config)
     try:
-        manifest, counts = _write(sessions, user_features, config, split, directory, version)
+        manifest, counts = _write(sessions, user_features, events, config, split, directory, version)
     except BaseException:
         rmtree(directory / version, ignore_errors=True)
         raise
@@ -86,31 +98,27 @@ def build_dataset(sessions: DataFrame, user_features: DataFrame, config: Config,
 
 
 def _write(
-    sessions: DataFrame, user_features: DataFrame, config: Config, split: TimeSplit, directory: Path, version: str
+    sessions: DataFrame, user_features: DataFrame, all_events: DataFrame | None, config: Config, split: TimeSplit,
+    directory: Path, version: str,
 ) -> tuple[Manifest, dict[str, SplitCounts]]:
     settings = config.dataset
     events = events_of(sessions)
     points = points_in(user_features, sessions, split)
     train_events = known_in(events, split.spans[0])
-    file = write_vocabulary(
-        fit_vocabulary(train_events, min_item_count=settings.min_item_count, max_items=settings.max_items),
-        directory, version,
-    )
-    num_items, vocabulary_sha = summarize_vocabulary(file)
-    if num_items == FIRST_ITEM:
-        raise EmptyVocabularyError(settings.min_item_count)
     statistics = fit_statistics(train_events, points.where(F.col("split") == "train"), USER_FEATURE_NAMES)
+    file, items = write_known_items(train_events, all_events, config, split, statistics, directory, version)
     examples = build_examples(
         events, points, sessions.sparkSession.read.parquet(str(file)), split=split, statistics=statistics,
-        feature_names=USER_FEATURE_NAMES, max_length=settings.max_length,
+        feature_names=USER_FEATURE_NAMES, max_length=settings.max_length, num_known=items.num_known,
     )
     counts = _write_examples(examples, points, config, directory, version)
     manifest = Manifest(
         version=version, created_at=now(), source=config.ingest.source,
         splits=read_row_groups(directory, version, rows_per_group=settings.rows_per_group),
-        boundaries=split.boundaries, max_length=settings.max_length, num_items=num_items,
+        boundaries=split.boundaries, max_length=settings.max_length, num_items=items.num_items,
         num_types=len(EVENT_TYPES) + 1, feature_names=USER_FEATURE_NAMES, statistics=statistics,
-        vocabulary_sha=vocabulary_sha, feature_schema_sha=feature_schema_sha(config.features.identity),
+        vocabulary_sha=items.vocabulary_sha, feature_schema_sha=feature_schema_sha(config.features.identity),
+        num_cold=items.num_cold, side_features=items.side_features, side_sha=items.side_sha,
     )
     _check_complete(manifest, counts)
     return manifest, counts

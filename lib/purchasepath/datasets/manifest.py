@@ -5,6 +5,7 @@ the switch from one dataset to the next. Everything a rank needs to know before 
 
     <dataset>/manifest.json
     <dataset>/<version>/vocabulary.parquet
+    <dataset>/<version>/side_features.parquet                      where the dataset has any
     <dataset>/<version>/examples/split=train/part-00000.parquet   (and split=valid, split=test)
 """
 
@@ -15,7 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,10 @@ class Statistics:
 class Manifest:
     """A dataset as a value.
 
-    `num_items` counts ids 0..num_items-1 including padding, no item and unknown item; `num_types` is the number
-    of event types plus one for padding. `source` names the raw source (synthetic data says so).
+    `num_items` counts ids 0..num_items-1 including padding, no item and unknown item; the last `num_cold` of them are
+    items without a history on the training span. `num_types` is the number of event types plus one for padding.
+    `source` names the raw source (synthetic data says so). `side_features` are the columns of SIDE_FEATURES that
+    say something, each with the number of its ids, unknown included, or the width of its vectors.
     """
 
     version: str
@@ -85,6 +88,14 @@ class Manifest:
     statistics: Statistics
     vocabulary_sha: str
     feature_schema_sha: str
+    num_cold: int = 0
+    side_features: Mapping[str, int] = field(default_factory=dict)
+    side_sha: str = ""
+
+    @property
+    def num_known(self) -> int:
+        """Ids below this one are special or have a history on the training span."""
+        return self.num_items - self.num_cold
 
     @property
     def num_features(self) -> int:
@@ -97,6 +108,10 @@ class Manifest:
     def vocabulary_path(self, directory: str | Path) -> Path:
         """The vocabulary's Parquet file, given the dataset directory."""
         return Path(directory) / self.version / "vocabulary.parquet"
+
+    def side_path(self, directory: str | Path) -> Path:
+        """The side features' Parquet file, given the dataset directory."""
+        return Path(directory) / self.version / "side_features.parquet"
 
     @property
     def fingerprint(self) -> str:

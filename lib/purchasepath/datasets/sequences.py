@@ -107,14 +107,17 @@ def points_in(features: DataFrame, sessions: DataFrame, split: TimeSplit) -> Dat
 
 def build_examples(
     events: DataFrame, points: DataFrame, vocabulary: DataFrame, *,
-    split: TimeSplit, statistics: Statistics, feature_names: Sequence[str], max_length: int,
+    split: TimeSplit, statistics: Statistics, feature_names: Sequence[str], max_length: int, num_known: int,
 ) -> DataFrame:
-    """Rows of EXAMPLES, with user_id, from `events_of` and `points_in`; stretches that teach nothing are left out."""
+    """Rows of EXAMPLES, with user_id, from `events_of` and `points_in`; stretches that teach nothing are left out.
+
+    Items from the id `num_known` on have no history: the model meets them, and is not taught to expect them.
+    """
     encoded = encode(events, vocabulary, statistics)
     points = points.withColumn("features", standard_features(feature_names, statistics))
     placed = add_place(_timeline(encoded, points, split))
     key = ["split", "user_id", "stretch"]
-    stretches = _explode_stretches(add_target(placed), max_length).groupBy(*key).agg(
+    stretches = _explode_stretches(add_target(placed, num_known), max_length).groupBy(*key).agg(
         _in_order(F.when(F.col("is_event") == 1, _event())).alias("events"),
         _in_order(F.when(F.col("is_event") == 0, _point(max_length))).alias("points"),
     )
@@ -202,11 +205,11 @@ def add_place(timeline: DataFrame) -> DataFrame:
     )
 
 
-def add_target(placed: DataFrame) -> DataFrame:
+def add_target(placed: DataFrame, num_known: int) -> DataFrame:
     """Adds `target`: the next event's item if it has one, it is another one and the event lies in the split; else 0.
 
-    Touching the same item again (view, cart, purchase) is not something to recommend. An unknown item is no
-    training target; in valid and test it stays, as id 2, and counts as missed.
+    Touching the same item again (view, cart, purchase) is not something to recommend. An item without a history, id 2
+    or an id from `num_known` on, is no training target; in valid and test it stays, and id 2 counts as missed.
     """
     # the next event, over points in between; only SQL has `ignore nulls` for lead
     following = F.expr(
@@ -217,7 +220,7 @@ def add_target(placed: DataFrame) -> DataFrame:
     name, item = F.col("upcoming.item_id"), F.col("upcoming.item")
     another = name.isNotNull() & ~name.eqNullSafe(F.col("item_id"))
     inside = F.col("upcoming.at_us") >= F.col("start_us")
-    countable = (item >= FIRST_ITEM) | (F.col("split") != "train")
+    countable = item.between(FIRST_ITEM, num_known - 1) | (F.col("split") != "train")
     return upcoming.withColumn("target", F.when(another & inside & countable, item).otherwise(0)).drop("upcoming")
 
 

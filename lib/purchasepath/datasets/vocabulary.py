@@ -2,6 +2,8 @@
 
     id 0  padding     1  the event has no item     2  an item that is not known     3 …  items by falling count
 
+Where the model is told more of items than their history, the ids go on with items without a history: rarer than
+`min_item_count`, or known from the shop's own table of items alone.
 The training span's events are those that happened before train_end and had arrived by then, without visitors
 that were flagged as bots in it.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, Window
@@ -30,14 +33,21 @@ class EmptyVocabularyError(UserError):
         )
 
 
-def fit_vocabulary(events: DataFrame, *, min_item_count: int, max_items: int) -> DataFrame:
+def fit_vocabulary(
+    events: DataFrame, *, min_item_count: int, max_items: int, told: DataFrame | None = None
+) -> DataFrame:
     """VOCABULARY of the given training events (column item_id): the `max_items` most frequent items.
 
-    Ties go by item_id. Numbering takes one partition, of at most `max_items` narrow rows.
+    `told` are the items (item_id, unique) of which something is known beside their history: with them, an item
+    does not need `min_item_count` events. Ties go by item_id. Numbering takes one partition, of at most
+    `max_items` narrow rows.
     """
     counts = events.where(F.col("item_id").isNotNull()).groupBy("item_id").agg(F.count(F.lit(1)).alias("count"))
+    frequent = counts.where(F.col("count") >= min_item_count)
+    if told is not None:
+        frequent = counts.join(told.select("item_id"), on="item_id", how="full").fillna({"count": 0})
     order = (F.desc("count"), F.asc("item_id"))
-    kept = counts.where(F.col("count") >= min_item_count).orderBy(*order).limit(max_items)
+    kept = frequent.orderBy(*order).limit(max_items)
     number = F.row_number().over(Window.orderBy(*order))
     return VOCABULARY.select(kept.withColumn("id", (number + (FIRST_ITEM - 1)).cast("int")))
 
@@ -51,6 +61,12 @@ def add_item(events: DataFrame, vocabulary: DataFrame) -> DataFrame:
 def item_or_special(known: Column) -> Column:
     """The id found in the vocabulary, or the special id of an event without an item or with an unknown one."""
     return F.when(F.col("item_id").isNull(), NO_ITEM).otherwise(F.coalesce(known, F.lit(UNKNOWN_ITEM)))
+
+
+def count_cold(file: Path, min_item_count: int) -> int:
+    """Items of the vocabulary without a history: with fewer than `min_item_count` events. They are its last ones."""
+    counts = pq.read_table(file, columns=["count"]).column(0)
+    return int(pc.sum(pc.less(counts, min_item_count)).as_py() or 0)
 
 
 def summarize_vocabulary(file: Path) -> tuple[int, str]:

@@ -26,6 +26,7 @@ from pyspark.sql import DataFrame
 
 from purchasepath.datasets.manifest import FILE_NAME, SPLITS, DatasetMissingError, Manifest, RowGroup
 from purchasepath.tables.catalog import EXAMPLES, VOCABULARY
+from purchasepath.tables.types import Table
 
 ROWS_PER_FILE = 65_536
 COMPRESSION = "zstd"
@@ -62,9 +63,13 @@ def write_examples(
 
 def write_vocabulary(vocabulary: DataFrame, directory: Path, version: str) -> Path:
     """Write VOCABULARY, in order of its ids, as one file; its path."""
-    file = directory / version / "vocabulary.parquet"
+    return write_items(vocabulary, VOCABULARY, directory / version / "vocabulary.parquet")
+
+
+def write_items(rows: DataFrame, table: Table, file: Path) -> Path:
+    """Write a table of items, in order of their ids, as one file; its path."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    schema = VOCABULARY.arrow_schema()
+    schema = table.arrow_schema()
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with _AtomicParquet(str(file), schema) as out:
@@ -73,7 +78,7 @@ def write_vocabulary(vocabulary: DataFrame, directory: Path, version: str) -> Pa
                     out.write(pa.Table.from_batches([batch]))
         return iter(())
 
-    ordered = VOCABULARY.select(vocabulary).repartition(1).sortWithinPartitions("id")
+    ordered = table.select(rows).repartition(1).sortWithinPartitions("id")
     ordered.mapInArrow(write, ordered.schema).write.format("noop").mode("overwrite").save()
     if not file.exists():  # without rows there may be no task
         pq.write_table(schema.empty_table(), file)

@@ -93,6 +93,19 @@ def rank_successors(counts: DataFrame, popular: DataFrame) -> DataFrame:
     )
 
 
+def popular_in_category(popular: DataFrame, sides: DataFrame) -> DataFrame:
+    """One row per item whose category is known, as `transitions`: state is its category, seen how popular it is."""
+    categories = sides.where(F.col("category") > 0).select(F.col("id").alias("item"), F.col("category").alias("state"))
+    counts = popular.join(categories, on="item", how="inner").select("state", "item", F.col("popular").alias("seen"))
+    return rank_successors(counts, popular)
+
+
+def with_category(targets: DataFrame, sides: DataFrame) -> DataFrame:
+    """`targets` whose state is the category of the last item seen; null where it is not known."""
+    known = sides.where(F.col("category") > 0).select(F.col("id").alias("state"), "category")
+    return targets.join(known, on="state", how="left").select("before", F.col("category").alias("state"), "item")
+
+
 def markov_states(moves: DataFrame, max_k: int) -> DataFrame:
     """One row per state: successors, best (its first max_k successors, in order), best_popular (parallel)."""
     first = F.sort_array(F.collect_list(F.struct("place", "item", "popular")))

@@ -5,6 +5,7 @@ Legend: B examples, L padded length, D width, N rows to score, I items (special 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from purchasepath.models.encoders import ENCODERS, EventEmbedding
 from purchasepath.models.heads import BinaryHead, NextItemHead, PointHead
+from purchasepath.models.items import initialise
 from purchasepath.models.questions import QUESTIONS
 
 if TYPE_CHECKING:
@@ -22,13 +24,18 @@ if TYPE_CHECKING:
 class PurchasePathModel(nn.Module):
     """One encoder, several heads. `encode` once, then ask.
 
-    `predicts` are the questions it learns to answer, in an order of their own. Items can be scored in any case.
+    `predicts` are the questions it learns to answer, in an order of their own. Items can be scored in any case; while
+    it learns, targets are told from items with a history, whose ids are below `num_known` (all, where not given).
     """
 
-    def __init__(self, config: Model, *, num_items: int, num_types: int, num_features: int, max_length: int) -> None:
+    def __init__(
+        self, config: Model, *, num_items: int, num_types: int, num_features: int, max_length: int,
+        num_known: int | None = None,
+    ) -> None:
         super().__init__()
         self.max_length = max_length
         self.num_items = num_items
+        self.num_known = num_items if num_known is None else num_known
         embedding = EventEmbedding(config, num_items=num_items, num_types=num_types, max_length=max_length)
         self.encoder = ENCODERS[config.encoder](config, embedding)
         self.next_item = NextItemHead(num_items)
@@ -44,7 +51,7 @@ class PurchasePathModel(nn.Module):
 
     def item_scores(self, hidden_ND: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """scores_NI of the items `start … stop - 1` (all by default) as the next item; special ids are -inf."""
-        return self.next_item(hidden_ND, self.encoder.embedding.item.weight[start:stop], start)
+        return self.next_item(hidden_ND, self.encoder.embedding.item.rows(start, stop), start)
 
     def scores_of(self, hidden_ND: Tensor, item_K: Tensor) -> Tensor:
         """scores_NK of the given items."""
@@ -53,6 +60,10 @@ class PurchasePathModel(nn.Module):
     def score_of_each(self, hidden_ND: Tensor, item_N: Tensor) -> Tensor:
         """score_N of one item for each row."""
         return (hidden_ND * self.encoder.embedding.item(item_N)).sum(dim=1) + self.next_item.bias[item_N]
+
+    def held_items(self) -> AbstractContextManager[None]:
+        """Within, the vectors of all items are computed once, however often they are asked for."""
+        return self.encoder.embedding.item.held()
 
     def ask(self, question: str, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
         """The logits at the places of the batch where it is asked, and the right answers there."""
@@ -76,27 +87,18 @@ class PurchasePathModel(nn.Module):
 
 
 def build_model(
-    config: Model, *, num_items: int, num_types: int, num_features: int, max_length: int
+    config: Model, *, num_items: int, num_types: int, num_features: int, max_length: int, num_known: int | None = None
 ) -> PurchasePathModel:
     """A freshly initialised model; seed torch before the call to have the same weights again."""
     model = PurchasePathModel(
-        config, num_items=num_items, num_types=num_types, num_features=num_features, max_length=max_length
+        config, num_items=num_items, num_types=num_types, num_features=num_features, max_length=max_length,
+        num_known=num_known,
     )
-    model.apply(_initialise)
+    model.apply(initialise)
     for head in model.heads.values():
         if isinstance(head, PointHead):
             head.start_at_zero()
     return model
-
-
-def _initialise(module: nn.Module) -> None:
-    """Embeddings small, so that the tied output scores start near uniform; matrices Xavier; biases 0."""
-    if isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
-    elif isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def count_parameters(model: nn.Module) -> int:

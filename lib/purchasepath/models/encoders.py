@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from purchasepath.errors import ConfigError
+from purchasepath.models.items import FusedItems, ItemTable
 from purchasepath.models.layers import LOG_SECONDS_SCALE, GatedBlock, PlainBlock, RecentEvents
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ class EventEmbedding(nn.Module):
 
     def __init__(self, config: Model, *, num_items: int, num_types: int, max_length: int) -> None:
         super().__init__()
-        # sparse: looking up a few rows of a large table must not cost a gradient of the table's size
-        self.item = nn.Embedding(num_items, config.width, sparse=True)
+        self.item: ItemTable | FusedItems = ItemTable(num_items, config.width)
         self.event_type = nn.Embedding(num_types, config.width)
         self.position = nn.Embedding(max_length, config.width)
         self.numbers = nn.Sequential(

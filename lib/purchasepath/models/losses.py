@@ -45,9 +45,9 @@ def next_item_loss(
 ) -> Tensor:
     """Sum over N of -log softmax(scores)[target].
 
-    The softmax is over the whole catalogue or, given `negative_K` of `draw_negatives`, estimated from these items.
+    The softmax is over all items with a history or, given `negative_K` of `draw_negatives`, estimated from these items.
     """
-    columns = model.num_items if negative_K is None else negative_K.shape[0]
+    columns = model.num_known if negative_K is None else negative_K.shape[0]
     rows = max(1, MAX_SCORES // columns)
     if target_N.shape[0] <= rows:
         return _item_loss(model, hidden_ND, target_N, negative_K)
@@ -60,7 +60,8 @@ def next_item_loss(
 
 def _item_loss(model: PurchasePathModel, hidden_ND: Tensor, target_N: Tensor, negative_K: Tensor | None) -> Tensor:
     if negative_K is None:
-        return functional.cross_entropy(model.item_scores(hidden_ND).float(), target_N, reduction="sum")
+        return functional.cross_entropy(
+            model.item_scores(hidden_ND, stop=model.num_known).float(), target_N, reduction="sum")
     return _sampled_cross_entropy(model, hidden_ND, target_N, negative_K)
 
 
@@ -73,7 +74,7 @@ def _sampled_cross_entropy(
     unbiased. The target was not drawn but given, so its own score is taken as it is, and a draw of it is left out.
     With all items drawn this is the full softmax.
     """
-    drawn_share = negative_K.shape[0] / (model.num_items - NUM_SPECIAL_ITEMS)
+    drawn_share = negative_K.shape[0] / (model.num_known - NUM_SPECIAL_ITEMS)
     score_NK = model.scores_of(hidden_ND, negative_K).float() - math.log(drawn_share)
     target_score_N = model.score_of_each(hidden_ND, target_N).float()
     # the lowest finite number: a row of -inf alone would have no gradient

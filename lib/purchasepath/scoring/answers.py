@@ -24,6 +24,8 @@ class Answers:
 
     ranks: dict[int, int] | None = None
     """rank -> next-item targets; the largest cut-off + 1 stands for everything beyond; None: not asked"""
+    cold: dict[int, int] | None = None
+    """the same of the targets without a history on the train span"""
     shown: dict[int, int] = field(default_factory=dict)
     """k -> different items among the first k shown at any target"""
     binary: dict[str, BinaryCounts] = field(default_factory=dict)

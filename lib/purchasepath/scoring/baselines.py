@@ -9,7 +9,8 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
 from purchasepath.config import Evaluate
-from purchasepath.datasets.manifest import Manifest
+from purchasepath.datasets.manifest import FIRST_ITEM, Manifest
+from purchasepath.errors import ConfigError
 from purchasepath.models.baselines import (
     add_markov_rank,
     add_popular_rank,
@@ -17,8 +18,10 @@ from purchasepath.models.baselines import (
     logistic_probabilities,
     markov_answers,
     markov_states,
+    popular_in_category,
     purchase_points,
     transitions,
+    with_category,
 )
 from purchasepath.models.neighbours import (
     add_pair_rank,
@@ -36,19 +39,24 @@ Keep = Callable[[DataFrame, str], DataFrame]
 
 
 def baseline_answers(
-    train: DataFrame, test: DataFrame, popular: DataFrame, manifest: Manifest, config: Evaluate, keep: Keep
+    train: DataFrame, test: DataFrame, popular: DataFrame, *, manifest: Manifest, sides: DataFrame, config: Evaluate,
+    keep: Keep,
 ) -> dict[str, Answers]:
     """Answers of the configured baselines at the same targets and points.
 
-    `popular` is `baselines.popularity` before the test span.
+    `popular` is `baselines.popularity` before the test span, `sides` SIDE_FEATURES.
     """
-    items = ItemBaselines(train, test, popular, config.ks, keep)
+    if "popular_category_7d" in config.baselines and "category" not in manifest.side_features:
+        raise ConfigError(["evaluate.baselines asks for popular_category_7d, and the dataset does not know the items' "
+                           "categories; write it again with `category` among dataset.side_features"])
+    items = ItemBaselines(train, test, popular, sides, config.ks, keep, num_known=manifest.num_known)
     known: dict[str, Callable[[], Answers]] = {
         "popular_7d": items.popular_7d,
+        "popular_category_7d": items.popular_category_7d,
         "markov_1": items.markov_1,
         "markov_2": items.markov_2,
         "item_knn": items.item_knn,
-        "als": lambda: factor_answers(train, test, items.popular, num_items=manifest.num_items, ks=config.ks),
+        "als": lambda: factor_answers(train, test, items.popular, manifest, ks=config.ks),
         "logistic_regression": lambda: logistic_regression(train, test, manifest.num_features),
     }
     return {name: answer() for name, answer in known.items() if name in config.baselines}
@@ -57,7 +65,11 @@ def baseline_answers(
 class ItemBaselines:
     """Answers to the next-item targets of `test`, learned from `train`. What several share is made when first used."""
 
-    def __init__(self, train: DataFrame, test: DataFrame, popular: DataFrame, ks: Sequence[int], keep: Keep) -> None:
+    def __init__(
+        self, train: DataFrame, test: DataFrame, popular: DataFrame, sides: DataFrame, ks: Sequence[int], keep: Keep, *,
+        num_known: int,
+    ) -> None:
+        self.sides, self.num_known = sides, num_known
         self.train, self.test, self.train_targets = train, test, item_targets(train)
         self.ks, self.max_k, self.keep = ks, max(ks), keep
         self._popular = popular
@@ -79,9 +91,18 @@ class ItemBaselines:
         return self.keep(markov_states(self.moves, self.max_k), "states")
 
     def popular_7d(self) -> Answers:
-        counts = _rank_counts(add_popular_rank(self.targets, self.popular, self.max_k))
+        counts, cold = self._rank_counts(add_popular_rank(self.targets, self.popular, self.max_k))
         items = self.popular.count() if counts else 0  # nothing is shown where there is no target
-        return Answers(counts, {k: min(k, items) for k in self.ks})
+        return Answers(counts, cold, {k: min(k, items) for k in self.ks})
+
+    def popular_category_7d(self) -> Answers:
+        shelves = self.keep(popular_in_category(self.popular, self.sides), "shelves")
+        states = self.keep(markov_states(shelves, self.max_k), "shelf_states")
+        targets = self.keep(with_category(self.targets, self.sides), "shelf_targets")
+        return self._counted(
+            add_markov_rank(targets, shelves, states, self.popular, self.max_k),
+            markov_answers(targets, states, self.popular, self.max_k),
+        )
 
     def markov_1(self) -> Answers:
         return self._counted(*self._after_one(self.moves, self.states))
@@ -106,7 +127,13 @@ class ItemBaselines:
         return ranked, markov_answers(self.targets, states, self.popular, self.max_k)
 
     def _counted(self, ranked: DataFrame, answers: DataFrame) -> Answers:
-        return Answers(_rank_counts(ranked), _shown_counts(answers, self.ks))
+        return Answers(*self._rank_counts(ranked), _shown_counts(answers, self.ks))
+
+    def _rank_counts(self, ranked: DataFrame) -> tuple[dict[int, int], dict[int, int]]:
+        """rank -> targets; and the same of those without a history."""
+        cold = (F.col("item") < FIRST_ITEM) | (F.col("item") >= self.num_known)
+        rows = ranked.groupBy("rank").agg(F.count(F.lit(1)).alias("n"), F.count_if(cold).alias("cold")).collect()
+        return {r["rank"]: r["n"] for r in rows}, {r["rank"]: r["cold"] for r in rows if r["cold"]}
 
 
 def logistic_regression(train: DataFrame, test: DataFrame, num_features: int) -> Answers:
@@ -127,7 +154,3 @@ def _shown_counts(answers: DataFrame, ks: Sequence[int]) -> dict[int, int]:
     found = best_place.agg(*[F.count_if(F.col("place") < k).alias(str(k)) for k in ks]).first()
     assert found is not None
     return {k: found[str(k)] for k in ks}
-
-
-def _rank_counts(ranked: DataFrame) -> dict[int, int]:
-    return {r["rank"]: r["count"] for r in ranked.groupBy("rank").count().collect()}  # at most max(ks) + 1 rows

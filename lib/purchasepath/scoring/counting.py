@@ -2,6 +2,7 @@
 
     kind              k    key          label  n
     rank              0    rank         0      targets
+    cold              0    rank         0      those of them whose items have no history on the train span
     shown             k    item         0      1
     purchase, …       0    probability  label  places
     purchase, …       1    the same before calibration
@@ -22,7 +23,7 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 from torch import Tensor
 
-from purchasepath.datasets.manifest import FIRST_ITEM
+from purchasepath.datasets.manifest import FIRST_ITEM, Manifest
 from purchasepath.scoring.topk import top_k
 from purchasepath.training.metrics import target_rank
 
@@ -52,10 +53,12 @@ def count_answers(examples: DataFrame, counting: Counting) -> dict[Key, int]:
     return {(r["kind"], r["k"], r["key"] or 0, r["label"]): r["n"] for r in found}
 
 
-def ranks_and_shown(counts: Mapping[Key, int], ks: Sequence[int]) -> tuple[dict[int, int], dict[int, int]]:
-    """(rank -> targets, k -> different items among the first k) of `count_answers`."""
-    ranks = {rank: n for (kind, _, rank, _), n in counts.items() if kind == "rank"}
-    return ranks, dict.fromkeys(ks, 0) | {k: n for (kind, k, _, _), n in counts.items() if kind == "shown"}
+def item_counts(
+    counts: Mapping[Key, int], ks: Sequence[int]
+) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:
+    """Of `count_answers`: rank -> targets, the same of items without a history, k -> items among the first k."""
+    ranks, cold = ({rank: n for (found, _, rank, _), n in counts.items() if found == kind} for kind in ("rank", "cold"))
+    return ranks, cold, dict.fromkeys(ks, 0) | {k: n for (kind, k, _, _), n in counts.items() if kind == "shown"}
 
 
 def counted_batch(rows: Iterable[tuple[str, int, int, int, int]]) -> pa.RecordBatch:
@@ -69,21 +72,25 @@ def counted_batch(rows: Iterable[tuple[str, int, int, int, int]]) -> pa.RecordBa
 class RankCounts:
     """Ranks of targets, and the items shown at them, over any number of batches."""
 
-    def __init__(self, num_items: int, ks: Sequence[int]) -> None:
-        self.num_items, self.ks, self.max_k = num_items, tuple(ks), max(ks)
-        self.rank_counts = np.zeros(self.max_k + 2, dtype=np.int64)
-        self.shown_CI = np.zeros((len(self.ks), num_items), dtype=bool)
+    def __init__(self, manifest: Manifest, ks: Sequence[int]) -> None:
+        self.num_items, self.num_known = manifest.num_items, manifest.num_known
+        self.ks, self.max_k = tuple(ks), max(ks)
+        self.rank_counts = {kind: np.zeros(self.max_k + 2, dtype=np.int64) for kind in ("rank", "cold")}
+        self.shown_CI = np.zeros((len(self.ks), self.num_items), dtype=bool)
 
     def add(self, scores_NI: Tensor, target_N: Tensor) -> None:
         rank_N = target_rank(scores_NI, target_N).clamp_(max=self.max_k + 1)
         rank_N[target_N < FIRST_ITEM] = self.max_k + 1  # an unknown item cannot be recommended
-        self.rank_counts += np.bincount(rank_N.numpy(), minlength=self.max_k + 2)
+        cold_N = (target_N < FIRST_ITEM) | (target_N >= self.num_known)
+        for kind, counted_N in (("rank", rank_N), ("cold", rank_N[cold_N])):
+            self.rank_counts[kind] += np.bincount(counted_N.numpy(), minlength=self.max_k + 2)
         items_NK = top_k(lambda start, stop: scores_NI[:, start:stop], self.num_items, self.max_k)[1].numpy()
         for row, k in enumerate(self.ks):
             shown = items_NK[:, :k]
             self.shown_CI[row, shown[shown >= 0]] = True
 
     def rows(self) -> list[tuple[str, int, int, int, int]]:
-        ranks = [("rank", 0, int(rank), 0, int(self.rank_counts[rank])) for rank in self.rank_counts.nonzero()[0]]
+        ranks = [(kind, 0, int(rank), 0, int(counts[rank]))
+                 for kind, counts in self.rank_counts.items() for rank in counts.nonzero()[0]]
         shown = zip(*self.shown_CI.nonzero(), strict=True)
         return ranks + [("shown", self.ks[c], int(item), 0, 1) for c, item in shown]

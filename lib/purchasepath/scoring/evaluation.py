@@ -38,11 +38,11 @@ from purchasepath.scoring.counting import (
     RankCounts,
     count_answers,
     counted_batch,
-    ranks_and_shown,
+    item_counts,
 )
 from purchasepath.scoring.measures import PROBABILITY_STEPS, BinaryCounts
 from purchasepath.scoring.shipment import Shipment, cores_per_task, on_worker, ship
-from purchasepath.tables.catalog import EXAMPLES
+from purchasepath.tables.catalog import EXAMPLES, SIDE_FEATURES
 
 _BATCH_ROWS = 512
 _MAX_SCORES = 2**24
@@ -57,7 +57,10 @@ def evaluate(
     train, test = (read_examples(spark, config.paths.dataset, manifest, split) for split in ("train", "test"))
     vocabulary = spark.read.parquet(str(manifest.vocabulary_path(config.paths.dataset)))
     popular = popularity(sessions, vocabulary, datetime.fromisoformat(manifest.boundaries.valid_end))
-    baselines = baseline_answers(train, test, popular, manifest, config.evaluate, keep)
+    baselines = baseline_answers(
+        train, test, popular, manifest=manifest, sides=read_side_features(spark, config.paths.dataset, manifest),
+        config=config.evaluate, keep=keep,
+    )
     return {"purchasepath": model_answers(test, bundle, ks), **baselines}
 
 
@@ -65,6 +68,12 @@ def read_examples(spark: SparkSession, directory: str, manifest: Manifest, split
     """EXAMPLES of one split: the files that the manifest names."""
     files = sorted({str(Path(directory) / group.file) for group in manifest.splits[split]})
     return spark.read.parquet(*files) if files else EXAMPLES.frame(spark)
+
+
+def read_side_features(spark: SparkSession, directory: str, manifest: Manifest) -> DataFrame:
+    """SIDE_FEATURES; without rows where the dataset has none."""
+    path = manifest.side_path(directory)
+    return spark.read.parquet(str(path)) if manifest.side_features else SIDE_FEATURES.frame(spark)
 
 
 def model_answers(test: DataFrame, bundle: Bundle, ks: Sequence[int]) -> Answers:
@@ -86,9 +95,11 @@ def as_answers(counts: Mapping[Key, int], predicts: Sequence[str], ks: Sequence[
     asked = [question for question in BINARY if question in predicts]
     hits, misses = counts.get(("next_type", 0, 1, 0), 0), counts.get(("next_type", 0, 0, 0), 0)
     types = TypeCounts(hits + misses, hits, counts.get(("nats", 0, 0, 0), 0) / NATS_STEPS)
-    ranks, shown = ranks_and_shown(counts, ks)
+    ranks, cold, shown = item_counts(counts, ks)
+    asks_items = "item" in predicts
     return Answers(
-        ranks if "item" in predicts else None,
+        ranks if asks_items else None,
+        cold if asks_items else None,
         shown,
         {question: binary(question, 0) for question in asked},
         {question: binary(question, 1) for question in asked},
@@ -114,7 +125,7 @@ class Counter:
     def __init__(self, bundle: Bundle, model: PurchasePathModel, ks: Sequence[int]) -> None:
         self.model = model
         self.num_items, self.num_features = bundle.manifest.num_items, bundle.manifest.num_features
-        self.ranks = RankCounts(self.num_items, ks)
+        self.ranks = RankCounts(bundle.manifest, ks)
         self.other_counts: dict[Key, int] = defaultdict(int)
 
     @torch.inference_mode()

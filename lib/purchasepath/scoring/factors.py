@@ -13,16 +13,17 @@ import pyarrow.compute as pc
 import torch
 from pyspark.sql import DataFrame
 
+from purchasepath.datasets.manifest import Manifest
 from purchasepath.models.factors import RANK, LatentFactors, histories_until, item_factors
 from purchasepath.scoring.answers import Answers
-from purchasepath.scoring.counting import RankCounts, count_answers, counted_batch, ranks_and_shown
+from purchasepath.scoring.counting import RankCounts, count_answers, counted_batch, item_counts
 
 _MAX_NUMBERS = 2**22
 """Most numbers of one kind (scores, or a history's matrix) held at once: 32 MiB."""
 
 
 def factor_answers(
-    train: DataFrame, test: DataFrame, popular: DataFrame, *, num_items: int, ks: Sequence[int]
+    train: DataFrame, test: DataFrame, popular: DataFrame, manifest: Manifest, *, ks: Sequence[int]
 ) -> Answers:
     """Answers at the targets of `test`, from items' factors fitted on `train`.
 
@@ -31,19 +32,19 @@ def factor_answers(
     """
     # as large as the item table of the model beside it, which every worker holds, too
     fitted, counted = item_factors(train).toArrow(), popular.select("item", "popular").toArrow()
-    factors_ID, popular_I = np.zeros((num_items, RANK)), np.full(num_items, -np.inf)
+    factors_ID, popular_I = np.zeros((manifest.num_items, RANK)), np.full(manifest.num_items, -np.inf)
     factors_ID[fitted["item"]] = pc.list_flatten(fitted["factors"]).to_numpy().reshape(-1, RANK)
     popular_I[counted["item"]] = counted["popular"]
     sent = test.sparkSession.sparkContext.broadcast((factors_ID, popular_I))
 
     def counting(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         factors_ID, popular_I = sent.value
-        factors, counts = LatentFactors(factors_ID), RankCounts(num_items, ks)
+        factors, counts = LatentFactors(factors_ID), RankCounts(manifest, ks)
         for batch in batches:
             add_answers(batch, factors, popular_I, counts)
         yield counted_batch(counts.rows())
 
-    return Answers(*ranks_and_shown(count_answers(test.select("item", "target"), counting), ks))
+    return Answers(*item_counts(count_answers(test.select("item", "target"), counting), ks))
 
 
 def add_answers(rows: pa.RecordBatch, factors: LatentFactors, popular_I: np.ndarray, counts: RankCounts) -> None:

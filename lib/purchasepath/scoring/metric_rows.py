@@ -17,6 +17,7 @@ CHANGED_BY_CALIBRATION = ("log_loss", "calibration_error", "calibration_error_ma
 _SAW = {
     OURS: "trained on the train span, stopped and calibrated on the valid span",
     "popular_7d": "counted on the 7 days before the test span",
+    "popular_category_7d": "the 7 days before the test span within the last item's category, the rest by popular_7d",
     "markov_1": "transitions of the train span, ties and unseen items by popular_7d",
     "markov_2": "transitions from the last two items of the train span, the rest as markov_1",
     "item_knn": "cosine of the train span's examples that two items share, the rest by popular_7d",
@@ -53,11 +54,11 @@ def calibration_rows(answers: Mapping[str, Answers]) -> list[dict[str, Any]]:
 
 def tracked_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Ours as names for a tracking store: test_ndcg_10, test_purchase_roc_auc, test_purchase_recall …"""
-    return {
-        f"test_{row['metric']}_{row['k']}" if row["task"] == "next_item" else f"test_{row['task']}_{row['metric']}":
-            row["value"]
-        for row in rows if row["model"] == OURS and row["value"] is not None
-    }
+    return {_tracked_name(**row): row["value"] for row in rows if row["model"] == OURS and row["value"] is not None}
+
+
+def _tracked_name(task: str, metric: str, k: int | None, **rest: Any) -> str:
+    return f"test_{metric if task == 'next_item' else f'{task}_{metric}'}" + (f"_{k}" if k else "")
 
 
 def _item_rows(
@@ -67,9 +68,16 @@ def _item_rows(
     values = ranking_metrics(ranks, config.ks)
     values |= {("coverage", k): answer.shown[k] / items if targets else None for k in config.ks}
     protocol = f"next item in the test span, {PROTOCOL}, unknown items are missed; {_SAW[model]}; {_data(manifest)}"
-    return [
+    rows: list[dict[str, Any]] = [
         {"task": "next_item", "metric": metric, "k": k, "value": value, "support": targets, "protocol": protocol}
         for (metric, k), value in values.items()
+    ]
+    cold = answer.cold or {}
+    of_cold = f"of these targets those whose items have no history on the train span; {protocol}"
+    return rows + [
+        {"task": "cold_item", "metric": metric, "k": k, "value": value, "support": sum(cold.values()),
+         "protocol": of_cold}
+        for (metric, k), value in ranking_metrics(cold, config.ks).items()
     ]
 
 

@@ -6,6 +6,7 @@ from pyspark.sql import DataFrame
 
 SHOWN = (
     ("next_item", "recall", 10), ("next_item", "ndcg", 10), ("next_item", "mrr", 10), ("next_item", "coverage", 10),
+    ("cold_item", "recall", 10),
     ("purchase", "roc_auc", None), ("purchase", "pr_auc", None), ("purchase", "log_loss", None),
     ("purchase", "calibration_error", None), ("purchase", "calibration_error_raw", None),
     ("session", "roc_auc", None), ("session", "pr_auc", None), ("session", "calibration_error", None),

@@ -35,6 +35,9 @@ PROMOTION_FACTOR = 0.8
 PRICE_SPREAD = 0.5
 BAND_EDGE = 0.215
 """Log-price distance from the category's level that cuts a normal of PRICE_SPREAD into thirds."""
+TEXT_VECTOR_WIDTH = 32
+OWN_WORDING = 0.5
+"""Length of what is an item's own in its text vector, against 1 for each word."""
 BANDS = ("low", "middle", "high")
 CATEGORY_NAMES = ("kitchen", "garden", "audio", "shoes", "toys", "sports", "books", "bath")
 
@@ -68,7 +71,7 @@ class Catalogue:
     """All items and promotions of a shop; the same for the same (seed, items, start, days)."""
 
     def __init__(self, simulate: Simulate) -> None:
-        self.start_us = start_us(simulate)
+        self.seed, self.start_us = simulate.seed, start_us(simulate)
         self.categories = _category_names(max(1, simulate.items // ITEMS_PER_CATEGORY))
         self.items = _draw_items(simulate, len(self.categories))
         self.promotions = _draw_promotions(simulate, self.categories)
@@ -95,6 +98,17 @@ class Catalogue:
         """An item of `category` by popularity alone, launched or not."""
         cumulated = self._cumulated[category]
         return self.shelves[category][min(bisect_right(cumulated, uniform * cumulated[-1]), len(cumulated) - 1)]
+
+    def text_vector(self, item: Item) -> list[float]:
+        """What a model of texts would make of the item's: its words' directions added up, and something of its own."""
+        category = self.categories[item.category]
+        words = (category, f"{category} line {item.line}", item.brand_name)
+        own = [OWN_WORDING * x for x in self._direction(item.item)]
+        return [sum(xs) for xs in zip(own, *map(self._direction, words), strict=True)]
+
+    def _direction(self, word: str) -> list[float]:
+        rng = random.Random(f"{self.seed}/words/{word}")
+        return [rng.gauss(0.0, 1.0) for _ in range(TEXT_VECTOR_WIDTH)]
 
     def on_promotion(self, category: int, at_us: int) -> bool:
         return (category, (at_us - self.start_us) // DAY_US) in self._promotion_days

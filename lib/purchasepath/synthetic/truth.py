@@ -1,6 +1,6 @@
-"""Tables of the truth behind the synthetic events: what later stages are scored against.
+"""Tables beside the synthetic events, outside the warehouse: what the shop sells, and the truth that is scored against.
 
-They lie as Parquet in `<paths.raw>/truth/<name>/`, beside the events and outside the warehouse.
+They are Parquet: `<paths.raw>/catalogue/` and `<paths.raw>/truth/<name>/`.
 """
 
 from __future__ import annotations
@@ -56,6 +56,20 @@ TRUE_ITEMS = Table(
         Column("popularity", "double", "weight with which visitors come across it within its category"),
     ),
     key=("item",),
+)
+
+SHOP_ITEMS = Table(
+    "catalogue",
+    "item that the shop sells or will sell",
+    "simulate",
+    (
+        Column("item_id", "string", "item id"),
+        Column("category", "string", "category"),
+        Column("brand", "string", "brand"),
+        Column("price", "double", "price without promotion"),
+        Column("vector", "array<float>", "as of a text that names category, product line and brand"),
+    ),
+    key=("item_id",),
 )
 
 TRUTH_TABLES: tuple[Table, ...] = (TRUE_EVENTS, TRUE_VISITORS, TRUE_ITEMS)

@@ -16,6 +16,7 @@ from purchasepath.tables.learning import (
     METRICS,
     RECOMMENDATIONS,
     SCORES,
+    SIDE_FEATURES,
     TRAINING_CURVES,
     VOCABULARY,
 )
@@ -258,5 +259,5 @@ CORE_TABLES: tuple[Table, ...] = (
 TABLES: tuple[Table, ...] = CORE_TABLES + FEATURE_TABLES + PARTIAL_TABLES
 """Every table of the warehouse."""
 
-DATASET_TABLES: tuple[Table, ...] = (EXAMPLES, VOCABULARY)
+DATASET_TABLES: tuple[Table, ...] = (EXAMPLES, VOCABULARY, SIDE_FEATURES)
 """Tables in the dataset directory."""

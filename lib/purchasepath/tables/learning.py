@@ -49,7 +49,8 @@ METRICS = Table(
     "evaluate",
     (
         C("model", "string", "purchasepath (ours) or a baseline of `evaluate.baselines`"),
-        C("task", "string", "next_item, purchase, session, churn or next_type (see `model.predicts`)"),
+        C("task", "string", "next_item, purchase, session, churn or next_type (see `model.predicts`); cold_item: the "
+                            "next items without a history on the training span"),
         C("metric", "string", "recall, ndcg, mrr, coverage, roc_auc, pr_auc, precision, recall, f1, log_loss, "
                               "calibration_error (bins of equal width), calibration_error_mass (of equal mass), "
                               "base_rate, accuracy; with _raw: before calibration"),
@@ -124,7 +125,23 @@ VOCABULARY = Table(
     (
         C("item_id", "string", "the shop's item id"),
         C("id", "int", "0 padding, 1 no item, 2 unknown item; items from 3 by falling count, ties by item_id"),
-        C("count", "bigint", "events on the training span"),
+        C("count", "bigint", "events on the training span; with `dataset.side_features` also fewer than "
+                             "`dataset.min_item_count`: items without a history, 0 where only `paths.items` has it"),
     ),
     key=("item_id",),
+)
+
+SIDE_FEATURES = Table(
+    "side_features",
+    "known item, with `dataset.side_features`",
+    "dataset",
+    (
+        C("id", "int", "as in vocabulary"),
+        C("category", "int", "0: unknown, or of no item with a history; others from 1 by falling number of such items"),
+        C("brand", "int", "the same for brands"),
+        C("price", "int", "0: unknown; from 1: steps of half a standard deviation of the log price, the mean in the "
+                          "middle one"),
+        C("vector", "array<float>", "scaled to length 1; zeros where unknown, empty where vectors are not asked for"),
+    ),
+    key=("id",),
 )

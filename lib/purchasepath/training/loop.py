@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -170,11 +171,12 @@ class Trainer:
         self.model.train()
         self.flat.gradients_W.zero_()
         negative_K = self._negatives()
-        for part in split_by_length(batch, TOKENS_PER_PART[self.device.type]):
-            losses_Q = self._losses(part.to(self.device.device, non_blocking=True), negative_K)
-            weighed = zip(self.asked, losses_Q, totals_Q, strict=True)
-            torch.stack([self._weight(q) * loss / total for q, loss, total in weighed]).sum().backward()
-            self.losses_Q += losses_Q.detach()
+        with self._held_items():
+            for part in split_by_length(batch, TOKENS_PER_PART[self.device.type]):
+                losses_Q = self._losses(part.to(self.device.device, non_blocking=True), negative_K)
+                weighed = zip(self.asked, losses_Q, totals_Q, strict=True)
+                torch.stack([self._weight(q) * loss / total for q, loss, total in weighed]).sum().backward()
+                self.losses_Q += losses_Q.detach()
         if following is not None:
             self.flat.counts_Q.copy_(count_batch(following, self.asked)[:-2])
         self.ranks.sum_(self.flat.sent)
@@ -189,7 +191,12 @@ class Trainer:
         if not self.config.negatives or "item" not in self.asked:
             return None
         generator = torch.Generator().manual_seed(_step_seed(self.config.seed, self.state.updates))
-        return draw_negatives(self.model.num_items, self.config.negatives, generator).to(self.device.device)
+        return draw_negatives(self.model.num_known, self.config.negatives, generator).to(self.device.device)
+
+    def _held_items(self) -> AbstractContextManager[None]:
+        """The step asks for the vectors of all items, again and again, or for those of a few."""
+        whole = "item" in self.asked and not self.config.negatives
+        return self.model.held_items() if whole else nullcontext()
 
     def _losses(self, batch: Batch, negative_K: Tensor | None) -> Tensor:
         """losses_Q, each summed over the places of the batch where it is asked."""

@@ -15,12 +15,14 @@ from safetensors.torch import load_file
 
 from purchasepath.errors import ConfigError
 from purchasepath.models.heads import BinaryHead, PointHead
+from purchasepath.models.items import add_side_features
 from purchasepath.models.low_rank import add_adapters
 from purchasepath.models.questions import QUESTIONS, AtPoints
 from purchasepath.training.warm_start import start_at_logistic_regression
 
 if TYPE_CHECKING:
     from purchasepath.config import Config, Training
+    from purchasepath.datasets.sides import Sides
     from purchasepath.models.build import PurchasePathModel
     from purchasepath.training.feed import Feed
     from purchasepath.training.ranks import Ranks
@@ -52,10 +54,14 @@ def forget_start(workspace: Path) -> None:
     (workspace / _FILE).unlink(missing_ok=True)
 
 
-def begin(model: PurchasePathModel, workspace: Path | None, config: Training, feed: Feed, ranks: Ranks) -> None:
+def begin(
+    model: PurchasePathModel, workspace: Path | None, config: Training, feed: Feed, ranks: Ranks,
+    sides: Sides | None = None,
+) -> None:
     """Sets the model's weights to those of the start in `workspace` (None: fresh ones), and what will change of them.
 
-    Heads at as-of points that begin fresh begin at their logistic regressions.
+    Heads at as-of points that begin fresh begin at their logistic regressions. Side features are learned together
+    with fresh item vectors; earlier ones hold what was learned of them.
     """
     fresh = set(model.heads) if workspace is None else _load(model, workspace / _FILE)
     for name in model.heads:
@@ -66,6 +72,8 @@ def begin(model: PurchasePathModel, workspace: Path | None, config: Training, fe
         add_adapters(model.encoder, config.lora_rank)
     elif config.tune == "frozen":
         model.encoder.requires_grad_(False)
+    if workspace is None and sides is not None:
+        add_side_features(model, sides, config.item_dropout)
     if "item" not in model.predicts:
         model.next_item.requires_grad_(False)
 

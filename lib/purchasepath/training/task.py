@@ -19,8 +19,10 @@ from torch import Tensor
 from purchasepath.config import Config, Model, Training
 from purchasepath.datasets.manifest import Manifest
 from purchasepath.datasets.shards import check_ranks
+from purchasepath.datasets.sides import read_sides
 from purchasepath.errors import UserError
 from purchasepath.models.build import PurchasePathModel, build_model
+from purchasepath.models.items import fuse_items
 from purchasepath.models.low_rank import merge_adapters
 from purchasepath.models.questions import BINARY
 from purchasepath.storage.files import sha256_json, write_file, write_json
@@ -134,7 +136,8 @@ def train_on_rank(ranks: Ranks, request: str) -> None:
     model = build_for(manifest, Model.model_validate(wanted.model))
     feed = DatasetFeed(Path(wanted.dataset), manifest, ranks, config)
     workspace = Path(wanted.workspace)
-    begin(model, workspace if wanted.start else None, config, feed, ranks)
+    sides = read_sides(Path(wanted.dataset), manifest)
+    begin(model, workspace if wanted.start else None, config, feed, ranks, sides)
     trainer = Trainer(
         model,
         feed,
@@ -145,6 +148,7 @@ def train_on_rank(ranks: Ranks, request: str) -> None:
     )
     state = trainer.fit()
     merge_adapters(model)
+    fuse_items(model)
     calibration = calibrate(model, feed, ranks, trainer.device)
     if ranks.rank == 0:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -178,6 +182,7 @@ def build_for(manifest: Manifest, config: Model) -> PurchasePathModel:
         num_types=manifest.num_types,
         num_features=manifest.num_features,
         max_length=manifest.max_length,
+        num_known=manifest.num_known,
     )
 
 
