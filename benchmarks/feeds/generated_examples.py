@@ -16,6 +16,7 @@ from purchasepath.datasets.rows import EVENT_COLUMNS, POINT_COLUMNS
 
 MAX_LENGTH = 50
 NUM_FEATURES = 8
+NUM_ITEMS = 10_000
 THREE_LISTS = ("item", "type", "gap")
 _ROWS_PER_FILE = 65_536
 
@@ -36,12 +37,12 @@ def write_examples(directory: Path, rows: int, rows_per_group: int) -> Manifest:
         groups += [RowGroup(f"ragged/{name}", index, size, 0) for index, size in enumerate(sizes)]
     names = tuple(f"f{i}" for i in range(NUM_FEATURES))
     statistics = Statistics(0.0, 1.0, (0.0,) * NUM_FEATURES, (1.0,) * NUM_FEATURES)
-    return Manifest("v", "", "generated", {"train": tuple(groups)}, Boundaries("", "", "", 1.0), MAX_LENGTH, 10_000, 9,
-                    names, statistics, "", "")
+    return Manifest("v", "", "generated", {"train": tuple(groups)}, Boundaries("", "", "", 1.0), MAX_LENGTH, NUM_ITEMS,
+                    9, names, statistics, "", "")
 
 
 def _values(generator: np.random.Generator, events: int, rows: int) -> dict[str, np.ndarray]:
-    item = 3 + (generator.pareto(1.2, events) * 20).astype(np.int64) % 10_000
+    item = 3 + (generator.pareto(1.2, events) * 20).astype(np.int64) % (NUM_ITEMS - 3)
     return {
         "item": item.astype(np.int32), "target": np.roll(item, -1).astype(np.int32),
         "type": generator.integers(1, 9, events).astype(np.int32),
