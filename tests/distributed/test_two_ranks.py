@@ -31,12 +31,16 @@ BOUND_SECONDS = 90
 BACKENDS = ("horovod", "torch")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("backend", "negatives"), [
+    ("horovod", 0), ("torch", 40),  # all rows of the item table are exchanged, and those that a step touches
+    pytest.param("horovod", 40, marks=pytest.mark.slow), pytest.param("torch", 0, marks=pytest.mark.slow),
+])
 def test_two_ranks_learn_what_one_rank_learns(
-    spark: object, tmp_path: Path, capsys: pytest.CaptureFixture[str], backend: str
+    spark: object, tmp_path: Path, capsys: pytest.CaptureFixture[str], backend: str, negatives: int
 ) -> None:
-    one = train(configure(tmp_path, "one", "training.ranks=1"), spark)
-    two = train(configure(tmp_path, "two", "training.ranks=2", f"training.backend={backend}"), spark)
+    one = train(configure(tmp_path, "one", "training.ranks=1", f"training.negatives={negatives}"), spark)
+    two = train(configure(tmp_path, "two", "training.ranks=2", f"training.backend={backend}",
+                          f"training.negatives={negatives}"), spark)
     assert_equal_but_for_rounding(one, two)
     if backend == "horovod":  # what torch's ranks print, Spark's JVM passes on
         assert capsys.readouterr().out.count("epoch 1/1") == 2  # one line per run: rank 1 keeps quiet
@@ -61,6 +65,21 @@ def assert_equal_but_for_rounding(one: Result, many: Result) -> None:
     assert any(d > 0 for d in differences)  # the second run really added in another order
     for name in ("train_loss", "valid_loss", "valid_recall_10"):
         assert many.best[name] == pytest.approx(one.best[name], rel=1e-4)
+
+
+def _gather(ranks: Ranks, request: str) -> None:
+    """Tensors of 0, 1, 2 … numbers; every rank raises where it is not given all of them."""
+    found = ranks.gather(torch.full((ranks.rank,), ranks.rank, dtype=torch.int32))
+    assert found.tolist() == [rank for rank in range(ranks.size) for _ in range(rank)], found
+    assert found.dtype is torch.int32
+    assert not len(ranks.gather(torch.zeros(0)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_tensors_of_different_lengths_are_gathered_in_the_order_of_ranks(spark: object, backend: str) -> None:
+    config = load_config([], ["training.ranks=2", f"training.backend={backend}"]).training
+    run_on_ranks(_gather, "", spark=lambda: spark, config=config)
 
 
 def _fail(ranks: Ranks, request: str) -> None:

@@ -27,7 +27,7 @@ def configure(directory: Path, name: str, *overrides: str) -> Config:
 
 
 def write(directory: Path) -> Manifest:
-    return write_dataset(directory / "dataset", train=150, valid=60)
+    return write_dataset(directory / "dataset", train=150, valid=60, num_items=400)
 
 
 def train(config: Config, spark: object, task: Task = train_on_rank) -> Result:

@@ -65,6 +65,10 @@ class PurchasePathModel(nn.Module):
         """Within, the vectors of all items are computed once, however often they are asked for."""
         return self.encoder.embedding.item.held()
 
+    def item_weights(self) -> tuple[Tensor, Tensor]:
+        """The weights with a row for each item; `encode`, `scores_of` and `score_of_each` read rows of given items."""
+        return self.encoder.embedding.item.weight, self.next_item.bias
+
     def ask(self, question: str, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
         """The logits at the places of the batch where it is asked, and the right answers there."""
         return QUESTIONS[question].ask(self.heads[question], batch, hidden_BLD)

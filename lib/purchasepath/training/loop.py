@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from purchasepath.errors import UserError
-from purchasepath.models.heads import NUM_SPECIAL_ITEMS
 from purchasepath.models.losses import draw_negatives, next_item_loss, select_targets
-from purchasepath.models.questions import QUESTIONS, loss_sum
+from purchasepath.models.questions import loss_sum
 from purchasepath.training.checkpoint import Checkpoints
 from purchasepath.training.device import Device
+from purchasepath.training.exchange import Exchange, count_places
 from purchasepath.training.feed import Feed
 from purchasepath.training.microbatch import split_by_length
 from purchasepath.training.optimizer import AdamW, FlatModel, learning_rate
@@ -93,11 +93,12 @@ class Trainer:
         self.asked = model.predicts
         self.flat = FlatModel(model, counts=len(self.asked))
         self.optimizer = AdamW(model, self.flat, config)
+        by_rows = bool(config.negatives) or "item" not in self.asked  # the full softmax touches every item
+        self.exchange = Exchange(model, self.flat, ranks, by_rows=by_rows)
         self.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         self.state = State(sums=self._no_sums())
         self.losses_Q = torch.zeros(len(self.asked), dtype=torch.float64, device=self.device.device)
         self.counts = torch.zeros(len(self.asked) + 2, dtype=torch.float64)
-        self.totals_Q: Tensor | None = None  # of the coming step over all ranks; None: not exchanged yet
         self.total_updates = config.epochs * feed.steps("train")
 
     def fit(self) -> State:
@@ -156,31 +157,23 @@ class Trainer:
             self._save()
 
     def update(self, batch: Batch, following: Batch | None = None) -> None:
-        """One optimizer step on this rank's share of the batch.
-
-        The gradient needs the number of targets on all ranks beforehand. They are added up together with the gradients
-        of the step before, so that the ranks wait for each other once a step.
-        """
+        """One optimizer step on this rank's share of the batch; `following` is its share of the next one."""
         state, config = self.state, self.config
         torch.manual_seed(_step_seed(config.seed, state.updates, self.ranks.rank))
         counts = count_batch(batch, self.asked)
         self.counts += counts
-        if self.totals_Q is None:
-            self.totals_Q = self.ranks.sum_(counts[:-2].clone()).to(self.flat.counts_Q)
-        totals_Q = self.totals_Q.clamp(min=1)  # stay where they are: a GPU is not waited for
+        totals_Q = self.exchange.totals(batch).clamp(min=1)  # stay where they are: a GPU is not waited for
         self.model.train()
         self.flat.gradients_W.zero_()
         negative_K = self._negatives()
+        drawn_K = None if negative_K is None else negative_K.to(self.device.device)
         with self._held_items():
             for part in split_by_length(batch, TOKENS_PER_PART[self.device.type]):
-                losses_Q = self._losses(part.to(self.device.device, non_blocking=True), negative_K)
+                losses_Q = self._losses(part.to(self.device.device, non_blocking=True), drawn_K)
                 weighed = zip(self.asked, losses_Q, totals_Q, strict=True)
                 torch.stack([self._weight(q) * loss / total for q, loss, total in weighed]).sum().backward()
                 self.losses_Q += losses_Q.detach()
-        if following is not None:
-            self.flat.counts_Q.copy_(count_batch(following, self.asked)[:-2])
-        self.ranks.sum_(self.flat.sent)
-        self.totals_Q = None if following is None else self.flat.counts_Q.clone()
+        self.exchange.sum_(negative_K, following)
         self.flat.clip(config.clip_norm)
         self.optimizer.step(state.updates, learning_rate(state.updates, self.total_updates, config))
         state.step += 1
@@ -191,7 +184,7 @@ class Trainer:
         if not self.config.negatives or "item" not in self.asked:
             return None
         generator = torch.Generator().manual_seed(_step_seed(self.config.seed, self.state.updates))
-        return draw_negatives(self.model.num_known, self.config.negatives, generator).to(self.device.device)
+        return draw_negatives(self.model.num_known, self.config.negatives, generator)
 
     def _held_items(self) -> AbstractContextManager[None]:
         """The step asks for the vectors of all items, again and again, or for those of a few."""
@@ -268,11 +261,8 @@ def with_next(batches: Iterable[Batch]) -> Iterator[tuple[Batch, Batch | None]]:
 
 def count_batch(batch: Batch, questions: Sequence[str]) -> Tensor:
     """[places where each question is asked …, examples, tokens]"""
-    places = [
-        int((batch.target_BL >= NUM_SPECIAL_ITEMS).sum()) if q == "item" else QUESTIONS[q].count(batch)
-        for q in questions
-    ]
-    return torch.tensor([*places, batch.rows, int((batch.type_BL != 0).sum())], dtype=torch.float64)
+    size = torch.tensor([batch.rows, int((batch.type_BL != 0).sum())], dtype=torch.float64)
+    return torch.cat((count_places(batch, questions), size))
 
 
 def describe_epoch(curve: dict[str, float], epochs: int, questions: Sequence[str]) -> str:

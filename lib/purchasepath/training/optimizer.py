@@ -26,17 +26,19 @@ _CPU_BLOCK = 1 << 18
 class FlatModel:
     """The weights that a model learns and their gradients as two buffers; its parameters become views of them.
 
-    `sent` is what ranks exchange: the gradients, and behind them `counts_Q`, some numbers that travel along.
+    `sent` is what ranks exchange: the gradients, and behind them `counts_Q`, some numbers that travel along. `places`
+    has the parameters in their order, and where each lies in the buffers.
 
     Legend: W weights that are learned, in the order of the model's parameters.
     """
 
     def __init__(self, model: nn.Module, *, counts: int) -> None:
         parameters = learned(model)
+        self.places = list(zip(parameters, _places(parameters), strict=True))
         self.weights_W = torch.cat([p.detach().flatten() for p in parameters])
         self.sent = self.weights_W.new_zeros(self.weights_W.numel() + counts)
         self.gradients_W, self.counts_Q = self.sent.split((self.weights_W.numel(), counts))
-        for parameter, place in zip(parameters, _places(parameters), strict=True):
+        for parameter, place in self.places:
             parameter.data = self.weights_W[place].view_as(parameter)
             parameter.grad = self.gradients_W[place].view_as(parameter)
 
@@ -54,8 +56,7 @@ class AdamW:
         self.square_W = torch.zeros_like(flat.weights_W)
         self.decay_W = torch.zeros_like(flat.weights_W)
         embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-        parameters = learned(model)
-        for parameter, place in zip(parameters, _places(parameters), strict=True):
+        for parameter, place in flat.places:
             if parameter.ndim >= 2 and id(parameter) not in embeddings:
                 self.decay_W[place] = config.weight_decay
 

@@ -1,4 +1,4 @@
-"""What the training loop needs from its fellow ranks: sum, broadcast, barrier. Horovod and torch behind one door.
+"""What training needs from fellow ranks: sum, gather, broadcast, barrier. Horovod and torch behind one door.
 
 Every rank calls the same collectives in the same order; results are the same on all ranks.
 """
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, distributed
+from torch.nn import functional
 
 _POLL_SECONDS = 0.0003
 """Horovod's own wait sleeps 100 ns at a time: a storm of system calls that takes a core from the rank waited for. On
@@ -40,6 +41,10 @@ class Ranks(Protocol):
         """`tensor`, replaced in place by its sum over all ranks."""
         ...
 
+    def gather(self, tensor: Tensor) -> Tensor:
+        """The ranks' one-dimensional tensors, in the order of ranks; their lengths may differ."""
+        ...
+
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         """Replaces each tensor in place by rank 0's."""
         ...
@@ -58,6 +63,9 @@ class SoloRanks:
     local_size = 1
 
     def sum_(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def gather(self, tensor: Tensor) -> Tensor:
         return tensor
 
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
@@ -86,6 +94,12 @@ class HorovodRanks:
             return tensor.copy_(self.sum_(tensor.cpu()))
         with _raising_lost(self._lost):
             return self._wait(self._hvd.allreduce_async_(tensor, op=self._hvd.Sum))
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        if not self._takes(tensor):
+            return self.gather(tensor.cpu()).to(tensor.device)
+        with _raising_lost(self._lost):
+            return self._wait(self._hvd.allgather_async(tensor))
 
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         sent = [(tensor, tensor if self._takes(tensor) else tensor.cpu()) for tensor in tensors]
@@ -139,6 +153,15 @@ class TorchRanks:
         with _raising_lost(RuntimeError):  # Gloo has no kind of its own
             distributed.all_reduce(tensor)
         return tensor
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        with _raising_lost(RuntimeError):  # Gloo has no kind of its own
+            lengths = [torch.zeros(1, dtype=torch.int64, device=tensor.device) for _ in range(self.size)]
+            distributed.all_gather(lengths, torch.full_like(lengths[0], len(tensor)))
+            sizes = torch.cat(lengths).tolist()
+            padded = [tensor.new_zeros(max(sizes)) for _ in sizes]  # Gloo and NCCL gather equal lengths only
+            distributed.all_gather(padded, functional.pad(tensor, (0, max(sizes) - len(tensor))))
+        return torch.cat([part[:size] for part, size in zip(padded, sizes, strict=True)])
 
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         with _raising_lost(RuntimeError):  # Gloo has no kind of its own
