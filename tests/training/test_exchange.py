@@ -22,7 +22,7 @@ NUM_ITEMS = 40
 def make_model(encoder: str = "transformer", predicts: tuple[str, ...] = ("item", "purchase")) -> PurchasePathModel:
     torch.manual_seed(1)
     return build_model(
-        Model(encoder=encoder, width=4, heads=2, layers=1, dropout=0.0, predicts=predicts),
+        Model(encoder=encoder, width=8, heads=2, layers=1, dropout=0.0, predicts=predicts),
         num_items=NUM_ITEMS, num_types=3, num_features=NUM_FEATURES, max_length=8,
     )
 
