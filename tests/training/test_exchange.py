@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from threading import Lock
+
 import numpy as np
 import pytest
 import torch
@@ -17,14 +19,17 @@ from tests.training.feeds import NUM_FEATURES, Example, MemoryFeed, make_batch
 from tests.training.together import ThreadRanks, together
 
 NUM_ITEMS = 40
+MAKING = Lock()
+"""Threads share torch's generator; a model is made from the seed by one at a time."""
 
 
 def make_model(encoder: str = "transformer", predicts: tuple[str, ...] = ("item", "purchase")) -> PurchasePathModel:
-    torch.manual_seed(1)
-    return build_model(
-        Model(encoder=encoder, width=8, heads=2, layers=1, dropout=0.0, predicts=predicts),
-        num_items=NUM_ITEMS, num_types=3, num_features=NUM_FEATURES, max_length=8,
-    )
+    with MAKING:
+        torch.manual_seed(1)
+        return build_model(
+            Model(encoder=encoder, width=8, heads=2, layers=1, dropout=0.0, predicts=predicts),
+            num_items=NUM_ITEMS, num_types=3, num_features=NUM_FEATURES, max_length=8,
+        )
 
 
 def make_examples(count: int, seed: int = 0) -> list[Example]:
@@ -76,7 +81,7 @@ def whole_numbers(seed: int, count: int) -> torch.Tensor:
     return torch.randint(-50, 50, (count,), generator=torch.Generator().manual_seed(seed)).float()
 
 
-@pytest.mark.parametrize("predicts", [("item", "purchase"), ("purchase",)])
+@pytest.mark.parametrize("predicts", [("item", "purchase"), ("session",)])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_only_items_of_the_step_have_a_gradient(encoder: str, predicts: tuple[str, ...]) -> None:
     model = make_model(encoder, predicts)
@@ -110,8 +115,8 @@ def test_ranks_that_exchange_rows_learn_what_one_rank_learns(size: int) -> None:
     torch.testing.assert_close(rows[0], alone, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(("negatives", "fewer"), [(6, True), (NUM_ITEMS, False), (0, False)])
-def test_rows_are_sent_where_they_are_fewer_bytes(negatives: int, fewer: bool) -> None:
+@pytest.mark.parametrize(("negatives", "fewer"), [(6, True), (0, False)])
+def test_rows_are_sent_where_a_step_touches_few(negatives: int, fewer: bool) -> None:
     def sent(by_rows: bool) -> int:
         def task(ranks: ThreadRanks) -> int:
             train(ranks, negatives, by_rows=by_rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import torch
@@ -54,4 +54,8 @@ def together(size: int, task: Callable[[ThreadRanks], Any]) -> list[Any]:
             raise
 
     with ThreadPoolExecutor(size) as threads:
-        return list(threads.map(run, range(size)))
+        running = [threads.submit(run, rank) for rank in range(size)]
+    failures = [ended.exception() for ended in running if ended.exception() is not None]
+    for failure in sorted(failures, key=lambda failure: isinstance(failure, BrokenBarrierError)):
+        raise failure  # the first to fail; the others only missed it
+    return [ended.result() for ended in running]

@@ -72,7 +72,7 @@ class Exchange:
         for part, total in zip(self.others, sums, strict=False):
             part.copy_(total)
         for table_ID, total in zip(self.tables, sums[len(self.others) :], strict=True):
-            table_ID[item_R] = total.view(len(item_R), -1)
+            table_ID[item_R] = total.view(len(item_R), table_ID.shape[1])
 
     def _gather_items(self, batch: Batch) -> None:
         if self.by_rows:
