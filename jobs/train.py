@@ -24,9 +24,9 @@ def run(job: Job) -> Summary:
         tracker.log_params({**job.config.model.model_dump(), **job.config.training.model_dump(), **tags})
         tracker.log_json("config.json", job.config.model_dump(mode="json"))
         request = Request.of(job.config, manifest, start.version if start else "")
+        clear_workspace(Path(request.workspace), checkpoints=not job.config.training.resume)
         if start:
             keep_start(Path(request.workspace), start.directory / WEIGHTS)
-        clear_workspace(Path(request.workspace), checkpoints=False)
         run_on_ranks(train_on_rank, request.to_json(), spark=lambda: job.spark, config=job.config.training)
         result = read_result(Path(request.workspace))
         bundle = save_result(result, job.config, manifest, run_id=job.run_id, start=start)

@@ -147,6 +147,8 @@ class Training(Section):
         "horovod", description="what joins the ranks; `torch`: torch.distributed, where Horovod cannot be built; "
         "`solo`: nothing, for one rank"
     )
+    elastic: bool = Field(False, description="with Horovod: go on without a rank that was lost, from the last "
+                          "checkpoint, and take in another one that Spark starts in its place")
     epochs: int = Field(4, ge=1, description="most passes over the training examples")
     patience: int = Field(2, ge=1, description="stop after this many epochs without a better one")
     select_by: Literal["loss", "ndcg"] = Field("loss", description="what makes an epoch the better one on the "

@@ -14,6 +14,8 @@ from purchasepath.config import load_config
 from purchasepath.errors import BundleMismatchError, TooFewRowGroupsError, UserError
 from purchasepath.job import Job
 from purchasepath.tables.catalog import TRAINING_CURVES
+from purchasepath.training.ranks import SoloRanks
+from purchasepath.training.task import Request, train_on_rank
 from purchasepath.training.tracking import open_client
 from tests.tiny_dataset import write_dataset
 
@@ -49,6 +51,16 @@ def test_training_leaves_a_bundle_its_run_and_its_curves(
     reference = next(line for line in summary.lines if "models:/" in line).split("(")[1].rstrip(")")
     assert Bundle.load(resolve(reference, job.config)).version == bundle.version
     assert not list((tmp_path / "models" / ".training").iterdir())  # nothing is left to resume
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_goes_on_from_a_checkpoint_unless_told_not_to(
+    spark: Any, tmp_path: Path, mlflow_store: list[str], capsys: pytest.CaptureFixture[str], resume: bool
+) -> None:
+    job = make_job(spark, tmp_path, mlflow_store, "training.epochs=1", f"training.resume={str(resume).lower()}")
+    train_on_rank(SoloRanks(), Request.of(job.config, write_dataset(tmp_path / "dataset")).to_json())
+    run(job)
+    assert ("resumed at epoch 2" in capsys.readouterr().out) == resume
 
 
 def test_pre_training_then_fine_tuning(spark: Any, tmp_path: Path, mlflow_store: list[str]) -> None:

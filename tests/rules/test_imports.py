@@ -31,7 +31,7 @@ ASIDE = {
 
 ROOMS = {
     "petastorm": {"datasets/reader.py"},
-    "horovod": {"training/ranks.py", "training/launch.py"},
+    "horovod": {"training/ranks.py", "training/launch.py", "training/elastic.py"},
     "mlflow": {"training/tracking.py", "bundle/registry.py"},
 }
 EXAMINED_BY_THE_DOCTOR = {"petastorm": "doctor/probes/petastorm_read.py", "horovod": "doctor/probes/two_ranks.py",

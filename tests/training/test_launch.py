@@ -29,6 +29,23 @@ def test_enough_slots_and_clusters_pass(master: str) -> None:
     check_slots(session(master), 2)
 
 
+@pytest.mark.parametrize("master", ["local[2]", "local[2,1]"])
+def test_elastic_ranks_need_a_local_spark_that_starts_tasks_again(master: str) -> None:
+    with pytest.raises(UserError, match=r"use --master local\[2,4\]"):
+        check_slots(session(master), 2, elastic=True)
+
+
+@pytest.mark.parametrize("master", ["local[2,4]", "local[*, 8]", "spark://host:7077"])
+def test_elastic_ranks_run_where_tasks_are_started_again(master: str) -> None:
+    check_slots(session(master), 1, elastic=True)
+
+
+def test_elastic_ranks_of_torch_are_refused() -> None:
+    config = Training(backend="torch", elastic=True)
+    with pytest.raises(ConfigError, match=r"training\.backend=horovod, found torch"):
+        run_on_ranks(lambda ranks, request: None, "", spark=lambda: None, config=config)
+
+
 def test_one_rank_runs_in_this_process_without_spark() -> None:
     seen = []
 

@@ -104,14 +104,6 @@ def test_a_resumed_run_repeats_no_more_than_the_steps_since_its_checkpoint(tmp_p
     assert feed.delivered == 18 - 10
 
 
-def test_resume_false_starts_over(tmp_path: Path) -> None:
-    with pytest.raises(KilledError):
-        train(replace(FEED, fail_after=11), directory=tmp_path)
-    feed = replace(FEED)
-    train(feed, directory=tmp_path, config=CONFIG.model_copy(update={"resume": False}))
-    assert feed.delivered == 18
-
-
 def test_training_stops_after_patience_and_keeps_the_best_weights() -> None:
     # validation wants the opposite of what training teaches, so that the first epoch stays the best
     taught = [Example([3, 4, 3, 4], bought=1.0)] * 16

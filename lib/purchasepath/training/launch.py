@@ -15,10 +15,11 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from purchasepath.errors import ConfigError, UserError
 from purchasepath.training.barrier import run_as_barrier_stage
+from purchasepath.training.elastic import run_while_ranks_change
 from purchasepath.training.failures import Failure, Task, lost_ranks, raise_first, run_task
 from purchasepath.training.ranks import STALL_SECONDS, HorovodRanks, SoloRanks
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from purchasepath.config import Training
 
 _STALL_WARNING_SECONDS = 60
+_MOST_CHANGES = 100
+"""Of elastic ranks; a fault that comes back at once must not keep them busy for ever."""
+_LOCAL_ATTEMPTS = 4
+"""As many as a cluster gives a task by default."""
 
 
 def run_on_ranks(task: Task, request: str, *, spark: Callable[[], SparkSession], config: Training) -> None:
@@ -39,23 +44,31 @@ def run_on_ranks(task: Task, request: str, *, spark: Callable[[], SparkSession],
         raise ConfigError([
             "training.backend=solo trains on one rank: add --set training.ranks=1, or use horovod or torch"
         ])
+    if config.elastic and config.backend != "horovod":
+        raise ConfigError([
+            f"training.elastic needs training.backend=horovod, found {config.backend}; its ranks stay the same to the "
+            "end, and where one is lost the same command, started again, goes on from the last checkpoint"
+        ])
     if config.ranks == 1:
         task(SoloRanks(), request)
         return
     session = spark()
-    check_slots(session, config.ranks)
+    check_slots(session, config.ranks, elastic=config.elastic)
     if config.backend == "torch":
         run_as_barrier_stage(task, request, session, config.ranks)
     else:
         _run_with_horovod(task, request, session, config)
 
 
-def check_slots(spark: SparkSession, num_ranks: int) -> None:
-    """Raises UserError where a local Spark cannot run `num_ranks` tasks at once; the ranks would wait forever."""
+def check_slots(spark: SparkSession, num_ranks: int, *, elastic: bool = False) -> None:
+    """Raises UserError where a local Spark cannot run `num_ranks` tasks at once; the ranks would wait forever.
+
+    With `elastic` also where it would not start a task again.
+    """
     master = spark.sparkContext.master or ""
     if not master.startswith("local"):
         return  # executors may still be on their way; `training.timeout_minutes` ends the wait
-    cores = re.fullmatch(r"local(?:\[(\d+|\*)(?:,\s*\d+)?\])?", master)
+    cores = re.fullmatch(r"local(?:\[(\d+|\*)(?:,\s*(\d+))?\])?", master)
     if cores is None:
         return
     named = cores.group(1) or "1"
@@ -65,6 +78,11 @@ def check_slots(spark: SparkSession, num_ranks: int) -> None:
             f"{master} has {slots} task slot{'s' if slots > 1 else ''} for {num_ranks} ranks and every rank needs "
             f"its own; use --master local[{num_ranks}], or train with --set training.ranks={slots}"
         )
+    if elastic and int(cores.group(2) or 1) < _LOCAL_ATTEMPTS:
+        raise UserError(
+            f"{master} gives up with the first task that fails, and training.elastic lives on tasks that are started "
+            f"again; use --master local[{slots},{_LOCAL_ATTEMPTS}]"
+        )
 
 
 def _run_with_horovod(task: Task, request: str, spark: SparkSession, config: Training) -> None:
@@ -73,20 +91,19 @@ def _run_with_horovod(task: Task, request: str, spark: SparkSession, config: Tra
     local = (spark.sparkContext.master or "").startswith("local")
     output, errors = RankOutput(sys.stdout), RankOutput(None)
     logging.getLogger().addFilter(_is_no_retry_note)
+    wanted: dict[str, Any] = {
+        "args": (task, request), "num_proc": config.ranks, "start_timeout": int(config.timeout_minutes * 60),
+        "env": _environment(local), "stdout": output, "stderr": errors, "verbose": 0, "nics": {"lo"} if local else None,
+    }
     try:
-        outcomes = horovod.spark.run(
-            _rank_main,
-            args=(task, request),
-            num_proc=config.ranks,
-            start_timeout=int(config.timeout_minutes * 60),
-            use_gloo=True,
-            env=_environment(local),
-            stdout=output,
-            stderr=errors,
-            verbose=0,
-            nics={"lo"} if local else None,
-            executable=os.environ.get("PYSPARK_PYTHON", sys.executable),
-        )
+        if config.elastic:
+            outcomes = horovod.spark.run_elastic(
+                run_while_ranks_change, min_num_proc=1, max_num_proc=config.ranks, reset_limit=_MOST_CHANGES,
+                elastic_timeout=int(config.timeout_minutes * 60), **wanted,
+            )
+        else:
+            executable = os.environ.get("PYSPARK_PYTHON", sys.executable)
+            outcomes = horovod.spark.run(_rank_main, use_gloo=True, executable=executable, **wanted)
     except Exception as failure:
         told = "\n".join(f"  {line}" for line in errors.last) or "  (no output)"
         raise lost_ranks(config.ranks, f"{failure}\nlast lines of the ranks:\n{told}") from failure
@@ -109,6 +126,7 @@ def _environment(local: bool) -> dict[str, str]:
     environment = {
         "HOROVOD_STALL_CHECK_TIME_SECONDS": str(_STALL_WARNING_SECONDS),
         "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": str(STALL_SECONDS),
+        "HOROVOD_GLOO_TIMEOUT_SECONDS": str(STALL_SECONDS),  # an elastic rank waits while others load torch
         "HOROVOD_LOG_LEVEL": "error",
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",

@@ -228,11 +228,12 @@ class Trainer:
         sums = self._reduce_sums()
         if self.ranks.rank == 0 and self.checkpoints:
             self.checkpoints.save(self.state.updates, self._tensors(), asdict(self.state) | {"sums": sums})
+        self.ranks.may_change()
 
     def _restore(self) -> None:
         """Every rank at rank 0's newest checkpoint, or at rank 0's fresh weights."""
         loaded: dict[str, Any] = {}
-        if self.ranks.rank == 0 and self.checkpoints and self.config.resume:
+        if self.ranks.rank == 0 and self.checkpoints:
             checkpoint = self.checkpoints.load()
             if checkpoint is not None:
                 loaded = checkpoint.state

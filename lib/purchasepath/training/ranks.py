@@ -6,11 +6,13 @@ Every rank calls the same collectives in the same order; results are the same on
 from __future__ import annotations
 
 import json
+import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Protocol
+from zlib import crc32
 
 import torch
 from torch import Tensor, distributed
@@ -27,6 +29,10 @@ STALL_SECONDS = 180
 
 class RanksLostError(RuntimeError):
     """A collective failed because another rank is gone, or waited too long for it."""
+
+
+class RanksChangedError(RanksLostError):
+    """Other ranks are there to take part: all ranks are to be counted anew."""
 
 
 class Ranks(Protocol):
@@ -53,6 +59,10 @@ class Ranks(Protocol):
         """Returns once every rank has called it."""
         ...
 
+    def may_change(self) -> None:
+        """Called by every rank where nothing is lost; raises RanksChangedError where others wait to take part."""
+        ...
+
 
 class SoloRanks:
     """The only rank: every collective is the identity."""
@@ -74,11 +84,17 @@ class SoloRanks:
     def barrier(self) -> None:
         return None
 
+    def may_change(self) -> None:
+        return None
+
 
 class HorovodRanks:
-    """Horovod's collectives. Made once per process, after Horovod's launcher has set the environment."""
+    """Horovod's collectives. Made after Horovod's launcher has set the environment, again only after `close`.
 
-    def __init__(self) -> None:
+    `newcomers` is True in a process that was told of ranks that wait to take part; None: nobody ever will.
+    """
+
+    def __init__(self, newcomers: Callable[[], bool] | None = None) -> None:
         import horovod.torch as hvd  # only processes that train on several ranks need Horovod installed
         from horovod.common.exceptions import HorovodInternalError
 
@@ -86,8 +102,10 @@ class HorovodRanks:
         self._hvd, self._lost = hvd, HorovodInternalError
         self.rank: int = hvd.rank()
         self.size: int = hvd.size()
-        self.local_rank: int = hvd.local_rank()
-        self.local_size: int = hvd.local_size()
+        self.newcomers = newcomers
+        hosts = self.gather(torch.tensor([crc32(platform.node().encode())], dtype=torch.int64)).tolist()
+        self.local_rank: int = hosts[: self.rank].count(hosts[self.rank])  # Horovod takes elastic ranks for hosts
+        self.local_size: int = hosts.count(hosts[self.rank])
 
     def sum_(self, tensor: Tensor) -> Tensor:
         if not self._takes(tensor):
@@ -113,6 +131,10 @@ class HorovodRanks:
     def barrier(self) -> None:
         with _raising_lost(self._lost):
             self._hvd.barrier()
+
+    def may_change(self) -> None:
+        if self.newcomers is not None and self.sum_(torch.tensor([float(self.newcomers())])).item():
+            raise RanksChangedError("other ranks are there to take part")
 
     def _takes(self, tensor: Tensor) -> bool:
         """A Horovod built without NCCL exchanges tensors of the CPU only."""
@@ -171,6 +193,9 @@ class TorchRanks:
     def barrier(self) -> None:
         with _raising_lost(RuntimeError):  # Gloo has no kind of its own
             distributed.barrier()
+
+    def may_change(self) -> None:
+        return None  # the tasks of a barrier stage are what they are
 
     def close(self) -> None:
         distributed.destroy_process_group()
