@@ -14,7 +14,7 @@ from purchasepath.datasets.batch import Batch
 from purchasepath.models.build import PurchasePathModel, build_model
 from purchasepath.training.checkpoint import Checkpoints
 from purchasepath.training.loop import State, Trainer, TrainingDivergedError
-from purchasepath.training.ranks import SoloRanks
+from purchasepath.training.ranks import RanksChangedError, SoloRanks
 from tests.training.feeds import NUM_FEATURES, Example, KilledError, MemoryFeed, make_batch
 
 CONFIG = Training(epochs=3, patience=3, batch_size=8, warmup_steps=0, learning_rate=0.01, checkpoint_steps=2)
@@ -75,6 +75,25 @@ def test_a_killed_run_resumes_to_the_identical_weights_and_curves(tmp_path: Path
     for curve, again in zip(state.curves, resumed_state.curves, strict=True):
         for name in curve.keys() - {"examples_per_s", "tokens_per_s"}:
             assert curve[name] == pytest.approx(again[name], rel=1e-12, nan_ok=True), name
+
+
+def test_ranks_that_change_lose_nothing(tmp_path: Path) -> None:
+    class ChangingRanks(SoloRanks):
+        asked = 0
+
+        def may_change(self) -> None:
+            self.asked += 1
+            if self.asked == 2:
+                raise RanksChangedError
+
+    model, feed, ranks = make_model(), replace(FEED), ChangingRanks()
+    checkpoints = Checkpoints(tmp_path, "same run")
+    with pytest.raises(RanksChangedError):
+        Trainer(model, feed, ranks, CONFIG, checkpoints=checkpoints).fit()
+    again = make_model()
+    Trainer(again, feed, ranks, CONFIG, checkpoints=checkpoints).fit()
+    assert same(again.state_dict(), train(replace(FEED))[0])
+    assert feed.delivered <= 18 + 1  # the one read ahead when the ranks changed
 
 
 def test_with_negatives_a_killed_run_resumes_to_the_identical_weights(tmp_path: Path) -> None:
