@@ -46,7 +46,7 @@ from purchasepath.tables.catalog import METRICS  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results"
 SHOPS: Mapping[str, tuple[str, ...]] = {"simulated": (), "retailrocket": (str(ROOT / "conf" / "retailrocket.yaml"),)}
 BASELINES = get_args(get_args(Evaluate.model_fields["baselines"].annotation)[0])
-POPULAR = "popular_7d"
+POPULAR, POPULAR_IN_CATEGORY = "popular_7d", "popular_category_7d"
 METRIC_NAMES = {
     "recall@10": ("next_item", "recall", 10), "ndcg@10": ("next_item", "ndcg", 10), "mrr@10": ("next_item", "mrr", 10),
     "coverage@10": ("next_item", "coverage", 10), "roc_auc": ("purchase", "roc_auc", None),
@@ -85,11 +85,17 @@ def run(shop: str, work: Path, options: argparse.Namespace, deadline: float) -> 
             if time.monotonic() > deadline:
                 return result
             changed = configure(shop, work, options, f"model.encoder={encoder}", f"training.seed={seed}",
-                                f"evaluate.baselines=[{'' if result['runs'] else ','.join(BASELINES)}]")
+                                f"evaluate.baselines=[{'' if result['runs'] else ','.join(baselines_of(config))}]")
             result["runs"] += train_and_ask(encoder, seed, changed, spark)
             write_json(RESULTS / f"encoders-{shop}.json", result)
             print(json.dumps(result["runs"][-1]), flush=True)
     return result
+
+
+def baselines_of(config: Config) -> list[str]:
+    """All that the dataset can answer."""
+    has_category = "category" in config.dataset.side_features
+    return [name for name in BASELINES if has_category or name != POPULAR_IN_CATEGORY]
 
 
 def train_and_ask(encoder: str, seed: int, config: Config, spark: SparkSession) -> Iterator[dict[str, Any]]:

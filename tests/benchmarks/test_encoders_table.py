@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.encoders import BASELINES, METRIC_NAMES, configure, table
+from benchmarks.encoders import BASELINES, METRIC_NAMES, baselines_of, configure, table
 from purchasepath.config import Evaluate
 from purchasepath.models.encoders import ENCODERS
 
@@ -35,3 +35,11 @@ def test_a_line_differs_from_the_shop_by_what_is_asked_for_only(tmp_path: Path) 
             assert changed.model.model_copy(update={"encoder": plain.model.encoder}) == plain.model
             assert changed.training == plain.training
         assert all(str(tmp_path) in path for path in plain.paths.model_dump().values())
+
+
+def test_only_baselines_that_the_dataset_can_answer_are_asked_for(tmp_path: Path) -> None:
+    options = argparse.Namespace(overrides=[])
+    plain, sided = (configure("simulated", tmp_path, options, f"dataset.side_features={sides}")
+                    for sides in ("[]", "[category]"))
+    assert set(baselines_of(sided)) - set(baselines_of(plain)) == {"popular_category_7d"}
+    assert baselines_of(sided) == list(BASELINES)
