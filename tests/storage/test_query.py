@@ -59,9 +59,16 @@ def test_everything_but_reading_is_refused(spark: SparkSession, warehouse: Wareh
     assert warehouse.read(PATHS).count() == 2
 
 
-def test_an_unknown_table_lists_the_known_ones(spark: SparkSession, warehouse: Warehouse) -> None:
-    with pytest.raises(QueryError, match="tables: calibration, paths"):
-        answer(spark, warehouse, "select * from path")
+@pytest.mark.parametrize(("query", "told"), [
+    ("select * from path", r"^there is no table `path` \(did you mean `paths`\?\)$"),
+    ("select * from zebra", r"^there is no table `zebra` \(known: calibration, paths\)$"),
+    ("select nothing from paths", r"(?s)`nothing`.*tables: calibration, paths$"),
+])
+def test_an_unknown_name_is_told_with_the_known_ones(
+    spark: SparkSession, warehouse: Warehouse, query: str, told: str
+) -> None:
+    with pytest.raises(QueryError, match=told):
+        answer(spark, warehouse, query)
 
 
 def test_a_syntax_error_is_one_clear_message(spark: SparkSession, warehouse: Warehouse) -> None:

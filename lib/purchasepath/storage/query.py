@@ -31,6 +31,9 @@ def run_query(spark: SparkSession, warehouse: Warehouse, query: str, style: str,
         spark.sql(f"USE `{warehouse.database if known else 'default'}`")
         FORMATS[style](spark.sql(query), out)
     except AnalysisException as error:
+        if known and error.getCondition() == "TABLE_OR_VIEW_NOT_FOUND":
+            name = (error.getMessageParameters() or {}).get("relationName", "").strip("`")
+            raise QueryError(f"there is no table `{name}`{nearest(name, known)}") from None
         tables = f"tables: {', '.join(sorted(known))}" if known else \
             "the warehouse is empty; fill it first: ./spark-submit.sh pipeline"
         raise QueryError(f"{_first_lines(error)}\n  {tables}") from None
