@@ -113,11 +113,11 @@ def cutter(config: Sessions, closing_reasons: dict[int, int]) -> CutBucket:
 
 
 def _pack_heavy(spread: Spread) -> Work:
-    heavy = [user.user_id for user in spread.heavy]
+    heavy = pa.array([user.user_id for user in spread.heavy], pa.string())
 
     def theirs(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            yield batch.filter(pa.array(places(batch["user_id"], pa.array(heavy, pa.string())) >= 0))
+            yield batch.filter(pa.array(places(batch["user_id"], heavy) >= 0))
 
     pack_task = _packer(spread)
     return lambda batches: pack_task(theirs(batches))
