@@ -295,7 +295,7 @@ def _explain(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         known = Config.model_fields if len(path) == 1 else _fields_of(path[0])
         return f"unknown key `{name}`{nearest(path[-1], known)}"
-    return f"{name}: {fault['msg']} (found {fault['input']!r})"
+    return f"{name}: {fault['msg'].removeprefix('Value error, ')} (found {fault['input']!r})"
 
 
 def _fields_of(section: str) -> Iterable[str]:
