@@ -109,13 +109,13 @@ class PointsFeed:
         return max(1, -(-self._rows(split).rows // self._size(split)))
 
     @contextmanager
-    def batches(self, split: str, epoch: int, start_step: int = 0) -> Iterator[Iterator[Batch]]:
+    def batches(self, split: str, epoch: int, start_step: int = 0) -> Iterator[Iterator[Rows]]:
         rows, size = self._rows(split), self._size(split)
         order = np.arange(rows.rows)
         if split == "train":
             order = np.random.default_rng((self.seed, epoch)).permutation(order)
         steps = range(start_step, self.steps(split))
-        yield (batch_from_rows(rows.take(order[step * size : (step + 1) * size])) for step in steps)
+        yield (rows.take(order[step * size : (step + 1) * size]) for step in steps)
 
     def _rows(self, split: str) -> Rows:
         return (self.train if split == "train" else self.valid).rows
@@ -172,7 +172,7 @@ def ask(model: PurchasePathModel, test: Points, question: str) -> tuple[np.ndarr
     """(probability, bought) at every place where the question is asked."""
     probabilities, bought = [], []
     with torch.inference_mode():
-        for part in split_by_length(test.batch, 1 << 13):
+        for part in split_by_length(test.rows, 1 << 13):
             logit_P, bought_P = model.eval().ask(question, part, model.encode(part))
             probabilities.append(torch.sigmoid(logit_P))
             bought.append(bought_P)
@@ -217,7 +217,7 @@ def measure(
         probability, bought = learn(way, share, seed, splits, manifest, work, question)
     return {
         "question": question, "way": way, "share": share, "seed": seed,
-        "labels": QUESTIONS[question].count(splits["train"].sample(share, seed).batch), "asked": len(bought),
+        "labels": QUESTIONS[question].count(splits["train"].sample(share, seed).rows), "asked": len(bought),
         "base_rate": float(bought.mean()), "roc_auc": float(roc_auc_score(bought, probability)),
         "pr_auc": float(average_precision_score(bought, probability)),
         "log_loss": float(log_loss(bought, probability.astype(float), labels=[0, 1])),

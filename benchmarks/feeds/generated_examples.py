@@ -6,6 +6,7 @@ Lengths are 1 to 50, mean 12; every example has one as-of point with 8 features.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +22,11 @@ THREE_LISTS = ("item", "type", "gap")
 _ROWS_PER_FILE = 65_536
 
 
-def write_examples(directory: Path, rows: int, rows_per_group: int) -> Manifest:
-    """Writes `ragged/` (EXAMPLES) and `padded/` (the same examples); the manifest of the first."""
+def write_examples(directory: Path, rows: int, rows_per_group: int, **parquet: Any) -> Manifest:
+    """Writes `ragged/` (EXAMPLES) and `padded/` (the same examples); the manifest of the first.
+
+    `parquet` are settings of pyarrow's writer.
+    """
     groups: list[RowGroup] = []
     for number, start in enumerate(range(0, rows, _ROWS_PER_FILE)):
         part = min(_ROWS_PER_FILE, rows - start)
@@ -32,7 +36,7 @@ def write_examples(directory: Path, rows: int, rows_per_group: int) -> Manifest:
         name = f"part-{number:05d}.parquet"
         for layout, make in (("ragged", _ragged), ("padded", _padded)):
             (directory / layout).mkdir(parents=True, exist_ok=True)
-            pq.write_table(make(lengths, values), directory / layout / name, row_group_size=rows_per_group)
+            pq.write_table(make(lengths, values), directory / layout / name, row_group_size=rows_per_group, **parquet)
         sizes = [min(rows_per_group, part - at) for at in range(0, part, rows_per_group)]
         groups += [RowGroup(f"ragged/{name}", index, size, 0) for index, size in enumerate(sizes)]
     names = tuple(f"f{i}" for i in range(NUM_FEATURES))

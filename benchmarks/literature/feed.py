@@ -1,6 +1,6 @@
 """A training feed from memory: items only, no times, no prices, no user features.
 
-Legend: B examples, L padded length.
+Legend: B examples, C event columns, N events of all examples.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from benchmarks.literature.sets import Example
-from purchasepath.datasets.batch import Batch
+from purchasepath.datasets.rows import EVENT_COLUMNS, Rows, no_rows
 
 _VALID_BATCH_SIZE = 512
 
@@ -30,16 +29,16 @@ class MemoryFeed:
     def steps(self, split: str) -> int:
         return -(-len(self._examples(split)) // self._batch_size(split))
 
-    def batches(self, split: str, epoch: int, start_step: int = 0) -> AbstractContextManager[Iterable[Batch]]:
+    def batches(self, split: str, epoch: int, start_step: int = 0) -> AbstractContextManager[Iterable[Rows]]:
         return nullcontext(self._batches(split, epoch, start_step))
 
-    def _batches(self, split: str, epoch: int, start_step: int) -> Iterator[Batch]:
+    def _batches(self, split: str, epoch: int, start_step: int) -> Iterator[Rows]:
         examples, size = self._examples(split), self._batch_size(split)
         order = np.arange(len(examples))
         if split == "train":
             order = np.random.default_rng((self.seed, epoch)).permutation(len(examples))
         for step in range(start_step, self.steps(split)):
-            yield make_batch([examples[i] for i in order[step * size : (step + 1) * size]])
+            yield make_rows([examples[i] for i in order[step * size : (step + 1) * size]])
 
     def _examples(self, split: str) -> Sequence[Example]:
         return self.train if split == "train" else self.valid
@@ -48,25 +47,15 @@ class MemoryFeed:
         return self.batch_size if split == "train" else _VALID_BATCH_SIZE
 
 
-def make_batch(examples: Sequence[Example]) -> Batch:
-    """The examples, padded on the right; every event is of type 1."""
-    shape = len(examples), max(len(example.items) for example in examples)
-    item_BL, target_BL = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    for row, example in enumerate(examples):
-        item_BL[row, : len(example.items)] = example.items
-        target_BL[row, : len(example.items)] = example.targets
-    item = torch.from_numpy(item_BL)
-    return Batch(
-        item_BL=item,
-        type_BL=(item > 0).long(),
-        gap_BL=torch.zeros(shape),
-        price_BL=torch.zeros(shape),
-        target_BL=torch.from_numpy(target_BL),
-        outcome_BL=torch.zeros(shape, dtype=torch.int64),
-        row_P=torch.zeros(0, dtype=torch.int64),
-        position_P=torch.zeros(0, dtype=torch.int64),
-        idle_P=torch.zeros(0),
-        features_PF=torch.zeros(0, 0),
-        bought_P=torch.zeros(0),
-        churned_P=torch.zeros(0),
-    )
+def make_rows(examples: Sequence[Example]) -> Rows:
+    """The examples; every event is of type 1."""
+    length_B = np.array([len(example.items) for example in examples], dtype=np.int64)
+    known = {
+        "item": np.concatenate([example.items for example in examples]), "type": 1,
+        "target": np.concatenate([example.targets for example in examples]),
+    }
+    events_CN: np.ndarray = np.zeros((len(EVENT_COLUMNS), length_B.sum()), np.int32)
+    for values_N, name in zip(events_CN, EVENT_COLUMNS, strict=True):
+        values_N[:] = known.get(name, 0)
+    none = no_rows(num_features=0)
+    return Rows(length_B, np.zeros_like(length_B), events_CN, none.points_CP, none.features_PF)

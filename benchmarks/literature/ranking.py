@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.literature.feed import make_batch
+from benchmarks.literature.feed import make_rows
 from benchmarks.literature.sets import PublishedSet, Question, last_of
+from purchasepath.datasets.batch import batch_from_rows
 from purchasepath.models.build import PurchasePathModel
 from purchasepath.training.metrics import means, ranking_sums, target_rank
 
@@ -46,7 +47,7 @@ def _parts(questions: Sequence[Question]) -> Iterator[list[Question]]:
 def _last_hidden(model: PurchasePathModel, questions: Sequence[Question]) -> Tensor:
     """hidden_ND after each question's last item."""
     examples = [last_of(question, model.max_length) for question in questions]
-    hidden_BLD = model.encode(make_batch(examples))
+    hidden_BLD = model.encode(batch_from_rows(make_rows(examples)))
     return hidden_BLD[torch.arange(len(examples)), torch.tensor([len(example.items) - 1 for example in examples])]
 
 

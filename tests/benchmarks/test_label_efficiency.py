@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.label_efficiency import Points, PointsFeed, summarize
+from purchasepath.datasets.batch import batch_from_rows
 from purchasepath.datasets.rows import rows_from_arrow
 from tests.tiny_bundle import EXAMPLE_SCHEMA, example
 
@@ -32,7 +33,7 @@ def test_an_epoch_gives_every_example_once_in_an_order_of_its_own(points: Points
     epochs = []
     for epoch in (0, 0, 1):
         with feed.batches("train", epoch) as batches:
-            epochs.append([float(x) for batch in batches for x in batch.item_BL[:, 0]])
+            epochs.append([float(x) for rows in batches for x in batch_from_rows(rows).item_BL[:, 0]])
     assert epochs[0] == epochs[1] != epochs[2]
     assert sorted(epochs[0]) == sorted(epochs[2]) == sorted(points.batch.item_BL[:, 0].tolist())
     assert feed.steps("train") == 16

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.literature.feed import MemoryFeed, make_batch
+from benchmarks.literature.feed import MemoryFeed, make_rows
 from benchmarks.literature.ranking import answer
 from benchmarks.literature.sets import Example, PublishedSet, Question, last_of, leave_one_out, sessions_split
 from purchasepath.config import Model
+from purchasepath.datasets.batch import batch_from_rows
 from purchasepath.models.build import build_model
 
 
@@ -40,7 +41,7 @@ def test_every_training_example_comes_once_an_epoch_in_an_order_of_its_own() -> 
     orders = []
     for epoch in (0, 1):
         with feed.batches("train", epoch) as batches:
-            orders.append(torch.cat([batch.item_BL[:, 0] for batch in batches]).tolist())
+            orders.append([int(item) for rows in batches for item in rows.event("item")])
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(3, 10))
     assert orders[0] != orders[1]
 
@@ -55,7 +56,7 @@ def test_metrics_are_those_of_a_ranking_written_out(filter_seen: bool) -> None:
     questions.append(Question(np.array([5, 6]), 5))  # a target seen before cannot be shown
     ranks = []
     for question in questions:
-        hidden_BLD = model.encode(make_batch([last_of(question, 4)]))
+        hidden_BLD = model.encode(batch_from_rows(make_rows([last_of(question, 4)])))
         scores = model.item_scores(hidden_BLD[0, -1:])[0].tolist()
         shown = [i for i in range(3, 40) if not filter_seen or i not in question.history]
         beaten = [i for i in shown if scores[i] >= scores[question.target]]

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.training import MAX_LENGTH, padded, sequences_of, write_events, write_seen_items
 from purchasepath.config import Training
+from purchasepath.datasets.batch import batch_from_rows
 from purchasepath.datasets.manifest import FIRST_ITEM
 from purchasepath.training.feed import DatasetFeed
 from purchasepath.training.ranks import SoloRanks
@@ -20,7 +21,7 @@ def test_every_loop_sees_the_same_events_items_and_targets(tmp_path: Path) -> No
     ours = []
     feed = DatasetFeed(tmp_path, manifest, SoloRanks(), Training(ranks=1, batch_size=64))
     with feed.batches("train", 0) as batches:
-        for batch in batches:
+        for batch in map(batch_from_rows, batches):
             for item_L, target_L in zip(batch.item_BL, batch.target_BL, strict=True):
                 real_L = item_L > 0
                 ours.append((*item_L[real_L].tolist(), int(target_L[real_L][-1])))

@@ -14,6 +14,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Config, load_config
+from purchasepath.datasets.batch import batch_from_rows
 from purchasepath.datasets.build import Report, build_dataset
 from purchasepath.datasets.manifest import SPLITS, DatasetMissingError, Manifest
 from purchasepath.datasets.reader import ExampleReader
@@ -108,7 +109,7 @@ def test_every_example_written_is_read_once(dataset: tuple[Path, Report]) -> Non
     for rank in range(2):
         reader = ExampleReader(manifest, directory, "train", rank=rank, num_ranks=2, lanes=4, batch_size=10, seed=1,
                                epoch=3)
-        for batch in reader:
+        for batch in map(batch_from_rows, reader):
             assert batch.features_PF.shape[1] == manifest.num_features
             read.update(tuple(item for item in row if item) for row in batch.item_BL.tolist())
     assert read == Counter(tuple(row) for row in written.column("item").to_pylist())

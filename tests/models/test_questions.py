@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from purchasepath.config import Model
-from purchasepath.datasets.batch import Batch
+from purchasepath.datasets.batch import batch_from_rows
+from purchasepath.datasets.rows import Rows
 from purchasepath.models.build import PurchasePathModel, build_model
 from purchasepath.models.questions import QUESTIONS
-from tests.training.feeds import NUM_FEATURES, Example, make_batch
+from tests.training.feeds import NUM_FEATURES, Example, make_rows
 
 ALL = ("item", "purchase", "session", "churn", "next_type")
 
@@ -27,13 +28,12 @@ def model() -> PurchasePathModel:
     return model
 
 
-def told() -> Batch:
+def told() -> Rows:
     """A stretch whose first event is context; its session of events 2 to 4 bought at the fourth."""
-    batch = make_batch([Example([3, 4, 5, 6, 7], bought=1.0), Example([8], bought=0.0)])
-    return replace(
-        batch, type_BL=torch.tensor([[3, 1, 3, 7, 3], [3, 0, 0, 0, 0]]),
-        outcome_BL=torch.tensor([[0, 3, 3, 1, 2], [2, 0, 0, 0, 0]]), churned_P=torch.tensor([0.0, 1.0]),
-    )
+    rows = make_rows([Example([3, 4, 5, 6, 7], bought=1.0), Example([8], bought=0.0)])
+    rows.event("type")[:] = [3, 1, 3, 7, 3, 3]
+    rows.event("outcome")[:] = [0, 3, 3, 1, 2, 2]
+    return rows
 
 
 @pytest.mark.parametrize(("question", "answers"), [
@@ -42,15 +42,15 @@ def told() -> Batch:
     ("next_type", [3, 7, 3]),        # after events 2, 3 and 4: what follows the context is asked elsewhere
 ])
 def test_right_answers_worked_out_by_hand(model: PurchasePathModel, question: str, answers: list[int]) -> None:
-    batch = told()
+    batch = batch_from_rows(told())
     logits, found = model.ask(question, batch, model.encode(batch))
     assert found.tolist() == answers
-    assert QUESTIONS[question].count(batch) == len(answers) == len(logits)
+    assert QUESTIONS[question].count(told()) == len(answers) == len(logits)
 
 
 @pytest.mark.parametrize("question", ["session", "next_type"])
 def test_what_follows_an_event_does_not_change_its_answer(model: PurchasePathModel, question: str) -> None:
-    batch = told()
+    batch = batch_from_rows(told())
     changed = replace(batch, **{name: torch.cat((getattr(batch, name)[:, :3], getattr(batch, name)[:, 3:] + 1), dim=1)
                                 for name in ("item_BL", "gap_BL", "price_BL")})
     changed = replace(changed, type_BL=torch.tensor([[3, 1, 3, 2, 4], [3, 0, 0, 0, 0]]))
@@ -62,7 +62,7 @@ def test_what_follows_an_event_does_not_change_its_answer(model: PurchasePathMod
 
 
 def test_no_next_event_is_ever_said_to_be_padding(model: PurchasePathModel) -> None:
-    batch = told()
+    batch = batch_from_rows(told())
     logit_NT = model.ask("next_type", batch, model.encode(batch))[0]
     assert torch.isneginf(logit_NT[:, 0]).all()
     torch.testing.assert_close(logit_NT.softmax(dim=1).sum(dim=1), torch.ones(3))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
-import torch
+from torch.nn.functional import pad
 
-from purchasepath.datasets.batch import Batch
+from purchasepath.datasets.batch import Batch, batch_from_rows
+from purchasepath.datasets.rows import EVENT_COLUMNS, POINT_COLUMNS, Rows
 
 NUM_FEATURES = 3
 
@@ -28,31 +30,38 @@ class Example:
         return self.targets or [*self.items[1:], 0]
 
 
-def make_batch(examples: Sequence[Example], length: int | None = None) -> Batch:
-    """Right-padded tensors of the examples; gaps and prices are plain functions of the items."""
-    longest = length or max((len(e.items) for e in examples), default=1)
-    item = np.zeros((len(examples), longest), dtype=np.int64)
-    target = np.zeros_like(item)
-    kind = np.zeros_like(item)
-    for row, example in enumerate(examples):
-        item[row, : len(example.items)] = example.items
-        target[row, : len(example.items)] = example.next_items
-        kind[row, : len(example.items)] = 1
-    points = [(row, e) for row, e in enumerate(examples) if e.bought is not None]
-    return Batch(
-        item_BL=torch.from_numpy(item),
-        type_BL=torch.from_numpy(kind),
-        gap_BL=torch.from_numpy((item % 5).astype(np.float32)),
-        price_BL=torch.from_numpy((item % 3).astype(np.float32)),
-        target_BL=torch.from_numpy(target),
-        outcome_BL=torch.from_numpy(np.where(kind > 0, 2 + item % 2, 0)),
-        row_P=torch.tensor([row for row, _ in points], dtype=torch.int64),
-        position_P=torch.tensor([len(e.items) - 1 for _, e in points], dtype=torch.int64),
-        idle_P=torch.ones(len(points)),
-        features_PF=torch.tensor([e.features for _, e in points], dtype=torch.float32).reshape(-1, NUM_FEATURES),
-        bought_P=torch.tensor([e.bought for _, e in points], dtype=torch.float32),
-        churned_P=torch.tensor([1.0 - (e.bought or 0.0) for _, e in points], dtype=torch.float32),
+def make_rows(examples: Sequence[Example]) -> Rows:
+    """The examples; gaps and prices are plain functions of the items."""
+    told = [e for e in examples if e.bought is not None]
+    item_N = np.array([item for e in examples for item in e.items], dtype=np.int32)
+    events = {
+        "item": item_N, "type": np.ones_like(item_N), "target": [item for e in examples for item in e.next_items],
+        "outcome": 2 + item_N % 2, "gap": item_N % 5, "price": item_N % 3,
+    }
+    points = {
+        "point": [len(e.items) - 1 for e in told], "bought": [e.bought for e in told],
+        "churned": [1.0 - (e.bought or 0.0) for e in told], "idle": np.ones(len(told)),
+    }
+    return Rows(
+        np.array([len(e.items) for e in examples], dtype=np.int64),
+        np.array([e.bought is not None for e in examples], dtype=np.int64),
+        _stacked(events, EVENT_COLUMNS, len(item_N)), _stacked(points, POINT_COLUMNS, len(told)),
+        np.array([e.features for e in told], dtype=np.float32).reshape(-1, NUM_FEATURES),
     )
+
+
+def make_batch(examples: Sequence[Example], length: int | None = None) -> Batch:
+    """The examples, padded to the longest one or to `length`."""
+    batch = batch_from_rows(make_rows(examples))
+    more = (length or 0) - batch.item_BL.shape[1]
+    padded = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name.endswith("_BL")}
+    return replace(batch, **{name: pad(tensor_BL, (0, max(0, more))) for name, tensor_BL in padded.items()})
+
+
+def _stacked(values: Mapping[str, Any], columns: Mapping[str, type[np.generic]], count: int) -> np.ndarray:
+    """By the columns; floats by their bits."""
+    return np.array([np.asarray(values[name], dtype).view(np.int32) for name, dtype in columns.items()]).reshape(
+        len(columns), count)
 
 
 @dataclass
@@ -73,10 +82,10 @@ class MemoryFeed:
         return max(1, -(-len(self._examples(split)) // self.batch_size))
 
     @contextmanager
-    def batches(self, split: str, epoch: int, start_step: int = 0) -> Iterator[Iterator[Batch]]:
+    def batches(self, split: str, epoch: int, start_step: int = 0) -> Iterator[Iterator[Rows]]:
         yield self._batches(split, epoch, start_step)
 
-    def _batches(self, split: str, epoch: int, start_step: int) -> Iterator[Batch]:
+    def _batches(self, split: str, epoch: int, start_step: int) -> Iterator[Rows]:
         examples = self._examples(split)
         order = np.arange(len(examples))
         if split == "train":
@@ -87,7 +96,7 @@ class MemoryFeed:
                     raise KilledError
                 self.delivered += 1
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size][self.rank :: self.size]
-            yield make_batch([examples[i] for i in chosen])
+            yield make_rows([examples[i] for i in chosen])
 
     def _examples(self, split: str) -> Sequence[Example]:
         return self.train if split == "train" else self.valid

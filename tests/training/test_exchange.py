@@ -15,7 +15,7 @@ from purchasepath.training.exchange import Exchange, count_places, items_of
 from purchasepath.training.loop import Trainer
 from purchasepath.training.optimizer import FlatModel
 from purchasepath.training.ranks import SoloRanks
-from tests.training.feeds import NUM_FEATURES, Example, MemoryFeed, make_batch
+from tests.training.feeds import NUM_FEATURES, Example, MemoryFeed, make_rows
 from tests.training.together import ThreadRanks, together
 
 NUM_ITEMS = 40
@@ -51,16 +51,16 @@ item_lists = st.lists(st.integers(3, NUM_ITEMS - 1), min_size=1, max_size=4)
 )
 def test_every_rank_has_the_sum_of_all_gradients(shares: list[list[list[int]]], drawn: list[int], seed: int) -> None:
     negative_K = torch.tensor(drawn, dtype=torch.int64)
-    batches = [make_batch([Example(items) for items in share]) for share in shares]
-    following = make_batch([Example([3, 4])])
+    batches = [make_rows([Example(items) for items in share]) for share in shares]
+    following = make_rows([Example([3, 4])])
 
     def exchange(ranks: ThreadRanks) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        model, batch = make_model(), batches[ranks.rank]
+        model, rows = make_model(), batches[ranks.rank]
         flat = FlatModel(model, counts=len(model.predicts))
         exchange = Exchange(model, flat, ranks, by_rows=True)
-        places_Q = exchange.totals(batch)
+        places_Q = exchange.totals(rows)
         flat.gradients_W.copy_(whole_numbers(seed + ranks.rank, flat.gradients_W.numel()))
-        touched = torch.cat((items_of(batch), negative_K)).unique()
+        touched = torch.cat((items_of(rows), negative_K)).unique()
         untouched = [item for item in range(NUM_ITEMS) if item not in touched]
         for table in model.item_weights():
             table.grad[untouched] = 0
@@ -86,11 +86,11 @@ def whole_numbers(seed: int, count: int) -> torch.Tensor:
 def test_only_items_of_the_step_have_a_gradient(encoder: str, predicts: tuple[str, ...]) -> None:
     model = make_model(encoder, predicts)
     model.next_item.requires_grad_("item" in predicts)
-    batch = make_batch(make_examples(3))
+    rows = make_rows(make_examples(3))
     trainer = Trainer(model, MemoryFeed([], [], batch_size=4), SoloRanks(), Training(negatives=4, batch_size=4))
     negative_K = trainer._negatives()
-    trainer.update(batch)
-    touched = items_of(batch) if negative_K is None else torch.cat((items_of(batch), negative_K))
+    trainer.update(rows)
+    touched = items_of(rows) if negative_K is None else torch.cat((items_of(rows), negative_K))
     for table in model.item_weights():
         changed = [] if table.grad is None else table.grad.view(NUM_ITEMS, -1).any(dim=1).nonzero().flatten().tolist()
         assert set(changed) <= set(touched.tolist())

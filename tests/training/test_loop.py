@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from purchasepath.config import Model, Training
-from purchasepath.datasets.batch import Batch
+from purchasepath.datasets.rows import Rows
 from purchasepath.models.build import PurchasePathModel, build_model
 from purchasepath.training import loop
 from purchasepath.training.checkpoint import Checkpoints
 from purchasepath.training.loop import State, Trainer, TrainingDivergedError
 from purchasepath.training.ranks import RanksChangedError, SoloRanks
-from tests.training.feeds import NUM_FEATURES, Example, KilledError, MemoryFeed, make_batch
+from tests.training.feeds import NUM_FEATURES, Example, KilledError, MemoryFeed, make_batch, make_rows
 
 CONFIG = Training(epochs=3, patience=3, batch_size=8, warmup_steps=0, learning_rate=0.01, checkpoint_steps=2)
 
@@ -194,7 +194,7 @@ class SumOfTwo:
 
 def test_the_gradient_is_that_of_the_whole_batch_however_it_is_shared() -> None:
     examples = make_examples(8)
-    whole = _gradient(make_batch(examples), SoloRanks())
+    whole = _gradient(make_rows(examples), SoloRanks())
 
     class Recorder(SoloRanks):
         sent: list[torch.Tensor]
@@ -204,23 +204,23 @@ def test_the_gradient_is_that_of_the_whole_batch_however_it_is_shared() -> None:
             # rank 1 alone would divide by its own counts; it must divide by everybody's
             return tensor.add_(counts) if len(self.sent) == 1 else tensor
 
-    mine, other = make_batch(examples[:2]), make_batch(examples[2:])
+    mine, other = make_rows(examples[:2]), make_rows(examples[2:])
     recorder = Recorder()
     recorder.sent = []
-    counts = torch.tensor([float((mine.target_BL > 2).sum()), mine.points], dtype=torch.float64)
+    counts = torch.tensor([float((mine.event("target") > 2).sum()), mine.points], dtype=torch.float64)
     _gradient(other, recorder)
     shared = _gradient(mine, SumOfTwo(recorder.sent))
     torch.testing.assert_close(shared, whole, rtol=1e-4, atol=1e-6)
 
 
-def _gradient(batch: Batch, ranks: object) -> torch.Tensor:
+def _gradient(rows: Rows, ranks: object) -> torch.Tensor:
     trainer = Trainer(make_model(dropout=0.0), FEED, ranks, CONFIG.model_copy(update={"clip_norm": 1e9}))
-    trainer.update(batch)
+    trainer.update(rows)
     return trainer.flat.gradients_W.clone()
 
 
 def test_a_rank_without_rows_takes_its_step() -> None:
-    gradient = _gradient(make_batch([]), SoloRanks())
+    gradient = _gradient(make_rows([]), SoloRanks())
     assert torch.equal(gradient, torch.zeros_like(gradient))
 
 

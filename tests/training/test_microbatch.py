@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from purchasepath.datasets.batch import Batch
 from purchasepath.training.microbatch import PART_TOKENS, cut_by_length, split_by_length
-from tests.training.feeds import Example, make_batch
+from tests.training.feeds import Example, make_batch, make_rows
 
 EXAMPLES = st.builds(
     Example,
@@ -37,16 +37,15 @@ def rows(batch: Batch) -> list[tuple[object, ...]]:
 @given(st.lists(EXAMPLES, max_size=20), st.integers(1, 60))
 @settings(max_examples=60, deadline=None)
 def test_parts_hold_every_example_once_with_its_points(examples: list[Example], tokens_per_part: int) -> None:
-    batch = make_batch(examples)
-    parts = list(split_by_length(batch, tokens_per_part))
-    assert sorted(row for part in parts for row in rows(part)) == sorted(rows(batch))
+    parts = list(split_by_length(make_rows(examples), tokens_per_part))
+    assert sorted(row for part in parts for row in rows(part)) == sorted(rows(make_batch(examples)))
     assert all(part.rows == 1 or part.item_BL.numel() <= tokens_per_part for part in parts)
 
 
 @given(st.lists(EXAMPLES, min_size=1, max_size=20), st.integers(1, 60))
 @settings(max_examples=60, deadline=None)
 def test_every_part_is_cut_to_its_longest_example(examples: list[Example], tokens_per_part: int) -> None:
-    for part in split_by_length(make_batch(examples, length=15), tokens_per_part):
+    for part in split_by_length(make_rows(examples), tokens_per_part):
         assert part.item_BL.shape[1] == int((part.type_BL != 0).sum(dim=1).max())
 
 
@@ -78,4 +77,4 @@ def test_no_grouping_of_lengths_is_cheaper(rising: list[int], tokens_per_part: i
 
 
 def test_an_empty_batch_has_no_parts() -> None:
-    assert list(split_by_length(make_batch([]), 4)) == []
+    assert list(split_by_length(make_rows([]), 4)) == []

@@ -4,7 +4,7 @@ Petastorm runs the reading: its ventilator hands out blocks of row groups, its t
 is ours: which rows when (`shards`), ragged lists (its own results path stacks Python lists and refuses lists of
 different lengths), and order (its pool returns results as they finish).
 
-    plan ─▶ ventilator ─▶ worker threads: read, shuffle ─▶ queue ─▶ put in order ─▶ lanes ─▶ step's rows ─▶ tensors
+    plan ─▶ ventilator ─▶ worker threads: read, shuffle ─▶ queue ─▶ put in order ─▶ lanes ─▶ a step's rows
                 ▲                                                        │
                 └─────── a further block for each one delivered ─────────┘
 
@@ -27,7 +27,6 @@ from petastorm.workers_pool import thread_pool
 from petastorm.workers_pool.ventilator import Ventilator
 from petastorm.workers_pool.worker_base import WorkerBase
 
-from purchasepath.datasets.batch import Batch, batch_from_rows
 from purchasepath.datasets.manifest import Manifest, RowGroup
 from purchasepath.datasets.rows import COLUMNS, Rows, join_rows, no_rows, rows_from_arrow
 from purchasepath.datasets.shards import Block, EpochPlan, check_ranks
@@ -53,7 +52,7 @@ class Reader(Protocol):
 
     steps: int
 
-    def __iter__(self) -> Iterator[Batch]: ...
+    def __iter__(self) -> Iterator[Rows]: ...
     def __enter__(self) -> Reader: ...
     def __exit__(self, *error: Any) -> None: ...
 
@@ -85,7 +84,7 @@ class ExampleReader:
     def steps(self) -> int:
         return self._plan.steps
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Rows]:
         with self:
             yield from _batches(self._plan, *self._share, iter(self._blocks), self._num_features)
 
@@ -116,7 +115,7 @@ class TableReader:
     def steps(self) -> int:
         return self._plan.steps
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Rows]:
         order = self._plan.reading_order(*self._share)
         blocks = (
             (block, _arrange(self._plan, block, self._rows, [s.group * self._rows_per_group for s in block.segments]))
@@ -134,7 +133,7 @@ class TableReader:
 def _batches(
     plan: EpochPlan, rank: int, num_ranks: int, start_step: int, blocks: Iterator[tuple[Block, Rows]],
     num_features: int,
-) -> Iterator[Batch]:
+) -> Iterator[Rows]:
     """Batches of the steps, from blocks in reading order."""
     lanes = plan.lanes_of(rank, num_ranks)
     queues: dict[int, deque[tuple[Block, Rows]]] = {lane: deque() for lane in lanes}
@@ -154,7 +153,7 @@ def _batches(
                 begin = stop
                 if stop == block.end_row:
                     queue.popleft()
-        yield batch_from_rows(join_rows(parts or [empty]))
+        yield join_rows(parts or [empty])
 
 
 def _arrange(plan: EpochPlan, block: Block, rows: Rows, starts: Sequence[int]) -> Rows:
@@ -197,15 +196,15 @@ class _BlockWorker(WorkerBase):
         by_file: dict[str, list[int]] = {}
         for number in numbers:
             by_file.setdefault(source.groups[number].file, []).append(number)
-        parts: list[Rows] = []
+        tables: list[pa.Table] = []
         starts: dict[int, int] = {}
         end = 0
         for name, mine in by_file.items():
             groups = [source.groups[number] for number in mine]
-            parts.append(rows_from_arrow(self._read(source.directory / name, groups), source.num_features))
+            tables.append(self._read(source.directory / name, groups))
             for number, group in zip(mine, groups, strict=True):
                 starts[number], end = end, end + group.rows
-        return join_rows(parts), [starts[number] for number in numbers]
+        return rows_from_arrow(pa.concat_tables(tables), source.num_features), [starts[number] for number in numbers]
 
     def _read(self, path: Path, groups: Sequence[RowGroup]) -> pa.Table:
         numbers = [group.row_group for group in groups]

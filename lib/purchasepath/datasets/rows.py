@@ -26,6 +26,7 @@ POINT_COLUMNS: Mapping[str, type[np.generic]] = {
     "point": np.int32, "bought": np.int32, "churned": np.int32, "idle": np.float32,
 }
 FEATURES = "features"
+_EVENT_PLACES = {name: place for place, name in enumerate(EVENT_COLUMNS)}
 COLUMNS = (*EVENT_COLUMNS, *POINT_COLUMNS, FEATURES)
 """Columns of EXAMPLES that make a batch."""
 
@@ -43,6 +44,23 @@ class Rows:
     @property
     def rows(self) -> int:
         return len(self.length_B)
+
+    @property
+    def events(self) -> int:
+        return self.events_CN.shape[1]
+
+    @property
+    def points(self) -> int:
+        return len(self.features_PF)
+
+    def event(self, column: str) -> np.ndarray:
+        """The column's values of all events, in its own type."""
+        return self.events_CN[_EVENT_PLACES[column]].view(EVENT_COLUMNS[column])
+
+    @property
+    def last_events(self) -> np.ndarray:
+        """Places, among all events, of the last one of each example that has any."""
+        return (ends_of(self.length_B)[1:] - 1)[self.length_B > 0]
 
     def slice(self, start: int, stop: int) -> Rows:
         """Examples start … stop - 1."""
@@ -100,14 +118,15 @@ def rows_from_arrow(data: pa.Table | pa.RecordBatch, num_features: int | None = 
     lists of one row that should be equally long and are not.
     """
     ragged = {name: _ragged(data, name) for name in COLUMNS}
-    length_B, count_B = ragged["item"][1], ragged["point"][1]
-    features, points = ragged[FEATURES][0], int(count_B.sum())
-    width = num_features if num_features is not None else (len(features) // points if points else 0)
-    if not np.array_equal(ragged[FEATURES][1], count_B * width):
-        raise ValueError(f"{len(features)} feature values for {points} points of {width} features")
+    events, points = _stacked(ragged, EVENT_COLUMNS, "item"), _stacked(ragged, POINT_COLUMNS, "point")
+    (event_ends_B, point_ends_B), (features, ends_B) = (ragged[name][1] for name in ("item", "point")), ragged[FEATURES]
+    count = int(point_ends_B[-1])
+    width = num_features if num_features is not None else (len(features) // count if count else 0)
+    if not np.array_equal(ends_B, point_ends_B * width):
+        raise ValueError(f"{len(features)} feature values for {count} points of {width} features")
     return Rows(
-        length_B, count_B, _stacked(ragged, EVENT_COLUMNS, "item"), _stacked(ragged, POINT_COLUMNS, "point"),
-        features.astype(np.float32, copy=False).reshape(points, width),
+        _lengths(event_ends_B), _lengths(point_ends_B), events, points,
+        features.astype(np.float32, copy=False).reshape(count, width),
     )
 
 
@@ -128,33 +147,28 @@ def _stacked(
     ragged: Mapping[str, tuple[np.ndarray, np.ndarray]], columns: Mapping[str, type[np.generic]], leader: str
 ) -> np.ndarray:
     """The columns' values as rows of one int32 array."""
-    lengths = ragged[leader][1]
-    stacked: np.ndarray = np.empty((len(columns), len(ragged[leader][0])), np.int32)
+    values, ends_B = ragged[leader]
+    stacked: np.ndarray = np.empty((len(columns), len(values)), np.int32)
     for row, (name, dtype) in zip(stacked, columns.items(), strict=True):
-        if not np.array_equal(ragged[name][1], lengths):
+        if not np.array_equal(ragged[name][1], ends_B):
             raise ValueError(f"lists of column {name} and of column {leader} differ in length")
         row.view(dtype)[:] = ragged[name][0]
     return stacked
 
 
+def _lengths(ends_B: np.ndarray) -> np.ndarray:
+    return np.diff(ends_B).astype(np.int64)
+
+
 def _ragged(data: pa.Table | pa.RecordBatch, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(values of all rows one after the other, length of each row) of a list column."""
-    column = data.column(name)
-    if not isinstance(column, pa.ChunkedArray):
-        return _ragged_array(column, name)
-    parts = [_ragged_array(chunk, name) for chunk in column.chunks if len(chunk)]
-    if not parts:
-        return np.empty(0, np.float32), np.empty(0, np.int64)
-    if len(parts) == 1:
-        return parts[0]
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-
-
-def _ragged_array(array: pa.ListArray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(values of all rows one after the other, where each row's end, 0 first) of a list column."""
+    array = data.column(name)
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()  # which copies even one chunk
     if len(array) == 0:
-        return np.empty(0, np.float32), np.empty(0, np.int64)
+        return np.empty(0, np.float32), np.zeros(1, np.int32)
     offsets = array.offsets.to_numpy()  # of the slice, into the unsliced values
     values = array.values[offsets[0]:offsets[-1]]
     if array.null_count or values.null_count:
         raise ValueError(f"column {name} has null lists or null elements; EXAMPLES allows none")
-    return values.to_numpy(), np.diff(offsets).astype(np.int64)
+    return values.to_numpy(), offsets - offsets[0]

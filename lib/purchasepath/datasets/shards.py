@@ -28,7 +28,7 @@ import numpy as np
 
 from purchasepath.errors import ConfigError, TooFewRowGroupsError
 
-GROUPS_PER_BLOCK = 4
+GROUPS_PER_BLOCK = 8
 """Row groups (or parts of them) that are shuffled together within a lane."""
 
 

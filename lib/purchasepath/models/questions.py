@@ -1,6 +1,7 @@
 """What a model may be asked beside the next item: where in a batch it is asked, and what the right answers are.
 
-Legend: B examples, L padded length, D width, N places asked, P as-of points, T event types (padding included).
+Legend: B examples, L padded length, D width, N places asked (in `count`: events), P as-of points, T event types
+(padding included).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from purchasepath.models.heads import PointHead, SessionHead, TypeHead
 if TYPE_CHECKING:
     from purchasepath.config import Model
     from purchasepath.datasets.batch import Batch
+    from purchasepath.datasets.rows import Rows
 
 
 class Question(Protocol):
@@ -27,8 +29,8 @@ class Question(Protocol):
         """A head that answers it."""
         ...
 
-    def count(self, batch: Batch) -> int:
-        """Places of the batch where it is asked."""
+    def count(self, rows: Rows) -> int:
+        """Places of these examples where it is asked."""
         ...
 
     def ask(self, head: nn.Module, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,8 +48,8 @@ class AtPoints:
     def head(self, config: Model, *, num_types: int, num_features: int) -> nn.Module:
         return PointHead(config.width, num_features, config.dropout)
 
-    def count(self, batch: Batch) -> int:
-        return batch.points
+    def count(self, rows: Rows) -> int:
+        return rows.points
 
     def ask(self, head: nn.Module, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
         """logit_P, answer_P"""
@@ -65,8 +67,8 @@ class InSession:
     def head(self, config: Model, *, num_types: int, num_features: int) -> nn.Module:
         return SessionHead(config.width, config.dropout)
 
-    def count(self, batch: Batch) -> int:
-        return int((batch.outcome_BL >= NO_PURCHASE_FOLLOWS).sum())
+    def count(self, rows: Rows) -> int:
+        return int((rows.event("outcome") >= NO_PURCHASE_FOLLOWS).sum())
 
     def ask(self, head: nn.Module, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
         """logit_N, answer_N"""
@@ -81,17 +83,14 @@ class NextType:
     def head(self, config: Model, *, num_types: int, num_features: int) -> nn.Module:
         return TypeHead(config.width, num_types, config.dropout)
 
-    def count(self, batch: Batch) -> int:
-        return int(self._asked(batch).sum())
+    def count(self, rows: Rows) -> int:
+        own_N = rows.event("outcome") > CONTEXT
+        return int(own_N.sum()) - int(own_N[rows.last_events].sum())
 
     def ask(self, head: nn.Module, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
         """logit_NT, answer_N"""
-        asked_BL = self._asked(batch)
+        asked_BL = (batch.outcome_BL[:, :-1] > CONTEXT) & (batch.type_BL[:, 1:] > 0)
         return head(hidden_BLD[:, :-1][asked_BL]), batch.type_BL[:, 1:][asked_BL]
-
-    @staticmethod
-    def _asked(batch: Batch) -> Tensor:
-        return (batch.outcome_BL[:, :-1] > CONTEXT) & (batch.type_BL[:, 1:] > 0)
 
 
 PURCHASE, CHURN = AtPoints("bought_P"), AtPoints("churned_P")

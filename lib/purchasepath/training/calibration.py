@@ -69,8 +69,8 @@ def _answers(model: PurchasePathModel, feed: Feed, device: Device) -> dict[str, 
     found: dict[str, list[tuple[Tensor, Tensor]]] = {q: [(torch.zeros(0), torch.zeros(0))] for q in questions}
     model.eval()
     with torch.inference_mode(), feed.batches("valid", 0) as batches:
-        for batch in batches if questions else ():
-            for part in split_by_length(batch, _TOKENS_PER_PART):
+        for rows in batches if questions else ():
+            for part in split_by_length(rows, _TOKENS_PER_PART):
                 part = part.to(device.device, non_blocking=True)
                 hidden_BLD = model.encode(part)  # in full precision, as scoring does
                 for question in questions:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from purchasepath.models.heads import NUM_SPECIAL_ITEMS
 from purchasepath.models.questions import QUESTIONS
 
 if TYPE_CHECKING:
-    from purchasepath.datasets.batch import Batch
+    from purchasepath.datasets.rows import Rows
     from purchasepath.models.build import PurchasePathModel
     from purchasepath.training.optimizer import FlatModel
     from purchasepath.training.ranks import Ranks
@@ -42,14 +43,14 @@ class Exchange:
         self.totals_Q: Tensor | None = None  # of the coming step; None: not exchanged yet
         self.item_R = torch.zeros(0, dtype=torch.int32)
 
-    def totals(self, batch: Batch) -> Tensor:
-        """The places of the step's batch, over all ranks, where each question is asked."""
+    def totals(self, rows: Rows) -> Tensor:
+        """The places of the step's examples, over all ranks, where each question is asked."""
         if self.totals_Q is None:
-            self.totals_Q = self.ranks.sum_(count_places(batch, self.questions)).to(self.flat.counts_Q)
-            self._gather_items(batch)
+            self.totals_Q = self.ranks.sum_(count_places(rows, self.questions)).to(self.flat.counts_Q)
+            self._gather_items(rows)
         return self.totals_Q
 
-    def sum_(self, negative_K: Tensor | None, following: Batch | None) -> None:
+    def sum_(self, negative_K: Tensor | None, following: Rows | None) -> None:
         """Replaces the gradients of a step, for which `negative_K` were drawn, by their sums."""
         if following is not None:
             self.flat.counts_Q.copy_(count_places(following, self.questions))
@@ -74,19 +75,19 @@ class Exchange:
         for table_ID, total in zip(self.tables, sums[len(self.others) :], strict=True):
             table_ID[item_R] = total.view(len(item_R), table_ID.shape[1])
 
-    def _gather_items(self, batch: Batch) -> None:
+    def _gather_items(self, rows: Rows) -> None:
         if self.by_rows:
-            self.item_R = self.ranks.gather(items_of(batch)).unique()
+            self.item_R = self.ranks.gather(items_of(rows)).unique()
 
 
-def count_places(batch: Batch, questions: Sequence[str]) -> Tensor:
-    """The places of the batch where each question is asked."""
+def count_places(rows: Rows, questions: Sequence[str]) -> Tensor:
+    """The places of these examples where each question is asked."""
     return torch.tensor([
-        int((batch.target_BL >= NUM_SPECIAL_ITEMS).sum()) if q == "item" else QUESTIONS[q].count(batch)
+        int((rows.event("target") >= NUM_SPECIAL_ITEMS).sum()) if q == "item" else QUESTIONS[q].count(rows)
         for q in questions
     ], dtype=torch.float64)
 
 
-def items_of(batch: Batch) -> Tensor:
-    """The items that the model looks up for the batch: inputs, their padding and targets; rising, each once."""
-    return torch.cat((batch.item_BL.flatten(), batch.target_BL.flatten())).unique().int()
+def items_of(rows: Rows) -> Tensor:
+    """The items that the model looks up for these examples: padding (0), inputs and targets; rising, each once."""
+    return torch.from_numpy(np.unique(np.concatenate(([0], rows.event("item"), rows.event("target"))))).int()

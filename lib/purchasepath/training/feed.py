@@ -13,8 +13,8 @@ from purchasepath.datasets.shards import num_steps
 
 if TYPE_CHECKING:
     from purchasepath.config import Training
-    from purchasepath.datasets.batch import Batch
     from purchasepath.datasets.manifest import Manifest
+    from purchasepath.datasets.rows import Rows
     from purchasepath.training.ranks import Ranks
 
 _VALID_BATCH_SIZE = 512
@@ -28,7 +28,7 @@ class Feed(Protocol):
         """Steps of one epoch, the same on every rank."""
         ...
 
-    def batches(self, split: str, epoch: int, start_step: int = 0) -> AbstractContextManager[Iterable[Batch]]:
+    def batches(self, split: str, epoch: int, start_step: int = 0) -> AbstractContextManager[Iterable[Rows]]:
         """The batches of steps `start_step … steps - 1`; training batches come in an order of their own each epoch."""
         ...
 
@@ -45,7 +45,7 @@ class DatasetFeed:
     def steps(self, split: str) -> int:
         return num_steps(self._seen(split).rows(split), self._batch_size(split))
 
-    def batches(self, split: str, epoch: int, start_step: int = 0) -> AbstractContextManager[Iterable[Batch]]:
+    def batches(self, split: str, epoch: int, start_step: int = 0) -> AbstractContextManager[Iterable[Rows]]:
         if not self.manifest.rows(split):
             return nullcontext(())
         return ExampleReader(

@@ -35,6 +35,7 @@ from purchasepath.training.validation import ratio, validate
 if TYPE_CHECKING:
     from purchasepath.config import Training
     from purchasepath.datasets.batch import Batch
+    from purchasepath.datasets.rows import Rows
     from purchasepath.models.build import PurchasePathModel
 
 TOKENS_PER_PART = {"cpu": 1024, "cuda": 1 << 16}
@@ -118,8 +119,8 @@ class Trainer:
         spoke = started
         steps = self.feed.steps("train")
         with self.feed.batches("train", state.epoch, state.step) as batches:
-            for batch, following in with_next(batches):
-                self.update(batch, following)
+            for rows, following in with_next(batches):
+                self.update(rows, following)
                 if self.checkpoints and state.updates % self.config.checkpoint_steps == 0 and state.step < steps:
                     self._save()
                 if time.perf_counter() - spoke > PROGRESS_SECONDS:
@@ -156,19 +157,19 @@ class Trainer:
         if self.checkpoints:
             self._save()
 
-    def update(self, batch: Batch, following: Batch | None = None) -> None:
-        """One optimizer step on this rank's share of the batch; `following` is its share of the next one."""
+    def update(self, rows: Rows, following: Rows | None = None) -> None:
+        """One optimizer step on `rows`, this rank's share of the batch; `following` is its share of the next one."""
         state, config = self.state, self.config
         torch.manual_seed(_step_seed(config.seed, state.updates, self.ranks.rank))
-        counts = count_batch(batch, self.asked)
+        counts = count_batch(rows, self.asked)
         self.counts += counts
-        totals_Q = self.exchange.totals(batch).clamp(min=1)  # stay where they are: a GPU is not waited for
+        totals_Q = self.exchange.totals(rows).clamp(min=1)  # stay where they are: a GPU is not waited for
         self.model.train()
         self.flat.gradients_W.zero_()
         negative_K = self._negatives()
         drawn_K = None if negative_K is None else negative_K.to(self.device.device)
         with self._held_items():
-            for part in split_by_length(batch, TOKENS_PER_PART[self.device.type]):
+            for part in split_by_length(rows, TOKENS_PER_PART[self.device.type]):
                 losses_Q = self._losses(part.to(self.device.device, non_blocking=True), drawn_K)
                 weighed = zip(self.asked, losses_Q, totals_Q, strict=True)
                 torch.stack([self._weight(q) * loss / total for q, loss, total in weighed]).sum().backward()
@@ -250,7 +251,7 @@ class Trainer:
             self.report(f"resumed at epoch {self.state.epoch + 1}, step {self.state.step}")
 
 
-def with_next(batches: Iterable[Batch]) -> Iterator[tuple[Batch, Batch | None]]:
+def with_next(batches: Iterable[Rows]) -> Iterator[tuple[Rows, Rows | None]]:
     """Every batch with the one that follows it, None with the last."""
     coming = iter(batches)
     batch = next(coming, None)
@@ -260,10 +261,10 @@ def with_next(batches: Iterable[Batch]) -> Iterator[tuple[Batch, Batch | None]]:
         batch = following
 
 
-def count_batch(batch: Batch, questions: Sequence[str]) -> Tensor:
+def count_batch(rows: Rows, questions: Sequence[str]) -> Tensor:
     """[places where each question is asked …, examples, tokens]"""
-    size = torch.tensor([batch.rows, int((batch.type_BL != 0).sum())], dtype=torch.float64)
-    return torch.cat((count_places(batch, questions), size))
+    size = torch.tensor([rows.rows, rows.events], dtype=torch.float64)
+    return torch.cat((count_places(rows, questions), size))
 
 
 def describe_epoch(curve: dict[str, float], epochs: int, questions: Sequence[str]) -> str:

@@ -37,8 +37,8 @@ def validate(model: PurchasePathModel, feed: Feed, ranks: Ranks, device: Device)
     metrics_M = torch.zeros(3 * len(KS), dtype=torch.float64, device=device.device)
     model.eval()
     with torch.inference_mode(), model.held_items(), feed.batches("valid", 0) as batches:
-        for batch in batches:
-            for part in split_by_length(batch, _TOKENS_PER_PART):
+        for rows in batches:
+            for part in split_by_length(rows, _TOKENS_PER_PART):
                 part = part.to(device.device, non_blocking=True)
                 with device.autocast():
                     hidden_BLD = model.encode(part)

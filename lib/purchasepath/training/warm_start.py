@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from purchasepath.datasets.batch import batch_from_rows
 from purchasepath.training.logistic import fit_logistic
 
 if TYPE_CHECKING:
-    from purchasepath.datasets.batch import Batch
     from purchasepath.models.heads import PointHead
     from purchasepath.models.questions import AtPoints
     from purchasepath.training.feed import Feed
@@ -53,8 +53,8 @@ def _gather(head: PointHead, question: AtPoints, feed: Feed) -> tuple[Tensor, Te
 
 def _points(head: PointHead, question: AtPoints, feed: Feed) -> Iterator[tuple[Tensor, Tensor]]:
     with feed.batches("train", epoch=0) as batches:
-        batch: Batch
-        for step, batch in enumerate(batches):
+        for step, rows in enumerate(batches):
             if step == MAX_STEPS:
                 return
+            batch = batch_from_rows(rows)
             yield head.known(batch.idle_P, batch.features_PF), question.answers(batch)
