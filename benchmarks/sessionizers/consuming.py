@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine.blocks import BLOCK_DDL, EVENT_COLUMNS
-from purchasepath.sessions.engine.events import FileEvents, Work
+from purchasepath.sessions.engine.source import FileSource, Work
 from purchasepath.sessions.engine.writing import SessionFiles
 from purchasepath.sessions.lateness import Timely
+from purchasepath.tables.catalog import EVENTS
 from sessionizers.generated_events import EVENTS_PER_FILE
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LOOKS = 2
 
 
-class ConsumedEvents(FileEvents):
+class ConsumedEvents(FileSource):
     """Files that a task deletes when it has packed their events. Generated files are as large as a task's part."""
 
     def map(self, work: Work, columns: Sequence[str], schema: str, *, roughly: bool = False) -> DataFrame:
@@ -39,7 +40,7 @@ def ours_consuming(spark: SparkSession, source: Path, target: Path) -> dict[str,
     if any(pq.read_metadata(file).num_rows != EVENTS_PER_FILE for file in files):
         raise ValueError(f"expected files of {EVENTS_PER_FILE:,} events, so that each is one task's part")
     with _counted_and_deleted(target) as output:
-        SessionFiles(ConsumedEvents(spark, files, Timely(config)), config).write(target)
+        SessionFiles(ConsumedEvents(spark, EVENTS, files, Timely(config)), config).write(target)
     if output["events"] != len(files) * EVENTS_PER_FILE:
         raise AssertionError(f"{len(files) * EVENTS_PER_FILE:,} events became {output['events']:,}")
     return output

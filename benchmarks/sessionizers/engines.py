@@ -44,12 +44,13 @@ GROUP BY user_id, session) TO 'TARGET' (FORMAT parquet, COMPRESSION zstd)
 
 def ours(spark: SparkSession, source: Path, target: Path) -> None:
     from purchasepath.config import Sessions
-    from purchasepath.sessions.engine.events import FileEvents
+    from purchasepath.sessions.engine.source import FileSource
     from purchasepath.sessions.engine.writing import SessionFiles
     from purchasepath.sessions.lateness import Timely
+    from purchasepath.tables.catalog import EVENTS
 
     config = Sessions()
-    SessionFiles(FileEvents(spark, sorted(source.glob("*.parquet")), Timely(config)), config).write(target)
+    SessionFiles(FileSource(spark, EVENTS, sorted(source.glob("*.parquet")), Timely(config)), config).write(target)
 
 
 def ours_frame(spark: SparkSession, source: Path, target: Path) -> None:

@@ -12,11 +12,11 @@ from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions, load_config
 from purchasepath.job import Job, Summary, guarded, run_job
-from purchasepath.sessions.engine.events import FileEvents
+from purchasepath.sessions.engine.source import FileSource
 from purchasepath.sessions.engine.writing import SessionFiles
 from purchasepath.sessions.lateness import Timely
 from purchasepath.storage import open_warehouse
-from purchasepath.tables.catalog import SESSIONS, USER_KEYS
+from purchasepath.tables.catalog import EVENTS, SESSIONS, USER_KEYS
 from tests.sessions.oracle import t
 from tests.sessions.test_files import write_events
 from tests.sessions.test_summary import event
@@ -72,7 +72,7 @@ def test_tasks_that_write_files_themselves_tell_it_too(
                                                               for n, name in enumerate(ids)]])
 
         def run(job: Job) -> Summary:
-            files = SessionFiles(FileEvents(spark, events, Timely(Sessions())), Sessions())
+            files = SessionFiles(FileSource(spark, EVENTS, events, Timely(Sessions())), Sessions())
             with job.warehouse.transaction(job.run_id) as tx:
                 return Summary({SESSIONS.name: tx.write(SESSIONS, files)})
 

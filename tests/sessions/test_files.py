@@ -18,8 +18,8 @@ from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine import touched
-from purchasepath.sessions.engine.events import FileEvents
 from purchasepath.sessions.engine.hashing import spark_hash
+from purchasepath.sessions.engine.source import FileSource
 from purchasepath.sessions.engine.touched import Intervals, KeptSessions
 from purchasepath.sessions.engine.writing import SessionFiles
 from purchasepath.sessions.lateness import Timely
@@ -62,7 +62,7 @@ def test_sessions_of_files_equal_the_plain_loop(spark: SparkSession, tmp_path: P
     everything = [*events, *kiosk, late]
     everything = [everything[n] for n in rng.permutation(len(everything))]
     files = write_events(tmp_path / "events", [everything[:500], everything[500:]], without=["brand", "device"])
-    source = FileEvents(spark, files, Timely(SMALL))
+    source = FileSource(spark, EVENTS, files, Timely(SMALL))
     written = SessionFiles(source, SMALL, bucket_events=60).write(tmp_path / "out")
     found = read(spark, written)
     expected = sessions_of([*events, *kiosk], SMALL)
@@ -73,9 +73,9 @@ def test_sessions_of_files_equal_the_plain_loop(spark: SparkSession, tmp_path: P
 
 
 def test_no_files_are_no_sessions(spark: SparkSession, tmp_path: Path) -> None:
-    assert SessionFiles(FileEvents(spark, [], Timely(SMALL)), SMALL).write(tmp_path) == []
+    assert SessionFiles(FileSource(spark, EVENTS, [], Timely(SMALL)), SMALL).write(tmp_path) == []
     nobody = write_events(tmp_path / "events", [[]])
-    assert SessionFiles(FileEvents(spark, nobody, Timely(SMALL)), SMALL).write(tmp_path / "out") == []
+    assert SessionFiles(FileSource(spark, EVENTS, nobody, Timely(SMALL)), SMALL).write(tmp_path / "out") == []
 
 
 @st.composite
@@ -112,7 +112,8 @@ def test_files_that_lose_no_session_stay_as_they_are(spark: SparkSession, tmp_pa
     for number in range(2):
         events = write_events(tmp_path / f"events{number}", [[event(n, t(60 * n), user_id=f"v{number}")
                                                               for n in range(6)]])
-        written += SessionFiles(FileEvents(spark, events, Timely(Sessions())), Sessions()).write(tmp_path / "old")
+        source = FileSource(spark, EVENTS, events, Timely(Sessions()))
+        written += SessionFiles(source, Sessions()).write(tmp_path / "old")
     ids = pq.read_table(written[0].path)["session_id"].to_pylist()
     day = t(0).date()
     retired = pa.array([[{"session_id": ids[2], "session_date": day}, {"session_id": ids[4], "session_date": day}]])

@@ -17,7 +17,7 @@ from jobs import sessionize as sessionize_job
 from purchasepath.config import load_config
 from purchasepath.job import Job, Summary
 from purchasepath.sessions import increment
-from purchasepath.sessions.engine.events import FileEvents
+from purchasepath.sessions.engine.source import FileSource
 from purchasepath.sessions.engine.summary import sessionize
 from purchasepath.sessions.lateness import keep_late, keep_timely
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
@@ -117,8 +117,8 @@ def test_a_run_writes_what_changes_touch_nothing_without_any_and_all_under_other
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = Shop(spark, tmp_path)
-    read: list[FileEvents] = []
-    monkeypatch.setattr(increment, "FileEvents", lambda *known: read.append(FileEvents(*known)) or read[-1])
+    read: list[FileSource] = []
+    monkeypatch.setattr(increment, "FileSource", lambda *known: read.append(FileSource(*known)) or read[-1])
     first = shop.arrive([delivery(name, t(minute)) for name, minute in
                          {"a": 0, "b": 60, "next day": 24 * 60, "day 3": 48 * 60, "day 5": 96 * 60}.items()])
     assert first.rows == {"sessions": 5}
@@ -130,8 +130,9 @@ def test_a_run_writes_what_changes_touch_nothing_without_any_and_all_under_other
         delivery("too late", t(31), delay_us=3 * DAY_US + 1),
     ])
     assert second.lines == ["incremental: 3 changed events, 2 sessions written, 2 retired, 2 of 4 days untouched"]
-    [events] = read
-    assert (events.most, events.num_rows) == (5, 5)  # three have come, two were in the sessions that give way
+    [events] = [source for source in read if source.table is EVENTS]
+    # two have come in time, two were in the sessions that give way
+    assert (events.most, events.num_rows, events.most_of_visitor) == (4, 4, 4)
     after = shop.files()
     assert [day[-2:] for day in sorted(after) if after[day] != before[day]] == ["01", "03"]
     [late] = shop.read(LATE_EVENTS)

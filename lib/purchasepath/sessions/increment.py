@@ -7,31 +7,25 @@ all stay only gains files; a day that loses a row is rewritten; all other days k
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date, timedelta
+from datetime import timedelta
 from itertools import count
+from typing import Any
 
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
 from purchasepath.sessions.books import Entry, count_events_in
-from purchasepath.sessions.engine.events import FileEvents
+from purchasepath.sessions.engine.chains import OfVisitors, find_stretches, look_at
+from purchasepath.sessions.engine.source import FileSource, FrameSource, Source
 from purchasepath.sessions.engine.summary import sessionize
 from purchasepath.sessions.engine.touched import KeptSessions, Within
 from purchasepath.sessions.engine.writing import SessionFiles
-from purchasepath.sessions.lateness import is_late, keep_late, keep_timely
+from purchasepath.sessions.lateness import Timely, is_late, keep_late, keep_timely
 from purchasepath.sessions.rebuild import Run, published_ids, take_changes
-from purchasepath.sessions.stretches import (
-    Reach,
-    days_around,
-    find_stretches,
-    keep_near,
-    keep_users,
-    keep_within,
-    reach_of,
-)
+from purchasepath.sessions.stretches import Reach, keep_near, keep_within, reach_of
 from purchasepath.sessions.superseded import find_superseded
 from purchasepath.storage.warehouse import Partition, files_of
-from purchasepath.tables.catalog import EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
+from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
 from purchasepath.tables.types import Table
 
 MOST_BROADCAST = 2_000_000
@@ -41,31 +35,30 @@ MOST_BROADCAST = 2_000_000
 def add_changes(run: Run, sessionized: int) -> Entry:
     """Work EVENT_CHANGES in and empty it; the checked entry for the books. `sessionized`: events in SESSIONS so far."""
     written = retired = 0
-    changes, num_changes = take_changes(run)
-    if changes is not None:
-        stretches, reach = _read_stretches(run, keep_timely(changes, run.config), num_changes)
+    taken, num_changes = take_changes(run)
+    if taken:
+        stretches, reach = _read_stretches(run, taken, num_changes)
         if reach.within:
-            # an event in a stretch is in a retired session there, or has just come
-            most = reach.num_retired_events + num_changes
-            written, retired = _write_sessions(run, stretches, reach, most), reach.num_retired
+            written, retired = _write_sessions(run, stretches, reach), reach.num_retired
             _write_superseded(run, stretches, reach)
             before, after = (_on(source.read(SESSIONS), reach.within) for source in (run.warehouse, run.tx))
             sessionized += count_events_in(after) - count_events_in(before)
-        _write_late(run, changes)
+        _write_late(run, _on(run.warehouse.read(EVENT_CHANGES), taken, "ingest_run"))
     return Entry(events=run.warehouse.read(EVENTS).count(), sessionized=sessionized,
                  late=run.tx.read(LATE_EVENTS).count(), changes=num_changes,
                  sessions_written=written, sessions_retired=retired).check()
 
 
-def _read_stretches(run: Run, changes: DataFrame, num_changes: int) -> tuple[DataFrame, Reach]:
+def _read_stretches(run: Run, taken: Collection[str], num_changes: int) -> tuple[DataFrame, Reach]:
     """The stretches to build again. Of SESSIONS only the days are read that can matter: a few, however long the
     history, and more only where somebody's chain goes on over them."""
-    days = days_around(changes, run.config)
+    changes = _source(run, EVENT_CHANGES, "ingest_run", taken, Timely(run.config))
+    changed = look_at(changes, run.config)
+    days, visitors = set(changed.days), changed.visitors if num_changes <= MOST_BROADCAST else None
     for attempt in count():
-        sessions = _on(run.warehouse.read(SESSIONS), days)
-        if num_changes <= MOST_BROADCAST:
-            sessions = keep_users(sessions, changes)
-        stretches = run.tx.materialize(find_stretches(changes, sessions, run.config), f"stretches_{attempt}")
+        sessions = _source(run, SESSIONS, "session_date", days, visitors)
+        found = find_stretches(changes, sessions, num_changes, run.config)
+        stretches = run.tx.materialize(found, f"stretches_{attempt}")
         reach = reach_of(stretches, run.config)
         missing = reach.needed - days
         if not missing:
@@ -75,17 +68,25 @@ def _read_stretches(run: Run, changes: DataFrame, num_changes: int) -> tuple[Dat
     raise AssertionError("unreachable")
 
 
-def _write_sessions(run: Run, stretches: DataFrame, reach: Reach, most_events: int) -> int:
-    """Put what the events of the stretches, at most so many, are now in the place of the sessions there; how many
-    sessions."""
+def _source(run: Run, table: Table, column: str, values: Collection[Any], keep: Timely | OfVisitors | None) -> Source:
+    """Those rows of some partitions that `keep` lets pass."""
+    files = run.warehouse.local_files(table, _partitions(column, values))
+    if files is None:
+        return FrameSource(_on(run.warehouse.read(table), values, column), keep)
+    return FileSource(run.spark, table, files, keep)
+
+
+def _write_sessions(run: Run, stretches: DataFrame, reach: Reach) -> int:
+    """Put what the events of the stretches are now in the place of the sessions there; how many sessions."""
     losing = _partitions("session_date", reach.losing)
     events = run.warehouse.local_files(EVENTS, _partitions("event_date", reach.within))
     if events is not None and max(reach.num_stretches, reach.num_retired) <= MOST_BROADCAST:
         found = files_of(stretches)
         stored = run.warehouse.local_files(SESSIONS, losing) or []
-        built = SessionFiles(FileEvents(run.spark, events, Within(run.config, found), most_events), run.config)
-        return run.tx.write(SESSIONS, built, kept=KeptSessions(run.spark, tuple(stored), found), append=True,
-                            partitions=losing)
+        source = FileSource(run.spark, EVENTS, events, Within(run.config, found), reach.num_events,
+                            reach.most_of_visitor)
+        return run.tx.write(SESSIONS, SessionFiles(source, run.config), append=True, partitions=losing,
+                            kept=KeptSessions(run.spark, tuple(stored), found))
     return run.tx.write(SESSIONS, _built(run, stretches, reach), kept=_kept(run, stretches, reach), append=True,
                         partitions=losing)
 
@@ -111,7 +112,8 @@ def _write_superseded(run: Run, stretches: DataFrame, reach: Reach) -> None:
     once = keep_within(stored, F.unix_micros("started_at"), stretches)
     retired = stretches.select("user_id", F.inline("retired")).withColumn("started_at", F.timestamp_micros("from_us"))
     published = published_ids(retired, run.run_id).unionByName(published_ids(once, run.run_id))
-    rows = find_superseded(published, _on(run.tx.read(SESSIONS), reach.within))
+    # every event of a stretch is in a session just built, if it is in one
+    rows = find_superseded(published, run.tx.written(SESSIONS), few=reach.num_retired <= MOST_BROADCAST)
     _replace_rows(run, SUPERSEDED_SESSIONS, "session_id", gone=once, rows=rows)
 
 
@@ -135,10 +137,10 @@ def _replace_rows(run: Run, table: Table, key: str, *, gone: DataFrame, rows: Da
     run.tx.write(table, rows, kept=kept, partitions=_partitions(column, losing), append=True)
 
 
-def _on(rows: DataFrame, days: Collection[date], column: str = "session_date") -> DataFrame:
-    """Rows of these days; the files of all others are not opened."""
-    return rows.where(F.col(column).isin(sorted(days)))
+def _on(rows: DataFrame, values: Collection[Any], column: str = "session_date") -> DataFrame:
+    """Rows of these partitions; the files of all others are not opened."""
+    return rows.where(F.col(column).isin(sorted(values)))
 
 
-def _partitions(column: str, days: Collection[date]) -> list[Partition]:
-    return [{column: day} for day in sorted(days)]
+def _partitions(column: str, values: Collection[Any]) -> list[Partition]:
+    return [{column: value} for value in sorted(values)]

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.books import Entry, count_events_in
-from purchasepath.sessions.engine.events import FileEvents
+from purchasepath.sessions.engine.source import FileSource
 from purchasepath.sessions.engine.summary import sessionize
 from purchasepath.sessions.engine.writing import SessionFiles
 from purchasepath.sessions.lateness import Timely, is_late, keep_late, keep_timely
@@ -54,23 +54,22 @@ def _all_sessions(run: Run) -> Rows:
     files = run.warehouse.local_files(EVENTS)
     if files is None:
         return sessionize(keep_timely(run.warehouse.read(EVENTS), run.config), run.config)
-    return SessionFiles(FileEvents(run.spark, files, Timely(run.config)), run.config)
+    return SessionFiles(FileSource(run.spark, EVENTS, files, Timely(run.config)), run.config)
 
 
-def take_changes(run: Run) -> tuple[DataFrame | None, int]:
-    """The changes recorded so far and how many, taken out of EVENT_CHANGES; None where there are none.
+def take_changes(run: Run) -> tuple[list[str], int]:
+    """Take the changes recorded so far out of EVENT_CHANGES: the runs of ingest that did, and how many there are.
 
-    Exactly the runs of ingest seen here are taken: what another one records meanwhile stays for the next time.
+    What another run records meanwhile stays for the next time.
     """
     if not run.warehouse.exists(EVENT_CHANGES):
-        return None, 0
+        return [], 0
     changes = run.warehouse.read(EVENT_CHANGES)
     seen = changes.groupBy("ingest_run").count().collect()  # one row per run of ingest since the last one of ours
-    if not seen:
-        return None, 0
     runs = [row["ingest_run"] for row in seen]
-    run.tx.write(EVENT_CHANGES, changes.limit(0), partitions=[{"ingest_run": name} for name in runs])
-    return changes.where(F.col("ingest_run").isin(runs)), sum(row["count"] for row in seen)
+    if runs:
+        run.tx.write(EVENT_CHANGES, changes.limit(0), partitions=[{"ingest_run": name} for name in runs])
+    return runs, sum(row["count"] for row in seen)
 
 
 def published_ids(sessions: DataFrame, run_id: str) -> DataFrame:

@@ -1,18 +1,4 @@
-"""Which stretches of visitors' timelines have to be built again after EVENTS has changed.
-
-A *chain* is what pauses of at most the gap link: here, of a visitor's stored sessions and changed events. Whatever
-was or now is one chain of events lies within one of these, and no session depends on an event of another chain.
-Within a chain sessions are cut from left to right, and a session's first event is all that its beginning depends
-on. So a chain with a changed event is built again from the last stored session that began before the first changed
-event, to its end:
-
-```
-stored sessions     [---a---][--b--]   [----c----]           [--d--]
-changed events                      x        x
-pause > gap                                         |
-built again                  [--------------------]           a and d stay, b and c are retired
-```
-"""
+"""The stretches of timelines to build again (`engine.chains`): the days they have to do with, the rows in them."""
 
 from __future__ import annotations
 
@@ -21,64 +7,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import pyspark.sql.functions as F
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine.cuts import gap_us, max_us
-
-_SESSION = ("session_id", "session_date", "from_us", "num_events")
-
-
-def find_stretches(changes: DataFrame, sessions: DataFrame, config: Sessions) -> DataFrame:
-    """One row per stretch to build again: `user_id`, `from_us`, `to_us` (both inclusive), and `retired`, an array of
-    the stored sessions in it (session_id, session_date, from_us, num_events).
-
-    `changes` has user_id and event_ts of every event added or taken out; of SESSIONS a few narrow columns are read.
-    Exact if `sessions` holds all days that their `Reach` then names as needed.
-    """
-    stored = sessions.select("user_id", "session_id", "session_date", "num_events",
-                             F.unix_micros("started_at").alias("from_us"), F.unix_micros("ended_at").alias("to_us"))
-    timeline = Window.partitionBy("user_id").orderBy("from_us", "to_us", "session_id")
-    reached_us = F.max("to_us").over(timeline.rowsBetween(Window.unboundedPreceding, -1))
-    so_far = timeline.rowsBetween(Window.unboundedPreceding, Window.currentRow)
-    linked = (
-        stored.unionByName(_bursts(changes, config), allowMissingColumns=True)
-        .withColumn("reached_us", reached_us)
-        .withColumn("opens", F.coalesce(F.col("from_us") - F.col("reached_us") > gap_us(config), F.lit(True)))
-        .withColumn("chain", F.count_if("opens").over(so_far))
-    )
-    return linked.groupBy("user_id", "chain").agg(*_chain()).where("changed_us IS NOT NULL").select(
-        "user_id", _built_from().alias("from_us"), "to_us",
-        F.filter("sessions", lambda s: s["from_us"] >= _built_from()).alias("retired"))
-
-
-def _bursts(changes: DataFrame, config: Sessions) -> DataFrame:
-    """Changed events of a visitor within one slot of the gap's length: they are linked, so first and last tell it all.
-
-    Several times fewer rows than events are left before anything is shuffled.
-    """
-    at = F.unix_micros("event_ts")
-    slot = at - F.pmod(at, F.lit(gap_us(config)))
-    return changes.groupBy("user_id", slot.alias("slot")).agg(
-        F.min(at).alias("from_us"), F.max(at).alias("to_us")).drop("slot")
-
-
-def _chain() -> list[Column]:
-    stored = F.col("session_id").isNotNull()
-    # where two sessions share an instant, only their ids tell whose event it is: no stretch begins there
-    apart = F.col("reached_us").isNull() | (F.col("from_us") > F.col("reached_us"))
-    return [
-        F.min(F.when(~stored, F.col("from_us"))).alias("changed_us"),
-        F.min("from_us").alias("first_us"),
-        F.max("to_us").alias("to_us"),
-        F.collect_list(F.when(stored & apart, F.col("from_us"))).alias("beginnings"),
-        F.collect_list(F.when(stored, F.struct(*_SESSION))).alias("sessions"),
-    ]
-
-
-def _built_from() -> Column:
-    earlier = F.filter("beginnings", lambda us: us < F.col("changed_us"))
-    return F.coalesce(F.array_max(earlier), F.col("first_us"))
 
 
 @dataclass(frozen=True)
@@ -91,9 +23,12 @@ class Reach:
     """Days that they touch."""
     losing: set[date]
     """Days of SESSIONS with a session to retire."""
-    num_retired: int
-    num_retired_events: int
     num_stretches: int
+    num_retired: int
+    num_events: int
+    """Events in them, at most."""
+    most_of_visitor: int
+    """Events of one visitor in them, at most."""
 
 
 def reach_of(stretches: DataFrame, config: Sessions) -> Reach:
@@ -103,31 +38,14 @@ def reach_of(stretches: DataFrame, config: Sessions) -> Reach:
         _spans(F.col("from_us") - before_us, F.col("to_us") + gap_us(config)).alias("needed"),
         _spans(F.col("from_us"), F.col("to_us")).alias("within"),
         F.array_distinct(F.flatten(F.collect_set(F.col("retired.session_date")))).alias("losing"),
-        F.sum(F.size("retired")).alias("num_retired"),
-        F.sum(F.aggregate("retired", F.lit(0).cast("bigint"), lambda total, session: total + session["num_events"]))
-        .alias("num_retired_events"),
         F.count(F.lit(1)).alias("num_stretches"),
+        F.sum(F.size("retired")).alias("num_retired"),
+        F.sum("num_events").alias("num_events"),
+        F.max("visitor_events").alias("most_of_visitor"),
     ).first()
     assert row is not None
-    return Reach(_days(row["needed"]), _days(row["within"]), set(row["losing"]), row["num_retired"] or 0,
-                 row["num_retired_events"] or 0, row["num_stretches"])
-
-
-def days_around(changes: DataFrame, config: Sessions) -> set[date]:
-    """Days of SESSIONS in which nearly every stretch of these changes ends. Collects one row."""
-    at = F.unix_micros("event_ts")
-    before_us = 2 * (gap_us(config) + max_us(config))
-    row = changes.agg(_spans(at - before_us, at + gap_us(config)).alias("spans")).first()
-    assert row is not None
-    return _days(row["spans"])
-
-
-def keep_users(rows: DataFrame, changes: DataFrame) -> DataFrame:
-    """Rows of any table with `user_id` of the visitors who have changes, and (rarely) of somebody else: by 64-bit
-    hashes, of which executors can hold many."""
-    key = F.xxhash64("user_id").alias("_user")
-    users = F.broadcast(changes.select(key).distinct())
-    return rows.withColumn("_user", key).join(users, on="_user", how="left_semi").drop("_user")
+    numbers = (row[name] or 0 for name in ("num_stretches", "num_retired", "num_events", "most_of_visitor"))
+    return Reach(_days(row["needed"]), _days(row["within"]), set(row["losing"]), *numbers)
 
 
 def keep_near(events: DataFrame, stretches: DataFrame) -> DataFrame:

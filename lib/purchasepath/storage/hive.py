@@ -158,6 +158,8 @@ class _HiveTransaction:
         """Table that gains rows -> the run whose state it must still have."""
         self._left: dict[str, DataFrame] = {}
         """Table -> what we have staged, with the partitions of before that stay."""
+        self._written: dict[str, DataFrame] = {}
+        """Table -> what we have staged, without anything of before."""
         self._locations: list[str] = []
         self._scratch: list[str] = []
 
@@ -170,6 +172,7 @@ class _HiveTransaction:
         write_parquet(table, rows, location)
         staged = self.warehouse.spark.read.schema(table.spark_schema()).parquet(location)
         num_rows = _count_without_nulls(table, staged)
+        self._written[table.name] = staged
         if kept is not None and partitions:
             write_parquet(table, kept, location, mode="append", gather=False)
             staged = self.warehouse.spark.read.schema(table.spark_schema()).parquet(location)
@@ -228,6 +231,9 @@ class _HiveTransaction:
 
     def read(self, table: Table) -> DataFrame:
         return self._left[table.name] if table.name in self._left else self.warehouse.read(table)
+
+    def written(self, table: Table) -> DataFrame:
+        return self._written[table.name]
 
     def materialize(self, frame: DataFrame, name: str) -> DataFrame:
         location = f"{self.warehouse.root}/_staging/{self.run_id}/{name}"

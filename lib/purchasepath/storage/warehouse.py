@@ -69,6 +69,9 @@ class Transaction(Protocol):
     def read(self, table: Table) -> DataFrame:
         """The table as this transaction will leave it. Raises TableMissingError where it was never written."""
 
+    def written(self, table: Table) -> DataFrame:
+        """The rows that this transaction has written to the table, without those of before that it has kept."""
+
     def materialize(self, frame: DataFrame, name: str) -> DataFrame:
         """`frame`, computed once and read back from the staging area; gone when the transaction ends."""
 
@@ -227,6 +230,8 @@ class _EmbeddedTransaction:
         self.directory = directory
         self.base = base
         self.staged: dict[str, StagedTable] = {}
+        self._written: dict[str, DataFrame] = {}
+        """Table -> rows staged beside others that were kept."""
         self._replaced: dict[str, Sequence[Partition]] = {}
 
     def write(self, table: Table, rows: Rows, *, partitions: Sequence[Partition] | None = None,
@@ -242,6 +247,7 @@ class _EmbeddedTransaction:
                 + "; these columns are declared without nulls. Nothing was published"
             )
         if kept is not None and replaced:
+            self._written[table.name] = self._stored_at(table, location)  # lists the files that are there now
             self._write(table, kept, location, add=True)
         if append:
             self._stage_addition(table, location, replaced or frozenset(), num_rows)
@@ -275,10 +281,18 @@ class _EmbeddedTransaction:
         change = self.staged.get(table.name)
         if change is None:
             return self.warehouse.read(table)
-        written = self.spark.read.schema(table.spark_schema()).parquet(change.directory.as_uri())
+        written = self._stored_at(table, change.directory)
         if change.replaced is None or not self.warehouse.exists(table):
             return written
         return keep_other_partitions(self.warehouse.read(table), self._replaced[table.name]).union(written)
+
+    def written(self, table: Table) -> DataFrame:
+        if table.name in self._written:
+            return self._written[table.name]
+        return self._stored_at(table, self.staged[table.name].directory)
+
+    def _stored_at(self, table: Table, location: Path) -> DataFrame:
+        return self.spark.read.schema(table.spark_schema()).parquet(location.as_uri())
 
     def materialize(self, frame: DataFrame, name: str) -> DataFrame:
         location = (self.directory / f"_{name}").as_uri()

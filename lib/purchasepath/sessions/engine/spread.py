@@ -18,8 +18,8 @@ import pyspark.sql.functions as F
 
 from purchasepath.sessions.engine.chunks import Border
 from purchasepath.sessions.engine.cuts import GAP
-from purchasepath.sessions.engine.events import Events, Work, gather
 from purchasepath.sessions.engine.hashing import hash_ids, mix, places, spark_hash
+from purchasepath.sessions.engine.source import Source, Work, gather
 
 BUCKET_EVENTS = 500_000
 """Events sorted and cut together, about. A visitor with more is heavy: the timeline is cut into chunks of as many."""
@@ -110,11 +110,11 @@ def chunk_numbers(events: pa.Table, rows: np.ndarray, borders: tuple[Border, ...
     return number
 
 
-def plan_spread(events: Events, num_tasks: int, bucket_events: int = BUCKET_EVENTS) -> Spread:
+def plan_spread(events: Source, num_tasks: int, bucket_events: int = BUCKET_EVENTS) -> Spread:
     """The spread of `events`, with provisional borders: times that divide each heavy visitor's events about evenly.
     Where somebody may be heavy, counts all events by visitor, and reads the times of those who are."""
-    if events.num_rows is not None and events.num_rows <= bucket_events:
-        return Spread(num_tasks, num_tasks)
+    if events.most_of_visitor is not None and events.most_of_visitor <= bucket_events:
+        return Spread(max(num_tasks, -(-(events.num_rows or 0) // bucket_events)), num_tasks)
     counted_from = max(1, min(_COUNTED_FROM, bucket_events // 64))
     counts = events.map(_count_users(counted_from), ("user_id",), "user_id string, num_events bigint", roughly=True)
     known = F.col("user_id").isNotNull()
@@ -149,7 +149,7 @@ def _count_users(counted_from: int) -> Work:
     return count
 
 
-def _with_borders(events: Events, chunks: dict[str, int], limit: int) -> list[HeavyUser]:
+def _with_borders(events: Source, chunks: dict[str, int], limit: int) -> list[HeavyUser]:
     one_in = max(1, limit // _TIMES_PER_CHUNK)
     rows = events.map(_sample_times(list(chunks), one_in), ("user_id", "event_us"), "user_id string, event_us bigint")
     times = defaultdict(list)

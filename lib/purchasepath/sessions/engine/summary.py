@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.blocks import BLOCK_DDL, EVENT_COLUMNS, Visits, blocks_of, visits_of
+from purchasepath.sessions.engine.blocks import BLOCK_DDL, EVENT_COLUMNS, Visits, blocks_of, visits_in
 from purchasepath.sessions.engine.chunks import CHUNK_DDL, borders_of, summarize_chunk
 from purchasepath.sessions.engine.cuts import NO_CAMPAIGN, Cuts, Stretch, cut
-from purchasepath.sessions.engine.events import Events, FrameEvents, Work, gather
 from purchasepath.sessions.engine.hashing import places
 from purchasepath.sessions.engine.rows import session_rows
+from purchasepath.sessions.engine.source import FrameSource, Source, Work, gather
 from purchasepath.sessions.engine.spread import BUCKET_EVENTS, Spread, plan_spread
 from purchasepath.sessions.engine.timeline import Timelines, order_events
 from purchasepath.tables.catalog import SESSIONS
@@ -48,16 +48,16 @@ def sessionize(events: DataFrame, config: Sessions, *, bucket_events: int = BUCK
     and the events of those it finds: their timelines are cut in several tasks.
     """
     num_tasks = int(events.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
-    packed = pack(FrameEvents(events), config, num_tasks, bucket_events)
+    packed = pack(FrameSource(events), config, num_tasks, bucket_events)
     cut_bucket = packed.cutter()
 
     def work(key: tuple[pa.Scalar, ...], group: pa.Table) -> pa.Table:
-        return cut_bucket(key[0].as_py(), _visits(group))
+        return cut_bucket(key[0].as_py(), visits_in(group))
 
     return SESSIONS.select(packed.blocks.groupBy("bucket").applyInArrow(work, SESSIONS.ddl()))
 
 
-def pack(events: Events, config: Sessions, num_tasks: int, bucket_events: int = BUCKET_EVENTS) -> Packed:
+def pack(events: Source, config: Sessions, num_tasks: int, bucket_events: int = BUCKET_EVENTS) -> Packed:
     """Events as blocks, a bucket's for one of `num_tasks` tasks."""
     spread = at_session_starts(events, plan_spread(events, num_tasks, bucket_events), config)
     return Packed(events.map(_packer(spread), ("user_id", *EVENT_COLUMNS.names), BLOCK_DDL), spread, config)
@@ -72,7 +72,7 @@ def _packer(spread: Spread) -> Work:
     return pack_task
 
 
-def at_session_starts(events: Events, spread: Spread, config: Sessions) -> Spread:
+def at_session_starts(events: Source, spread: Spread, config: Sessions) -> Spread:
     """`spread` with every border moved to the next start of a session, so that chunks can be cut apart for good.
 
     Reads the heavy visitors' events once; one small row per chunk comes back.
@@ -82,7 +82,7 @@ def at_session_starts(events: Events, spread: Spread, config: Sessions) -> Sprea
     blocks = events.map(_pack_heavy(spread), _FOR_CUTS, BLOCK_DDL)
 
     def summarize(key: tuple[pa.Scalar, ...], group: pa.Table) -> pa.Table:
-        timelines = order_events(_visits(group))
+        timelines = order_events(visits_in(group))
         stretch, names = _stretch(timelines, config)
         return summarize_chunk(key[0].as_py(), stretch, timelines.column("event_id"), names, config)
 
@@ -121,10 +121,6 @@ def _pack_heavy(spread: Spread) -> Work:
 
     pack_task = _packer(spread)
     return lambda batches: pack_task(theirs(batches))
-
-
-def _visits(group: pa.Table) -> Visits:
-    return visits_of(group["held"].to_pylist(), (block.as_buffer() for block in group["block"]))
 
 
 def _stretch(timelines: Timelines, config: Sessions) -> tuple[Stretch, pa.Array | None]:

@@ -42,7 +42,7 @@ def order_events(visits: Visits) -> Timelines:
     number[by_name.to_numpy()] = np.arange(len(by_name))
     user = np.repeat(number[names.indices.to_numpy()], visits.sizes)
     at = visits.columns["event_us"].to_numpy() if len(user) else np.empty(0, dtype=np.int64)
-    order = _order(user, at)
+    order = order_rows(user, at)
     user, at = user[order], at[order]
     same_user = user[1:] == user[:-1]
     order = _order_ties(visits, order, same_user & (at[1:] == at[:-1]))
@@ -50,8 +50,8 @@ def order_events(visits: Visits) -> Timelines:
                      visits.columns)
 
 
-def _order(user: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """By (user, at). One sort of one number each, where both fit into it."""
+def order_rows(user: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Places of the rows by (user, at). One sort of one number each, where both fit into it."""
     if not len(at):
         return np.empty(0, dtype=np.int64)
     first = int(at.min())

@@ -29,7 +29,7 @@ _FEW_FILES = 4
 
 @dataclass(frozen=True)
 class Within:
-    """Keeps the timely events that lie in a stretch of their visitor (`stretches`: files of `find_stretches`)."""
+    """Keeps the timely events that lie in a stretch of their visitor (`stretches`: files of those)."""
 
     config: Sessions
     stretches: Files

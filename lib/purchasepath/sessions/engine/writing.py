@@ -16,8 +16,8 @@ from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine.blocks import Visits, visits_of
-from purchasepath.sessions.engine.events import ROWS_AT_ONCE, FileEvents, Work
 from purchasepath.sessions.engine.session_file import open_writer
+from purchasepath.sessions.engine.source import ROWS_AT_ONCE, FileSource, Work
 from purchasepath.sessions.engine.spread import BUCKET_EVENTS
 from purchasepath.sessions.engine.summary import CutBucket, pack
 from purchasepath.storage.warehouse import StagedFile
@@ -32,7 +32,7 @@ _BYTES_PER_BATCH, _BYTES_PER_EVENT = 32_000_000, 80
 class SessionFiles:
     """SESSIONS of some events, as files."""
 
-    events: FileEvents
+    events: FileSource
     config: Sessions
     bucket_events: int = BUCKET_EVENTS
 

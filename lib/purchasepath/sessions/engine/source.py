@@ -1,4 +1,4 @@
-"""Where events come from: rows of a frame, or files that tasks read themselves.
+"""Where rows come from that tasks work on as Arrow columns: a frame, or files that tasks read themselves.
 
 Reading and writing Parquet in the task that works on the columns saves turning every row into Arrow and back, which
 costs more than cutting sessions does. A frame serves what is no stored table.
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
-from purchasepath.tables.catalog import EVENTS
+from purchasepath.tables.types import Table
 
 ROWS_AT_ONCE = 1_000_000
 """Rows a task collects before it works on them: more rows make larger blocks and need more memory. A billion events go
@@ -27,60 +27,79 @@ to 2,000 buckets, where a block of half as many rows costs a tenth more."""
 _LEAST_ROWS_PER_TASK, _MOST_ROWS_PER_TASK = 100_000, 1_000_000
 _ROWS_PER_BATCH = 131_072
 
-_MADE_FROM = {"event_us": ("event_ts",), "arrival_lag_us": ("event_ts", "arrived_at")}
-"""Column that tasks work on → columns of EVENTS that it is made of; all others are called the same."""
-_TYPES = EVENTS.arrow_schema()
+_TIMES = {"event_us": "event_ts", "from_us": "started_at", "to_us": "ended_at"}
+"""Column that tasks work on → the timestamp that it tells as a number (microseconds, UTC)."""
+_MADE_FROM = {name: (of,) for name, of in _TIMES.items()} | {"arrival_lag_us": ("event_ts", "arrived_at")}
+"""Column that tasks work on → stored columns that it is made of; all others are called the same."""
 _WORDS = ("user_id", "event_type", "item_id", "category", "channel", "campaign", "device", "source_session")
 """Columns whose values repeat: read as numbers and a dictionary."""
 
 Work = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
-"""What a task does with its events: batches of the columns asked for, user_id and any of `blocks.EVENT_COLUMNS`."""
-
-
-class Events(Protocol):
-    """Rows of EVENTS, somewhere."""
-
-    @property
-    def num_rows(self) -> int | None:
-        """How many there are at most, where that is known without reading them."""
-
-    def map(self, work: Work, columns: Sequence[str], schema: str, *, roughly: bool = False) -> DataFrame:
-        """Rows (`schema`) that `work` makes of the events of every task. `roughly`: some more events may be among
-        them, where that is cheaper."""
-
-
-@dataclass(frozen=True)
-class FrameEvents:
-    """The rows of a frame with the columns of EVENTS."""
-
-    frame: DataFrame
-    num_rows = None
-
-    def map(self, work: Work, columns: Sequence[str], schema: str, *, roughly: bool = False) -> DataFrame:
-        return self.frame.select(*_stored(columns)).mapInArrow(
-            lambda batches: work(_made(batch, columns) for batch in batches), schema)
+"""What a task does with its rows: batches of the columns asked for."""
 
 
 class Keep(Protocol):
-    """Which rows of EVENTS count. Travels to the tasks."""
+    """Which rows count. Travels to the tasks."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of EVENTS that it looks at."""
+        """Stored columns that it looks at."""
 
     def __call__(self, rows: pa.RecordBatch, /) -> np.ndarray | None:
         """bool per row; None: all of them."""
 
 
+class Source(Protocol):
+    """Rows of a table, somewhere."""
+
+    @property
+    def spark(self) -> SparkSession:
+        """Whose tasks read them."""
+
+    @property
+    def num_rows(self) -> int | None:
+        """How many there are at most, where that is known without reading them."""
+
+    @property
+    def most_of_visitor(self) -> int | None:
+        """How many of them one visitor has at most, where that is known."""
+
+    def map(self, work: Work, columns: Sequence[str], schema: str, *, roughly: bool = False) -> DataFrame:
+        """Rows (`schema`) that `work` makes of the rows of every task: of columns as stored, or made as told in
+        `_MADE_FROM`. `roughly`: some more rows may be among them, where that is cheaper."""
+
+
 @dataclass(frozen=True)
-class FileEvents:
-    """Those rows of Parquet files with the columns of EVENTS that `keep` lets pass."""
+class FrameSource:
+    """Those rows of a frame that `keep` lets pass."""
+
+    frame: DataFrame
+    keep: Keep | None = None
+    num_rows = None
+    most_of_visitor = None
+
+    @property
+    def spark(self) -> SparkSession:
+        return self.frame.sparkSession
+
+    def map(self, work: Work, columns: Sequence[str], schema: str, *, roughly: bool = False) -> DataFrame:
+        keep = None if roughly else self.keep
+        return self.frame.select(*_stored(columns, keep)).mapInArrow(
+            lambda batches: work(_made(batch, columns, keep) for batch in batches), schema)
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Those rows of a table's Parquet files that `keep` lets pass."""
 
     spark: SparkSession
+    table: Table
     files: Sequence[Path]
-    keep: Keep
+    keep: Keep | None = None
     most: int | None = None
     """How many rows pass at most, where that is known."""
+    most_of_one: int | None = None
+    """How many rows of one visitor pass at most, where that is known."""
 
     @cached_property
     def groups(self) -> list[tuple[Path, int, int]]:
@@ -96,17 +115,19 @@ class FileEvents:
         stored = sum(rows for *_, rows in self.groups)
         return stored if self.most is None else min(self.most, stored)
 
+    @property
+    def most_of_visitor(self) -> int:
+        return self.num_rows if self.most_of_one is None else min(self.most_of_one, self.num_rows)
+
     def map(self, work: Work, columns: Sequence[str], schema: str, *, roughly: bool = False) -> DataFrame:
         parts = _parts(self.groups, self.spark.sparkContext.defaultParallelism)
         keep = None if roughly else self.keep
-        stored = list(dict.fromkeys([*_stored(columns), *(keep.columns if keep else ())]))
+        stored, types = _stored(columns, keep), self.table.arrow_schema()
 
         def read(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for batch in numbers:
                 for number in batch["id"].to_pylist():
-                    for rows in _read(parts[number], stored):
-                        kept = keep(rows) if keep else None
-                        yield _made(rows if kept is None else rows.filter(pa.array(kept)), columns)
+                    yield from (_made(rows, columns, keep) for rows in _read(parts[number], stored, types))
 
         numbers = self.spark.range(0, len(parts), 1, max(1, len(parts)))  # a task per part
         return numbers.mapInArrow(lambda batches: work(read(batches)), schema)
@@ -130,16 +151,21 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.Table:
     return pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
 
 
-def _stored(columns: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(name for column in columns for name in _MADE_FROM.get(column, (column,))))
+def _stored(columns: Sequence[str], keep: Keep | None) -> list[str]:
+    wanted = [name for column in columns for name in _MADE_FROM.get(column, (column,))]
+    return list(dict.fromkeys([*wanted, *(keep.columns if keep else ())]))
 
 
-def _made(rows: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+def _made(rows: pa.RecordBatch, columns: Sequence[str], keep: Keep | None) -> pa.RecordBatch:
+    kept = keep(rows) if keep else None
+    rows = rows if kept is None else rows.filter(pa.array(kept))
+
     def make(name: str) -> pa.Array:
-        if name not in _MADE_FROM:
-            return rows[name]
-        event_us = rows["event_ts"].cast(pa.int64())
-        return event_us if name == "event_us" else pc.subtract(rows["arrived_at"].cast(pa.int64()), event_us)
+        if name in _TIMES:
+            return rows[_TIMES[name]].cast(pa.int64())
+        if name == "arrival_lag_us":
+            return pc.subtract(rows["arrived_at"].cast(pa.int64()), rows["event_ts"].cast(pa.int64()))
+        return rows[name]
 
     return pa.record_batch([make(name) for name in columns], names=list(columns))
 
@@ -165,7 +191,7 @@ def _parts(groups: Sequence[tuple[Path, int, int]], num_cores: int) -> list[Part
     return parts
 
 
-def _read(part: Part, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _read(part: Part, columns: Sequence[str], types: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Batches of a part; a column that a file lacks is null, as Spark reads it."""
     for path, groups in part:
         footer = pq.read_metadata(path)
@@ -173,6 +199,6 @@ def _read(part: Part, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         words = [name for name in there if name in _WORDS]
         with pq.ParquetFile(path, metadata=footer, read_dictionary=words) as file:
             for batch in file.iter_batches(_ROWS_PER_BATCH, groups, there, use_threads=False):
-                nulls = {name: pa.nulls(len(batch), _TYPES.field(name).type) for name in columns if name not in there}
+                nulls = {name: pa.nulls(len(batch), types.field(name).type) for name in columns if name not in there}
                 found = [nulls[name] if name in nulls else batch[name] for name in columns]
                 yield pa.record_batch(found, names=columns)

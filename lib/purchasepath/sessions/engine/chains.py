@@ -1,0 +1,181 @@
+"""Which stretches of visitors' timelines have to be built again after EVENTS has changed.
+
+A *chain* is what pauses of at most the gap link: here, of a visitor's stored sessions and changed events. Whatever
+was or now is one chain of events lies within one of these, and no session depends on an event of another chain.
+Within a chain sessions are cut from left to right, and a session's first event is all that its beginning depends
+on. So a chain with a changed event is built again from the last stored session that began before the first changed
+event, to its end:
+
+```
+stored sessions     [---a---][--b--]   [----c----]           [--d--]
+changed events                      x        x
+pause > gap                                         |
+built again                  [--------------------]           a and d stay, b and c are retired
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+
+from purchasepath.config import Sessions
+from purchasepath.sessions.engine.blocks import BLOCK_DDL, SPAN_COLUMNS, Visits, blocks_of, visits_in
+from purchasepath.sessions.engine.cuts import gap_us, max_us
+from purchasepath.sessions.engine.hashing import hash_ids
+from purchasepath.sessions.engine.source import Source, gather
+from purchasepath.sessions.engine.spread import Spread
+from purchasepath.sessions.engine.timeline import order_rows
+from purchasepath.times import DAY_US
+
+STRETCH_DDL = ("user_id string NOT NULL, from_us bigint NOT NULL, to_us bigint NOT NULL, num_events bigint NOT NULL, "
+               "visitor_events bigint NOT NULL, retired array<struct<session_id string, session_date date, "
+               "from_us bigint, num_events bigint>> NOT NULL")
+_TIMES = np.iinfo(np.int64)
+_CHANGES_PER_BUCKET = 250_000
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What a look at the changed events tells."""
+
+    days: set[date]
+    """Days of SESSIONS in which nearly every stretch ends."""
+    visitors: OfVisitors
+
+
+@dataclass(frozen=True)
+class OfVisitors:
+    """Keeps rows of the visitors with these hashes (in order), and (rarely) of somebody else."""
+
+    hashes: np.ndarray
+    columns = ("user_id",)
+
+    def __call__(self, rows: pa.RecordBatch) -> np.ndarray:
+        users = rows["user_id"]
+        if pa.types.is_dictionary(users.type):
+            return self._among(users.dictionary)[users.indices.to_numpy()]
+        return self._among(users)
+
+    def _among(self, ids: pa.Array) -> np.ndarray:
+        return np.isin(hash_ids(ids), self.hashes)
+
+
+def look_at(changes: Source, config: Sessions) -> Changed:
+    """Collects a row per task, with eight bytes for each of its visitors."""
+    before_us, after_us = 2 * (gap_us(config) + max_us(config)), gap_us(config)
+
+    def look(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        days, hashes = set[int](), [np.empty(0, dtype=np.uint64)]
+        for events in gather(batches):
+            at = events["event_us"].to_numpy()
+            firsts = (at - before_us) // DAY_US
+            for first in np.unique(firsts):  # a few
+                days.update(range(first, (at[firsts == first].max() + after_us) // DAY_US + 1))
+            users = events["user_id"].chunk(0)
+            hashes.append(np.unique(hash_ids(users.dictionary if pa.types.is_dictionary(users.type) else users)))
+        yield pa.record_batch([pa.array([sorted(days)], pa.list_(pa.date32())),
+                               pa.array([np.unique(np.concatenate(hashes)).tobytes()])], names=["days", "hashes"])
+
+    found = changes.map(look, ("user_id", "event_us"), "days array<date> NOT NULL, hashes binary NOT NULL").collect()
+    hashes = np.frombuffer(b"".join(row["hashes"] for row in found), dtype=np.uint64)
+    return Changed({day for row in found for day in row["days"]}, OfVisitors(np.unique(hashes)))
+
+
+def find_stretches(changes: Source, sessions: Source, num_changes: int, config: Sessions) -> DataFrame:
+    """One row (`STRETCH_DDL`) per stretch to build again: `from_us` and `to_us` (both inclusive), how many events
+    changed in it or are in its stored sessions, how many in all stretches of its visitor, and those sessions.
+
+    `changes` has user_id and event_ts of every event added or taken out; of SESSIONS a few narrow columns are read.
+    Exact if `sessions` holds all days that their `Reach` then names as needed.
+    """
+    num_tasks = int(changes.spark.conf.get("spark.sql.shuffle.partitions") or 1)
+    spread = Spread(max(1, -(-num_changes // _CHANGES_PER_BUCKET)), num_tasks)
+    pause_us = gap_us(config)
+
+    def pack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for spans in gather(batches):
+            bucket, order = spread.assign(spans)
+            yield blocks_of(spans, spread.names[bucket], order, SPAN_COLUMNS)
+
+    def pack_bursts(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return pack(bursts_of(events, pause_us) for events in gather(batches))
+
+    def link(_: tuple[pa.Scalar, ...], group: pa.Table) -> pa.Table:
+        return stretches_of(visits_in(group, SPAN_COLUMNS), pause_us)
+
+    bursts = changes.map(pack_bursts, ("user_id", "event_us"), BLOCK_DDL)
+    stored = sessions.map(pack, ("user_id", *SPAN_COLUMNS.names), BLOCK_DDL)
+    return bursts.unionByName(stored).groupBy("bucket").applyInArrow(link, STRETCH_DDL)
+
+
+def bursts_of(events: pa.Table, pause_us: int) -> pa.RecordBatch:
+    """Spans of a visitor's events that pauses of at most `pause_us` link. `events`: user_id and event_us.
+
+    Several times fewer rows than events pass the shuffle, and few of a visitor who has very many.
+    """
+    users = events["user_id"].chunk(0)
+    if not pa.types.is_dictionary(users.type):
+        users = users.dictionary_encode()
+    user, at = users.indices.to_numpy(), events["event_us"].to_numpy()
+    order = order_rows(user, at)
+    user, at = user[order], at[order]
+    begins = np.flatnonzero(np.r_[True, (user[1:] != user[:-1]) | (at[1:] - at[:-1] > pause_us)])
+    ends = np.r_[begins[1:], len(at)]
+    user_ids = pa.DictionaryArray.from_arrays(pa.array(user[begins]), users.dictionary)
+    return pa.record_batch([user_ids, pa.array(at[begins]), pa.array(at[ends - 1]), pa.array(ends - begins)],
+                           names=["user_id", "from_us", "to_us", "num_events"])
+
+
+def stretches_of(spans: Visits, pause_us: int) -> pa.Table:
+    """The stretches (`STRETCH_DDL`) of some visitors, of all their spans: stored sessions, and bursts of changed events
+    (without session_id). In order of visitor and time."""
+    users = pc.dictionary_encode(spans.user_ids)
+    user = np.repeat(users.indices.to_numpy().astype(np.int64), spans.sizes)
+    from_us, to_us, num_events = (spans.columns[name].to_numpy() for name in ("from_us", "to_us", "num_events"))
+    order = order_rows(user, from_us)  # spans with the same beginning are linked in any order
+    user, from_us, to_us, num_events = (column[order] for column in (user, from_us, to_us, num_events))
+    ids = spans.columns["session_id"].take(pa.array(order)) if "session_id" in spans.columns else \
+        pa.nulls(len(order), pa.string())
+    stored = ids.is_valid().to_numpy(zero_copy_only=False)
+
+    first = np.r_[True, user[1:] != user[:-1]]
+    pause = np.r_[0, from_us[1:] - _latest(user, to_us)[:-1]]
+    opens = first | (pause > pause_us)
+    # where two sessions share an instant, only their ids tell whose event it is: no stretch begins there
+    apart = first | (pause > 0)
+    chain, starts = np.cumsum(opens) - 1, np.flatnonzero(opens)
+    changed_us = np.minimum.reduceat(np.where(stored, _TIMES.max, from_us), starts)
+    begun_us = np.where(stored & apart & (from_us < changed_us[chain]), from_us, _TIMES.min)
+    begun_us = np.maximum(np.maximum.reduceat(begun_us, starts), from_us[starts])
+
+    changed = changed_us < _TIMES.max
+    retired = stored & (from_us >= begun_us[chain]) & changed[chain]
+    events = np.add.reduceat(np.where(retired | ~stored, num_events, 0), starts)
+    events_of = np.bincount(user[starts], weights=events).astype(np.int64)
+    day = pa.array((from_us[retired] // DAY_US).astype(np.int32)).cast(pa.date32())
+    sessions = pa.StructArray.from_arrays(
+        [ids.filter(pa.array(retired)), day, pa.array(from_us[retired]), pa.array(num_events[retired])],
+        names=["session_id", "session_date", "from_us", "num_events"])
+    bounds = np.r_[0, np.cumsum(np.bincount(chain[retired], minlength=len(starts))[changed])]
+    whose = user[starts][changed]
+    return pa.table({
+        "user_id": users.dictionary.take(pa.array(whose)),
+        "from_us": begun_us[changed], "to_us": np.maximum.reduceat(to_us, starts)[changed],
+        "num_events": events[changed], "visitor_events": events_of[whose],
+        "retired": pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), sessions),
+    })
+
+
+def _latest(user: np.ndarray, us: np.ndarray) -> np.ndarray:
+    """For every row the latest `us` up to it of the same user; `user` rises."""
+    by_time = np.argsort(us, kind="stable")
+    rank = np.empty(len(us), dtype=np.int64)
+    rank[by_time] = np.arange(len(us))
+    return us[by_time[np.maximum.accumulate(user * len(us) + rank) % len(us)]]
