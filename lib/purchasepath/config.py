@@ -193,10 +193,10 @@ class Evaluate(Section):
     baselines: tuple[Literal[
         "popular_7d", "popular_category_7d", "markov_1", "markov_2", "item_knn", "als", "logistic_regression"], ...
     ] = Field(
-        ("popular_7d", "markov_1", "logistic_regression"), description="what the model is set beside; `markov_2` (the "
-        "last two items), `item_knn` (cosine of the examples that two items share) and `als` (latent factors) take "
-        "some more seconds; `popular_category_7d` (the last item's category) needs `category` among "
-        "`dataset.side_features`"
+        ("popular_7d", "markov_1", "als", "logistic_regression"), description="what the model is set beside; "
+        "`markov_2` (the last two items) and `item_knn` (cosine of the examples that two items share) take some more "
+        "seconds, `als` (latent factors) as long as all others; `popular_category_7d` (the last item's category) "
+        "needs `category` among `dataset.side_features`"
     )
     threshold: float = Field(0.5, gt=0, lt=1, description="purchase probability from which we say `will buy`")
 

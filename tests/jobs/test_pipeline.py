@@ -79,7 +79,7 @@ def test_the_whole_catalogue_may_be_recommended_and_items_without_a_history_are_
 def test_the_model_stands_beside_its_baselines_and_the_report_shows_them(config: Config, warehouse: Any) -> None:
     standings = format_standings(warehouse.read(METRICS))
     report = Path(config.paths.report).read_text(encoding="utf-8")
-    for model in ("purchasepath", "popular_7d", "markov_1", "logistic_regression"):
+    for model in ("purchasepath", "popular_7d", "markov_1", "als", "logistic_regression"):
         assert model in standings
     assert "SYNTHETIC" in report
     words = closing_words({"scores": 7}, 61, standings, config, "")
