@@ -157,6 +157,15 @@ def test_leaving_early_ends_the_threads(tmp_path: Path) -> None:
     assert worker_threads() == 0
 
 
+def test_idle_workers_end_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module.thread_pool, "IO_TIMEOUT_INTERVAL_S", 30.0)
+    manifest = write(tmp_path, examples(6), rows_per_group=2)
+    started = time.monotonic()
+    list(ExampleReader(manifest, tmp_path, "train", rank=0, num_ranks=1, lanes=2, batch_size=4, seed=1, epoch=1))
+    assert worker_threads() == 0
+    assert time.monotonic() - started < 15
+
+
 @pytest.mark.parametrize("damage", ["missing", "cut short", "other rows"])
 def test_a_damaged_file_is_an_error_that_names_it_and_ends_the_threads(tmp_path: Path, damage: str) -> None:
     manifest = write(tmp_path, examples(60), rows_per_group=2)

@@ -173,13 +173,18 @@ class _Source:
 
 
 class _BlockWorker(WorkerBase):
-    """Reads blocks; publishes (number in reading order, its rows or the exception)."""
+    """Reads blocks; publishes (number in reading order, its rows or the exception).
+
+    Without a block it does nothing: it was woken to see that the pool is to stop.
+    """
 
     def __init__(self, worker_id: int, publish: Any, source: _Source) -> None:
         super().__init__(worker_id, publish, source)
         self._open: dict[str, pq.ParquetFile] = {}
 
-    def process(self, number: int, block: Block) -> None:
+    def process(self, number: int, block: Block | None) -> None:
+        if block is None:
+            return
         try:
             result: Rows | Exception = _arrange(self.args.plan, block, *self._groups([s.group for s in block.segments]))
         except Exception as failure:  # handed to the reading thread, which raises it
@@ -307,6 +312,8 @@ class _OrderedBlocks:
         if self._closed:
             return
         self._closed = True
-        if self._started:
+        if self._started and self._order:
             self._pool.stop()
+            for _ in range(self._pool.workers_count):
+                self._pool.ventilate(number=-1, block=None)
             self._pool.join()
