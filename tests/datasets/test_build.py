@@ -19,6 +19,7 @@ from purchasepath.datasets.build import Report, build_dataset
 from purchasepath.datasets.manifest import SPLITS, DatasetMissingError, Manifest
 from purchasepath.datasets.reader import ExampleReader
 from purchasepath.datasets.rows import COLUMNS
+from purchasepath.datasets.shop_items import ShopItemsError
 from purchasepath.datasets.split import DataTooShortError
 from purchasepath.datasets.vocabulary import EmptyVocabularyError, fit_vocabulary, summarize_vocabulary
 from purchasepath.datasets.writer import publish, write_examples, write_vocabulary
@@ -183,6 +184,9 @@ def test_data_that_cannot_be_used_is_an_error_and_leaves_the_dataset_as_it_was(
         build_dataset(sessions, features, config(directory, "dataset.min_item_count=500"), version="v4")
     with pytest.raises(InputError, match="sessions has no rows"):
         build_dataset(sessions.limit(0), features, config(directory), version="v4")
+    asked = config(directory, "dataset.side_features=[price]", "paths.items=nowhere.parquet")
+    with pytest.raises(ShopItemsError, match="nowhere.parquet"):  # before anything is read
+        build_dataset(sessions.limit(0), features, asked, version="v4", events=sessions)
     assert Manifest.load(directory) == report.manifest
     assert not (directory / "v4").exists()
     with pytest.raises(DatasetMissingError):

@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import load_config
-from purchasepath.datasets.known_items import KnownItems, write_known_items
+from purchasepath.datasets.known_items import KnownItems, find_tellers, write_known_items
 from purchasepath.datasets.manifest import Statistics
 from purchasepath.datasets.sides import read_sides
 from purchasepath.datasets.split import TimeSplit
@@ -67,7 +67,7 @@ def known_items(
                               *([f"paths.items={directory / 'items.parquet'}"] if shop else [])])
     end_us = SPLIT.spans[0].end_us
     trained = seen.where(f"unix_micros(event_ts) < {end_us} and unix_micros(arrived_at) <= {end_us}")
-    file, items = write_known_items(trained, seen, config, SPLIT, STATISTICS, directory, "v1")
+    file, items = write_known_items(trained, find_tellers(seen, config), config, SPLIT, STATISTICS, directory, "v1")
     sides = {row["id"]: row for row in pq.read_table(directory / "v1" / "side_features.parquet").to_pylist()}
     rows = {row["item_id"]: {**sides[row["id"]], "count": row["count"]} for row in pq.read_table(file).to_pylist()}
     assert len(rows) == len(sides)

@@ -11,7 +11,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 
 from purchasepath.config import Config
-from purchasepath.datasets.known_items import write_known_items
+from purchasepath.datasets.known_items import Tellers, find_tellers, write_known_items
 from purchasepath.datasets.manifest import FIRST_ITEM, SPLITS, Manifest, feature_schema_sha
 from purchasepath.datasets.sequences import build_examples, events_of, known_in, points_in
 from purchasepath.datasets.split import TimeSplit, split_by_time
@@ -87,9 +87,10 @@ def build_dataset(
     `events` is EVENTS, which side features are read from, where `dataset.side_features` asks for any.
     """
     directory = Path(config.paths.dataset)
+    tellers = find_tellers(events, config)
     split, num_events = _split(sessions, config)
     try:
-        manifest, counts = _write(sessions, user_features, events, config, split, directory, version)
+        manifest, counts = _write(sessions, user_features, tellers, config, split, directory, version)
     except BaseException:
         rmtree(directory / version, ignore_errors=True)
         raise
@@ -98,7 +99,7 @@ def build_dataset(
 
 
 def _write(
-    sessions: DataFrame, user_features: DataFrame, all_events: DataFrame | None, config: Config, split: TimeSplit,
+    sessions: DataFrame, user_features: DataFrame, tellers: Tellers | None, config: Config, split: TimeSplit,
     directory: Path, version: str,
 ) -> tuple[Manifest, dict[str, SplitCounts]]:
     settings = config.dataset
@@ -106,7 +107,7 @@ def _write(
     points = points_in(user_features, sessions, split)
     train_events = known_in(events, split.spans[0])
     statistics = fit_statistics(train_events, points.where(F.col("split") == "train"), USER_FEATURE_NAMES)
-    file, items = write_known_items(train_events, all_events, config, split, statistics, directory, version)
+    file, items = write_known_items(train_events, tellers, config, split, statistics, directory, version)
     examples = build_examples(
         events, points, sessions.sparkSession.read.parquet(str(file)), split=split, statistics=statistics,
         feature_names=USER_FEATURE_NAMES, max_length=settings.max_length, num_known=items.num_known,

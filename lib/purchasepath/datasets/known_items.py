@@ -38,23 +38,43 @@ class KnownItems:
         return self.num_items - self.num_cold
 
 
+@dataclass(frozen=True)
+class Tellers:
+    """What side features are read from: EVENTS, and the shop's own table where there is one."""
+
+    events: DataFrame
+    shop: ShopItems | None
+
+
+def find_tellers(events: DataFrame | None, config: Config) -> Tellers | None:
+    """None where no side features are asked for. Raises ConfigError and ShopItemsError: look before the long work."""
+    if not config.dataset.side_features:
+        return None
+    assert events is not None, "side features are read from EVENTS"
+    if config.paths.items:
+        return Tellers(events, read_shop_items(events.sparkSession, config.paths.items, config.dataset.side_features))
+    if "vector" in config.dataset.side_features:
+        raise ConfigError(["dataset.side_features asks for vectors, which the shop's table of items has: say where it "
+                           "is with paths.items (a Parquet file or directory)"])
+    return Tellers(events, None)
+
+
 def write_known_items(
-    train_events: DataFrame, events: DataFrame | None, config: Config, split: TimeSplit, statistics: Statistics,
+    train_events: DataFrame, tellers: Tellers | None, config: Config, split: TimeSplit, statistics: Statistics,
     directory: Path, version: str,
 ) -> tuple[Path, KnownItems]:
     """Write both tables; the vocabulary's file, and what is in them.
 
-    `train_events` are the people's events of the training span, `events` is EVENTS.
+    `train_events` are the people's events of the training span.
     """
-    if not config.dataset.side_features:
+    if tellers is None:
         return _write_vocabulary(train_events, None, config, directory, version)
-    assert events is not None, "side features are read from EVENTS"
-    shop = _shop_items(events, config)
-    told = told_of_items(told_by_events(events, split.spans[0].end_us), shop).persist(StorageLevel.MEMORY_AND_DISK)
+    by_events = told_by_events(tellers.events, split.spans[0].end_us)
+    told = told_of_items(by_events, tellers.shop).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         file, items = _write_vocabulary(train_events, told, config, directory, version)
-        names, width = config.dataset.side_features, shop.width if shop else 0
-        rows = side_features_of(events.sparkSession.read.parquet(str(file)), told, statistics, names=names,
+        names, width = config.dataset.side_features, tellers.shop.width if tellers.shop else 0
+        rows = side_features_of(told.sparkSession.read.parquet(str(file)), told, statistics, names=names,
                                 num_known=items.num_known, width=width)
         sides = write_items(rows, SIDE_FEATURES, directory / version / "side_features.parquet")
     finally:
@@ -75,16 +95,6 @@ def _write_vocabulary(
     if items.num_known == FIRST_ITEM:
         raise EmptyVocabularyError(settings.min_item_count)
     return file, items
-
-
-def _shop_items(events: DataFrame, config: Config) -> ShopItems | None:
-    """The shop's table, where there is one; vectors are nowhere else."""
-    if config.paths.items:
-        return read_shop_items(events.sparkSession, config.paths.items, config.dataset.side_features)
-    if "vector" in config.dataset.side_features:
-        raise ConfigError(["dataset.side_features asks for vectors, which the shop's table of items has: say where it "
-                           "is with paths.items (a Parquet file or directory)"])
-    return None
 
 
 def _size(file: Path, name: str, width: int) -> int:
