@@ -185,7 +185,7 @@ def test_data_that_cannot_be_used_is_an_error_and_leaves_the_dataset_as_it_was(
     with pytest.raises(InputError, match="sessions has no rows"):
         build_dataset(sessions.limit(0), features, config(directory), version="v4")
     asked = config(directory, "dataset.side_features=[price]", "paths.items=nowhere.parquet")
-    with pytest.raises(ShopItemsError, match="nowhere.parquet"):  # before anything is read
+    with pytest.raises(ShopItemsError, match=r"nowhere\.parquet"):  # before anything is read
         build_dataset(sessions.limit(0), features, asked, version="v4", events=sessions)
     assert Manifest.load(directory) == report.manifest
     assert not (directory / "v4").exists()
