@@ -48,7 +48,7 @@ class DatasetDamagedError(UserError):
 
 
 class Reader(Protocol):
-    """The batches of one rank in one epoch."""
+    """The batches of one rank in one epoch, packed: who computes on them pads them, part by part."""
 
     steps: int
 
