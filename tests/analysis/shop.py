@@ -53,7 +53,7 @@ def all_tables(spark: SparkSession) -> dict[Table, DataFrame]:
     model = {"as_of": datetime(2024, 1, 8, tzinfo=UTC), "as_of_date": date(2024, 1, 8), "model_name": "purchasepath"}
     ranking = [
         {"model": name, "task": "next_item", "metric": metric, "k": k, "value": value, "support": 400,
-         "protocol": "whole catalogue"}
+         "protocol": f"whole catalogue; {name} counted; data: a shop"}
         for name, value in (("purchasepath", 0.3), ("markov_1", 0.2)) for metric in ("recall", "ndcg") for k in (5, 10)]
     purchase = [
         {"model": name, "task": "purchase", "metric": metric, "value": value, "support": 90, "protocol": "test span"}

@@ -105,6 +105,14 @@ def test_findings_are_said_in_words_with_their_numbers(answers: report.Answers) 
     assert readings["removal-effects"].startswith("The step that decides is checkout")
 
 
+def test_how_it_was_measured_is_said_once_and_what_each_model_saw_beside_it(answers: report.Answers) -> None:
+    [panel] = [panel for panel in report.all_panels() if panel.name == "next-item"]
+    content = report.show(panel, answers).content
+    assert content
+    assert content.hint == ("Measured on 400 cases. Whole catalogue; data: a shop. Purchasepath: purchasepath counted. "
+                    "First-order Markov: markov_1 counted.")
+
+
 def test_first_steps_agree_with_a_loop(answers: report.Answers) -> None:
     expected: Counter[tuple[int, str, str]] = Counter()
     for row in session_rows():

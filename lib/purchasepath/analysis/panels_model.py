@@ -38,7 +38,7 @@ def _metrics(rows: Sequence[Row], task: str, drawn: tuple[str, ...], judged: str
         (_label(key), *(wording.metric(values.get((model, key))) for model in models)) for key in names))
     judged_key = next((key for key in shown if key.split("@")[0] == judged), "")
     return Content(_comparison(task, judged_key, models, values), figures.model_bars(models, shown, values), grid,
-                   hint=_protocol(rows))
+                   hint=_protocol(rows, models))
 
 
 def _metric_order(row: Row) -> tuple[int, str, int]:
@@ -72,10 +72,14 @@ def _comparison(task: str, key: str, models: Sequence[str], values: dict[tuple[s
             f"for {wording.name(best)}.")
 
 
-def _protocol(rows: Sequence[Row]) -> str:
-    protocols = list(dict.fromkeys(row["protocol"] for row in rows if row["protocol"]))
+def _protocol(rows: Sequence[Row], models: Sequence[str]) -> str:
+    """What holds for all models once, then what each of them saw."""
+    clauses = {row["model"]: (row["protocol"] or "").rstrip(".").split("; ") for row in rows}
+    shared = [clause for clause in clauses[models[0]] if all(clause in of_one for of_one in clauses.values())]
+    own = {model: "; ".join(clause for clause in clauses[model] if clause not in shared) for model in models}
+    sentences = ["; ".join(shared), *(f"{wording.name(model)}: {clause}" for model, clause in own.items() if clause)]
     support = max(row["support"] for row in rows)
-    told = [f"Measured on {count(support)} cases.", *(f"{p[:1].upper()}{p[1:].rstrip('.')}." for p in protocols)]
+    told = [f"Measured on {count(support)} cases.", *(f"{s[:1].upper()}{s[1:]}." for s in sentences if s)]
     if any(row["metric"] in LOWER_IS_BETTER for row in rows):
         told.append("↓ lower is better.")
     return " ".join(told)

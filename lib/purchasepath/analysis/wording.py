@@ -7,7 +7,8 @@ from datetime import datetime
 NBSP = "\u00a0"
 
 NAMES = {
-    "purchasepath": "Purchasepath", "popular_7d": "Popular, last 7 days", "markov_1": "First-order Markov",
+    "purchasepath": "Purchasepath", "popular_7d": "Popular, last 7 days",
+    "popular_category_7d": "Popular in the category, last 7 days", "markov_1": "First-order Markov",
     "markov_2": "Second-order Markov", "item_knn": "Item neighbours", "als": "Latent factors",
     "logistic_regression": "Logistic regression", "roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "ndcg": "NDCG",
     "mrr": "MRR", "f1": "F1", "log_loss": "Log loss", "calibration_error": "Calibration error",
@@ -16,7 +17,10 @@ NAMES = {
     "calibration_error_mass_raw": "Calibration error, bins of equal mass, before calibration",
     "base_rate": "Base rate", "recall": "Recall", "precision": "Precision", "coverage": "Coverage",
     "train_loss": "Training loss", "valid_loss": "Validation loss",
-    "valid_item_loss": "Validation, next item", "valid_purchase_loss": "Validation, purchase",
+    **{f"{split}_{question}_loss": f"{told}, {asked}"
+       for split, told in (("train", "Training"), ("valid", "Validation"))
+       for question, asked in (("item", "next item"), ("purchase", "purchase"), ("session", "purchase in the session"),
+                               ("churn", "churn"), ("next_type", "next type"))},
 }
 
 
