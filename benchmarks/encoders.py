@@ -1,12 +1,14 @@
 """A line per encoder: each trained with the same budget and asked the same test, beside every baseline.
 
-    python benchmarks/encoders.py [simulated] [retailrocket] [--seeds 3] [--minutes 25] [--work <directory>]
+    python benchmarks/encoders.py [simulated] [retailrocket] [--encoders gru lstm] [--seeds 3] [--minutes 25]
+                                  [--work <directory>]
 
 `simulated` is the shop that `simulate` makes; `retailrocket` is RetailRocket's public log, whose events.csv(.gz) is
 found by --retailrocket or below the directory that PURCHASEPATH_SHARED_DATA names. Both go through the stages of the
 pipeline and are split in time; the whole catalogue is ranked, nothing is filtered, ties count against a line. Only
 `model.encoder` and `training.seed` differ between runs. When the time is up, no further run begins. A dataset that
-an earlier call left in --work is used as it is. Results are kept as JSON in benchmarks/results.
+an earlier call left in --work is used as it is. Results are kept as JSON in benchmarks/results; with --encoders, lines
+of the others stay there.
 """
 
 from __future__ import annotations
@@ -78,10 +80,10 @@ def run(shop: str, work: Path, options: argparse.Namespace, deadline: float) -> 
         "shop": shop + (" (synthetic)" if shop == "simulated" else ""),
         "machine": {"cpus": os.cpu_count(), "platform": platform.platform(), "torch": torch.__version__},
         "config": {part: getattr(config, part).model_dump(mode="json") for part in ("dataset", "model", "training")},
-        "runs": [],
+        "runs": earlier_runs(shop, options.encoders),
     }
     for seed in range(config.training.seed, config.training.seed + options.seeds):
-        for encoder in ENCODERS:
+        for encoder in options.encoders:
             if time.monotonic() > deadline:
                 return result
             changed = configure(shop, work, options, f"model.encoder={encoder}", f"training.seed={seed}",
@@ -90,6 +92,14 @@ def run(shop: str, work: Path, options: argparse.Namespace, deadline: float) -> 
             write_json(RESULTS / f"encoders-{shop}.json", result)
             print(json.dumps(result["runs"][-1]), flush=True)
     return result
+
+
+def earlier_runs(shop: str, encoders: Sequence[str]) -> list[dict[str, Any]]:
+    """What the results tell of other encoders and of baselines; nothing where all are asked again."""
+    file = RESULTS / f"encoders-{shop}.json"
+    if set(encoders) == set(ENCODERS) or not file.exists():
+        return []
+    return [run for run in json.loads(file.read_text(encoding="utf-8"))["runs"] if run["line"] not in encoders]
 
 
 def baselines_of(config: Config) -> list[str]:
@@ -160,6 +170,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shops", nargs="*", metavar="shop", help=f"{', '.join(SHOPS)}; all by default")
     parser.add_argument("--retailrocket", type=Path, default=log, metavar="FILE", help="RetailRocket's events.csv(.gz)")
+    parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=list(ENCODERS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=25.0, help="no run begins later than this")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value")

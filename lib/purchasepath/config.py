@@ -125,9 +125,10 @@ class Dataset(Section):
 
 
 class Model(Section):
-    encoder: Literal["transformer", "sasrec", "gru", "lstm"] = Field(
+    encoder: Literal["transformer", "sasrec", "gru", "lstm", "bert4rec"] = Field(
         "transformer", description="`transformer`: gated blocks after a causal convolution over the last events; "
-        "`sasrec`: the plain blocks of SASRec; `gru`, `lstm`: recurrent layers"
+        "`sasrec`: the plain blocks of SASRec; `gru`, `lstm`: recurrent layers; `bert4rec`: the "
+        "transformer's layers, which read both ways and learn to guess masked events"
     )
     predicts: tuple[Literal["item", "purchase", "session", "churn", "next_type"], ...] = Field(
         ("item", "purchase"), min_length=1, description="`item`: the next item; `purchase`: a purchase within the "
@@ -139,6 +140,8 @@ class Model(Section):
     heads: int = Field(2, ge=1, description="attention heads of a transformer; divides `width`")
     feed_forward: float = Field(2.0, gt=0, description="inner width of a transformer's blocks, in multiples of `width`")
     dropout: float = Field(0.1, ge=0, lt=1, description="on embeddings and residual branches")
+    mask_share: float = Field(0.3, gt=0, le=1, description="`bert4rec`: share of the next items that a training step "
+                              "masks and learns from")
 
 
 class Training(Section):

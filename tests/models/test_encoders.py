@@ -24,7 +24,7 @@ def model(request: pytest.FixtureRequest) -> PurchasePathModel:
 
 @pytest.mark.parametrize("column", ["item_BL", "type_BL", "gap_BL", "price_BL"])
 def test_a_later_event_leaves_earlier_hidden_vectors_as_they_were(model: PurchasePathModel, column: str) -> None:
-    before = make_batch([Example(ITEMS)])
+    before = make_batch([Example(ITEMS, bought=1.0)])
     changed = getattr(before, column).clone()
     changed[0, 3] = changed[0, 3] + 1
     hidden_BLD = model.encode(before)

@@ -4,12 +4,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from purchasepath.models.layers import CausalAttention, GatedBlock, GatedResidual, PlainBlock, SwiGLU
+from purchasepath.models.layers import Attention, GatedBlock, GatedResidual, PlainBlock, SwiGLU
 
 
 def test_attention_equals_a_masked_softmax_written_out() -> None:
     torch.manual_seed(0)
-    attention = CausalAttention(width=8, heads=2)
+    attention = Attention(width=8, heads=2)
     x_BLD = torch.randn(3, 5, 8)
     q, k, v = attention.to_qkv(x_BLD).chunk(3, dim=-1)
     heads = []

@@ -24,7 +24,7 @@ def adapted(encoder: str = "transformer", *, learned: bool = True) -> PurchasePa
     return model
 
 
-@pytest.mark.parametrize("encoder", ["transformer", "sasrec"])
+@pytest.mark.parametrize("encoder", ["transformer", "sasrec", "bert4rec"])
 def test_a_merged_model_answers_as_before_and_has_the_weights_of_a_plain_one(encoder: str) -> None:
     plain, model = adapted(encoder, learned=False), adapted(encoder)
     fresh = plain.encode(BATCH)
@@ -50,5 +50,5 @@ def test_only_adapters_and_heads_learn_and_they_are_few() -> None:
 
 
 def test_recurrent_encoders_have_nothing_to_adapt() -> None:
-    with pytest.raises(ConfigError, match=r"model\.encoder=transformer or sasrec"):
+    with pytest.raises(ConfigError, match=r"model\.encoder=transformer, sasrec or bert4rec"):
         adapted("gru")

@@ -21,10 +21,10 @@ from tests.training.feeds import NUM_FEATURES, Example, KilledError, MemoryFeed,
 CONFIG = Training(epochs=3, patience=3, batch_size=8, warmup_steps=0, learning_rate=0.01, checkpoint_steps=2)
 
 
-def make_model(dropout: float = 0.2) -> PurchasePathModel:
+def make_model(dropout: float = 0.2, encoder: str = "transformer") -> PurchasePathModel:
     torch.manual_seed(1)
     return build_model(
-        Model(width=8, heads=2, layers=1, dropout=dropout),
+        Model(encoder=encoder, width=8, heads=2, layers=1, dropout=dropout),
         num_items=12, num_types=3, num_features=NUM_FEATURES, max_length=8,
     )
 
@@ -45,9 +45,10 @@ FEED = MemoryFeed(make_examples(44), make_examples(10, seed=1), batch_size=8)
 
 
 def train(
-    feed: MemoryFeed, *, directory: Path | None = None, config: Training = CONFIG, report: list[str] | None = None
+    feed: MemoryFeed, *, directory: Path | None = None, config: Training = CONFIG, report: list[str] | None = None,
+    encoder: str = "transformer",
 ) -> tuple[dict[str, torch.Tensor], State]:
-    model = make_model()
+    model = make_model(encoder=encoder)
     trainer = Trainer(
         model, feed, SoloRanks(), config,
         checkpoints=Checkpoints(directory, "same run") if directory else None,
@@ -105,6 +106,15 @@ def test_with_negatives_a_killed_run_resumes_to_the_identical_weights(tmp_path: 
     assert same(expected, train(replace(FEED), directory=tmp_path, config=config)[0])
     assert not same(expected, train(replace(FEED))[0])
     assert state.curves[-1]["valid_item_loss"] < state.curves[0]["valid_item_loss"]
+
+
+def test_what_is_masked_is_the_same_after_a_stop(tmp_path: Path) -> None:
+    expected, state = train(replace(FEED), encoder="bert4rec")
+    with pytest.raises(KilledError):
+        train(replace(FEED, fail_after=11), directory=tmp_path, encoder="bert4rec")
+    resumed, resumed_state = train(replace(FEED), directory=tmp_path, encoder="bert4rec")
+    assert same(expected, resumed)
+    assert [c["train_loss"] for c in state.curves] == pytest.approx([c["train_loss"] for c in resumed_state.curves])
 
 
 @pytest.mark.parametrize(("select_by", "best_epoch"), [("loss", 1), ("ndcg", 3)])

@@ -12,7 +12,7 @@ the calls are the cost. Floats lie there by their bits.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +27,7 @@ POINT_COLUMNS: Mapping[str, type[np.generic]] = {
 }
 FEATURES = "features"
 _EVENT_PLACES = {name: place for place, name in enumerate(EVENT_COLUMNS)}
+_POINT_PLACES = {name: place for place, name in enumerate(POINT_COLUMNS)}
 COLUMNS = (*EVENT_COLUMNS, *POINT_COLUMNS, FEATURES)
 """Columns of EXAMPLES that make a batch."""
 
@@ -57,10 +58,26 @@ class Rows:
         """The column's values of all events, in its own type."""
         return self.events_CN[_EVENT_PLACES[column]].view(EVENT_COLUMNS[column])
 
+    def with_event(self, column: str, value_N: np.ndarray) -> Rows:
+        """The same examples with other values in the column."""
+        events_CN = self.events_CN.copy()
+        events_CN[_EVENT_PLACES[column]].view(EVENT_COLUMNS[column])[:] = value_N
+        return replace(self, events_CN=events_CN)
+
+    @property
+    def first_events(self) -> np.ndarray:
+        """Places, among all events, of the first one of each example that has any."""
+        return ends_of(self.length_B)[:-1][self.length_B > 0]
+
     @property
     def last_events(self) -> np.ndarray:
         """Places, among all events, of the last one of each example that has any."""
         return (ends_of(self.length_B)[1:] - 1)[self.length_B > 0]
+
+    @property
+    def point_events(self) -> np.ndarray:
+        """Places, among all events, of the event that each point lies behind."""
+        return np.repeat(ends_of(self.length_B)[:-1], self.count_B) + self.points_CP[_POINT_PLACES["point"]]
 
     def slice(self, start: int, stop: int) -> Rows:
         """Examples start … stop - 1."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purchasepath.models.encoders import ENCODERS, EventEmbedding
+from purchasepath.models.encoders import ENCODERS
+from purchasepath.models.events import EventEmbedding
 from purchasepath.models.heads import BinaryHead, NextItemHead, PointHead
 from purchasepath.models.items import initialise
 from purchasepath.models.questions import QUESTIONS
@@ -46,7 +47,10 @@ class PurchasePathModel(nn.Module):
         })
 
     def encode(self, batch: Batch) -> Tensor:
-        """hidden_BLD: what the model knows right after each event. Rows past an example's end mean nothing."""
+        """hidden_BLD: what the model knows right after each event.
+
+        Rows mean something where the batch asks a question that the model predicts.
+        """
         return self.encoder(batch)
 
     def item_scores(self, hidden_ND: Tensor, start: int = 0, stop: int | None = None) -> Tensor:

@@ -1,22 +1,31 @@
-"""Blocks of the encoder: causal attention, SwiGLU, and the gated residual block that joins them.
+"""Blocks of the encoders: attention, and what stands beside it.
 
-Legend: B examples, L padded length, D width, H heads, E width of one head (D / H), K inner width of the SwiGLU.
+Legend: B examples, L padded length, Q places asked, D width, H heads, E width of one head (D / H), K inner width.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from purchasepath.errors import ConfigError
+
+if TYPE_CHECKING:
+    from purchasepath.config import Model
+
 LOG_SECONDS_SCALE = 8.0
 """log(1 + seconds) of an hour is about 8; divides times down to the size of the other inputs."""
 
 
-class CausalAttention(nn.Module):
-    """Each position mixes the values of itself and of earlier positions.
+class Attention(nn.Module):
+    """Each position mixes the values of itself and of earlier ones or, where `seen_BL` is given, of all that it marks.
 
-    Padding sits on the right, so no real position ever attends to it and no key mask is needed.
+    Padding sits on the right, so no real position attends to a later one that is padding, and the first way needs no
+    mask of keys.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -25,18 +34,23 @@ class CausalAttention(nn.Module):
         self.to_qkv = nn.Linear(width, 3 * width, bias=False)
         self.to_out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x_BLD: Tensor, asked_BLD: Tensor | None = None) -> Tensor:
-        """`asked_BLD` gives the queries; without it `x_BLD` does."""
-        batch, length, width = x_BLD.shape
-        if asked_BLD is None:
-            qkv = self.to_qkv(x_BLD)
+    def forward(self, x_BLD: Tensor, asked_BQD: Tensor | None = None, seen_BL: Tensor | None = None) -> Tensor:
+        """mixed_BQD; `asked_BQD` gives the queries, without it `x_BLD` does."""
+        width = x_BLD.shape[-1]
+        if asked_BQD is None:
+            q_BQD, k_BLD, v_BLD = self.to_qkv(x_BLD).chunk(3, dim=-1)
         else:
             to_q, to_kv = self.to_qkv.weight.split((width, 2 * width))
-            qkv = torch.cat((functional.linear(asked_BLD, to_q), functional.linear(x_BLD, to_kv)), dim=-1)
-        qkv = qkv.view(batch, length, 3, self.heads, width // self.heads)
-        q_BHLE, k_BHLE, v_BHLE = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed_BHLE = functional.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, is_causal=True)
-        return self.to_out(mixed_BHLE.transpose(1, 2).reshape(batch, length, width))
+            q_BQD = functional.linear(asked_BQD, to_q)
+            k_BLD, v_BLD = functional.linear(x_BLD, to_kv).chunk(2, dim=-1)
+        mixed_BHQE = functional.scaled_dot_product_attention(
+            self._by_head(q_BQD), self._by_head(k_BLD), self._by_head(v_BLD),
+            attn_mask=None if seen_BL is None else seen_BL[:, None, None], is_causal=seen_BL is None,
+        )
+        return self.to_out(mixed_BHQE.transpose(1, 2).flatten(2))
+
+    def _by_head(self, x_BLD: Tensor) -> Tensor:
+        return x_BLD.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class RecentEvents(nn.Module):
@@ -82,7 +96,11 @@ class GatedResidual(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        return x_BLD + torch.sigmoid(self.gate(x_BLD)) * self.dropout(self.branch(self.norm(x_BLD)))
+        return self.add(x_BLD, self.branch(self.norm(x_BLD)))
+
+    def add(self, x_BLD: Tensor, branch_BLD: Tensor) -> Tensor:
+        """x and what the gate lets through of the branch."""
+        return x_BLD + torch.sigmoid(self.gate(x_BLD)) * self.dropout(branch_BLD)
 
 
 class PlainBlock(nn.Module):
@@ -94,7 +112,7 @@ class PlainBlock(nn.Module):
     def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.attention = CausalAttention(width, heads)
+        self.attention = Attention(width, heads)
         self.feed_forward_norm = nn.LayerNorm(width)
         self.feed_forward = nn.Sequential(
             nn.Linear(width, inner), nn.ReLU(), nn.Dropout(dropout), nn.Linear(inner, width), nn.Dropout(dropout)
@@ -113,6 +131,21 @@ class GatedBlock(nn.Sequential):
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
         super().__init__(
-            GatedResidual(width, CausalAttention(width, heads), dropout),
+            GatedResidual(width, Attention(width, heads), dropout),
             GatedResidual(width, SwiGLU(width, inner), dropout),
         )
+
+    def forward(self, x_BLD: Tensor, seen_BL: Tensor | None = None, asked_BQD: Tensor | None = None) -> Tensor:
+        """y_BQD of the asked vectors, by default of all, from those that are seen, by default from earlier ones."""
+        attend, feed_forward = cast("tuple[GatedResidual, GatedResidual]", tuple(self))
+        asking_BQD = None if asked_BQD is None else attend.norm(asked_BQD)
+        mixed_BQD = attend.branch(attend.norm(x_BLD), asking_BQD, seen_BL)
+        return feed_forward(attend.add(x_BLD if asked_BQD is None else asked_BQD, mixed_BQD))
+
+
+def stacked(block: Callable[[int, int, int, float], nn.Module], config: Model) -> nn.Sequential:
+    """As many blocks as the configuration has layers."""
+    if config.width % config.heads:
+        raise ConfigError([f"model.heads={config.heads} must divide model.width={config.width}"])
+    inner = max(1, round(config.feed_forward * config.width))
+    return nn.Sequential(*(block(config.width, config.heads, inner, config.dropout) for _ in range(config.layers)))

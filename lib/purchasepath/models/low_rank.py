@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from purchasepath.errors import ConfigError
-from purchasepath.models.layers import CausalAttention, PlainBlock, SwiGLU
+from purchasepath.models.layers import Attention, PlainBlock, SwiGLU
 
 
 class LowRank(nn.Module):
@@ -37,7 +37,7 @@ def add_adapters(encoder: nn.Module, rank: int) -> None:
     if not layers:
         raise ConfigError([
             "training.tune=lora adapts attention and feed-forward matrices and the encoder has none: expected "
-            "model.encoder=transformer or sasrec; for others use training.tune=full or frozen"
+            "model.encoder=transformer, sasrec or bert4rec; for others use training.tune=full or frozen"
         ])
     encoder.requires_grad_(False)
     for layer in layers:
@@ -54,5 +54,5 @@ def merge_adapters(model: nn.Module) -> None:
 def _matrices(encoder: nn.Module) -> Iterator[nn.Linear]:
     for module in encoder.modules():
         inner = module.feed_forward if isinstance(module, PlainBlock) else module
-        if isinstance(module, (CausalAttention, SwiGLU, PlainBlock)):
+        if isinstance(module, (Attention, SwiGLU, PlainBlock)):
             yield from (layer for layer in inner.children() if isinstance(layer, nn.Linear))

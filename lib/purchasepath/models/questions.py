@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,6 +34,10 @@ class Question(Protocol):
         """Places of these examples where it is asked."""
         ...
 
+    def asked(self, batch: Batch) -> Tensor:
+        """asked_BL: the events after which it is asked."""
+        ...
+
     def ask(self, head: nn.Module, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
         """The logits at these places and the right answers there."""
         ...
@@ -50,6 +55,11 @@ class AtPoints:
 
     def count(self, rows: Rows) -> int:
         return rows.points
+
+    def asked(self, batch: Batch) -> Tensor:
+        asked_BL = torch.zeros_like(batch.target_BL, dtype=torch.bool)
+        asked_BL[batch.row_P, batch.position_P] = True
+        return asked_BL
 
     def ask(self, head: nn.Module, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
         """logit_P, answer_P"""
@@ -70,9 +80,12 @@ class InSession:
     def count(self, rows: Rows) -> int:
         return int((rows.event("outcome") >= NO_PURCHASE_FOLLOWS).sum())
 
+    def asked(self, batch: Batch) -> Tensor:
+        return batch.outcome_BL >= NO_PURCHASE_FOLLOWS
+
     def ask(self, head: nn.Module, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
         """logit_N, answer_N"""
-        asked_BL = batch.outcome_BL >= NO_PURCHASE_FOLLOWS
+        asked_BL = self.asked(batch)
         return head(hidden_BLD[asked_BL]), (batch.outcome_BL[asked_BL] == PURCHASE_FOLLOWS).float()
 
 
@@ -87,10 +100,17 @@ class NextType:
         own_N = rows.event("outcome") > CONTEXT
         return int(own_N.sum()) - int(own_N[rows.last_events].sum())
 
+    def asked(self, batch: Batch) -> Tensor:
+        return (batch.outcome_BL > CONTEXT) & (self._next_type(batch) > 0)
+
     def ask(self, head: nn.Module, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
         """logit_NT, answer_N"""
-        asked_BL = (batch.outcome_BL[:, :-1] > CONTEXT) & (batch.type_BL[:, 1:] > 0)
-        return head(hidden_BLD[:, :-1][asked_BL]), batch.type_BL[:, 1:][asked_BL]
+        asked_BL = self.asked(batch)
+        return head(hidden_BLD[asked_BL]), self._next_type(batch)[asked_BL]
+
+    @staticmethod
+    def _next_type(batch: Batch) -> Tensor:
+        return functional.pad(batch.type_BL[:, 1:], (0, 1))
 
 
 PURCHASE, CHURN = AtPoints("bought_P"), AtPoints("churned_P")

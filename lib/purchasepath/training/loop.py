@@ -119,7 +119,7 @@ class Trainer:
         spoke = started
         steps = self.feed.steps("train")
         with self.feed.batches("train", state.epoch, state.step) as batches:
-            for rows, following in with_next(batches):
+            for rows, following in with_next(self._drawn(batches)):
                 self.update(rows, following)
                 if self.checkpoints and state.updates % self.config.checkpoint_steps == 0 and state.step < steps:
                     self._save()
@@ -156,6 +156,11 @@ class Trainer:
         self.report(describe_epoch(state.curves[-1], config.epochs, self.asked))
         if self.checkpoints:
             self._save()
+
+    def _drawn(self, batches: Iterable[Rows]) -> Iterator[Rows]:
+        """The batches of the coming steps, each with what the step learns from."""
+        for update, rows in enumerate(batches, start=self.state.updates):
+            yield self.model.encoder.draw(rows, np.random.default_rng((self.config.seed, update, self.ranks.rank)))
 
     def update(self, rows: Rows, following: Rows | None = None) -> None:
         """One optimizer step on `rows`, this rank's share of the batch; `following` is its share of the next one."""
@@ -225,7 +230,7 @@ class Trainer:
         }
 
     def _save(self) -> None:
-        """A checkpoint, written by rank 0. Dropout depends on (seed, update, rank), so no generator state is kept."""
+        """A checkpoint, written by rank 0. Chance depends on (seed, update, rank), so no generator state is kept."""
         sums = self._reduce_sums()
         if self.ranks.rank == 0 and self.checkpoints:
             self.checkpoints.save(self.state.updates, self._tensors(), asdict(self.state) | {"sums": sums})
