@@ -10,7 +10,7 @@ from purchasepath.config import Training
 from purchasepath.errors import ConfigError, UserError
 from purchasepath.job import guarded
 from purchasepath.training.failures import Failure, lost_ranks, raise_first
-from purchasepath.training.launch import RankOutput, _is_no_retry_note, check_slots, run_on_ranks
+from purchasepath.training.launch import RankOutput, _is_news, check_slots, run_on_ranks
 from purchasepath.training.ranks import Ranks
 
 
@@ -83,18 +83,19 @@ def test_a_lost_rank_is_a_failure_of_the_environment_not_a_defect() -> None:
 
 
 def test_output_of_ranks_is_forwarded_without_the_launchers_prefix() -> None:
-    forwarded = io.StringIO()
-    output = RankOutput(forwarded, keep=2)
+    written = io.BytesIO()
+    output = RankOutput(io.TextIOWrapper(written), keep=2)  # as a file would, it holds lines back until it is flushed
     output.write("[1]<stdout>:first\n")
     output.write("[0]<stderr>:second\n[0]<stderr>:third\n")
-    assert forwarded.getvalue() == "first\nsecond\nthird\n"
+    assert written.getvalue() == b"first\nsecond\nthird\n"
     assert list(output.last) == ["second", "third"]
 
 
-def test_only_the_retry_note_of_py4j_is_dropped() -> None:
-    def record(module: str, level: int) -> logging.LogRecord:
-        return logging.LogRecord("root", level, f"/x/{module}.py", 1, "text", None, None)
+def test_notes_of_py4j_and_horovod_on_their_own_bookkeeping_are_dropped() -> None:
+    def record(path: str, level: int) -> logging.LogRecord:
+        return logging.LogRecord("root", level, path, 1, "text", None, None)
 
-    assert not _is_no_retry_note(record("java_gateway", logging.INFO))
-    assert _is_no_retry_note(record("java_gateway", logging.ERROR))
-    assert _is_no_retry_note(record("other", logging.INFO))
+    for path in ("/x/py4j/java_gateway.py", "/x/horovod/runner/elastic/driver.py"):
+        assert not _is_news(record(path, logging.INFO))
+        assert _is_news(record(path, logging.ERROR))
+    assert _is_news(record("/x/other.py", logging.INFO))

@@ -90,7 +90,7 @@ def _run_with_horovod(task: Task, request: str, spark: SparkSession, config: Tra
 
     local = (spark.sparkContext.master or "").startswith("local")
     output, errors = RankOutput(sys.stdout), RankOutput(None)
-    logging.getLogger().addFilter(_is_no_retry_note)
+    logging.getLogger().addFilter(_is_news)
     wanted: dict[str, Any] = {
         "args": (task, request), "num_proc": config.ranks, "start_timeout": int(config.timeout_minutes * 60),
         "env": _environment(local), "stdout": output, "stderr": errors, "verbose": 0, "nics": {"lo"} if local else None,
@@ -108,7 +108,7 @@ def _run_with_horovod(task: Task, request: str, spark: SparkSession, config: Tra
         told = "\n".join(f"  {line}" for line in errors.last) or "  (no output)"
         raise lost_ranks(config.ranks, f"{failure}\nlast lines of the ranks:\n{told}") from failure
     finally:
-        logging.getLogger().removeFilter(_is_no_retry_note)
+        logging.getLogger().removeFilter(_is_news)
     raise_first(outcome for outcome in outcomes if outcome is not None)
 
 
@@ -140,9 +140,11 @@ def _environment(local: bool) -> dict[str, str]:
     return environment
 
 
-def _is_no_retry_note(record: logging.LogRecord) -> bool:
-    """False for py4j's note, with a traceback, that it sends a command again over a fresh connection."""
-    return not (record.module == "java_gateway" and record.levelno <= logging.INFO)
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for notes of others: py4j's, with a traceback, that it sends a command again over a fresh connection, and
+    those of Horovod's elastic driver on its own bookkeeping."""
+    noted = record.module == "java_gateway" or "horovod" in Path(record.pathname).parts
+    return not (noted and record.levelno <= logging.INFO)
 
 
 class RankOutput:
@@ -161,6 +163,7 @@ class RankOutput:
         if self.forward is not None:
             # on a terminal Spark's progress bar stands on this line
             self.forward.write(f"\r\x1b[K{clean}" if self.forward.isatty() else clean)
+            self.forward.flush()  # whoever follows a log file sees an epoch when it ends
         return len(text)
 
     def flush(self) -> None:
