@@ -1,6 +1,6 @@
 """Our model on public data under published protocols, beside the published lines.
 
-    python benchmarks/published.py --data <directory> [set …] [--encoder gru] [--set training.epochs=10]
+    python benchmarks/published.py --data <directory> [set …] [--set model.encoder=gru]
 
 `<directory>` holds the public files under the names in `literature/sets.py`. Each set is trained with the recipe
 below, chosen on validation. The best epoch is asked the test once, at the end: after the last epoch, when patience or
@@ -38,15 +38,17 @@ from purchasepath.training.checkpoint import Checkpoints  # noqa: E402
 from purchasepath.training.loop import Trainer  # noqa: E402
 from purchasepath.training.ranks import SoloRanks  # noqa: E402
 
-COMMON = ("training.ranks=1", "training.select_by=ndcg", "training.patience=8", "training.valid_examples=4096")
-_AMAZON = ("dataset.max_length=50", "model.dropout=0.5", "training.epochs=16", "training.batch_size=128",
+COMMON = ("model.predicts=[item]", "training.ranks=1", "training.select_by=ndcg", "training.patience=8",
+          "training.valid_examples=10000")
+_AMAZON = ("dataset.max_length=50", "model.encoder=sasrec", "model.width=128", "model.layers=1", "model.heads=1",
+           "model.feed_forward=1", "model.dropout=0.3", "training.epochs=16", "training.batch_size=128",
            "training.learning_rate=0.002", "training.negatives=1024")
 RECIPES: Mapping[str, tuple[str, ...]] = {
     "s3rec-beauty": _AMAZON,
     "s3rec-toys": _AMAZON,
     "diginetica": ("dataset.max_length=20", "model.dropout=0.3", "training.epochs=6", "training.batch_size=512",
                    "training.learning_rate=0.0015", "training.negatives=2048"),
-    "beauty": (*_AMAZON, "training.negatives=2048"),
+    "beauty": (*_AMAZON, "model.dropout=0.2", "training.epochs=8", "training.negatives=2048"),
     "ml-1m": ("dataset.max_length=200", "training.epochs=12", "training.batch_size=32",
               "training.learning_rate=0.003"),
 }
@@ -80,13 +82,14 @@ def main(arguments: list[str] | None = None) -> None:
         return
     for name in options.sets or RECIPES:
         config = load_config([], [*COMMON, *RECIPES[name], *options.overrides])
-        result = run(name, config, options)
-        file = ROOT / "benchmarks" / "results" / f"published-{name}-{options.label.replace(' ', '-')}.json"
+        label = options.label or config.model.encoder
+        result = run(name, label, config, options)
+        file = ROOT / "benchmarks" / "results" / f"published-{name}-{label.replace(' ', '-')}.json"
         write_json(file, result)
         print("\n".join(table(name, [result])), flush=True)
 
 
-def run(name: str, config: Config, options: argparse.Namespace) -> dict[str, Any]:
+def run(name: str, label: str, config: Config, options: argparse.Namespace) -> dict[str, Any]:
     """Trains and asks the test; the result as a JSON value."""
     published = load(name, options.data, config.dataset.max_length)
     started, used = time.monotonic(), time.process_time()
@@ -101,7 +104,7 @@ def run(name: str, config: Config, options: argparse.Namespace) -> dict[str, Any
     return {
         "set": name,
         "protocol": published.protocol,
-        "label": options.label,
+        "label": label,
         "metrics": answer(model, published),
         "validation": state.curves[state.best_epoch - 1],
         "best_epoch": state.best_epoch,
@@ -161,7 +164,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("sets", nargs="*", metavar="set", help=f"{', '.join(RECIPES)}; all by default")
     parser.add_argument("--data", type=Path, help="directory of the public files")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value")
-    parser.add_argument("--label", default="transformer", help="name of the run in table and result file")
+    parser.add_argument("--label", help="name of the run in table and result file; the encoder's by default")
     parser.add_argument("--minutes", type=float, default=1e6, help="training ends after the epoch that passes this")
     parser.add_argument("--work", type=Path, help="directory of checkpoints; none are written without it")
     options = parser.parse_args(arguments)
