@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,12 @@ from benchmarks.literature.lines import PUBLISHED, shown_metrics  # noqa: E402
 from benchmarks.literature.ranking import answer  # noqa: E402
 from benchmarks.literature.sets import PublishedSet, load  # noqa: E402
 from purchasepath.config import Config, load_config  # noqa: E402
-from purchasepath.models.build import build_model, count_parameters  # noqa: E402
+from purchasepath.models.build import PurchasePathModel, build_model, count_parameters  # noqa: E402
 from purchasepath.storage.files import sha256_json, write_json  # noqa: E402
 from purchasepath.training.checkpoint import Checkpoints  # noqa: E402
 from purchasepath.training.loop import Trainer  # noqa: E402
 from purchasepath.training.ranks import SoloRanks  # noqa: E402
+from purchasepath.training.validation import validate  # noqa: E402
 
 COMMON = ("model.predicts=[item]", "training.ranks=1", "training.select_by=ndcg", "training.patience=8",
           "training.valid_examples=10000")
@@ -48,7 +50,7 @@ RECIPES: Mapping[str, tuple[str, ...]] = {
     "s3rec-toys": _AMAZON,
     "diginetica": ("dataset.max_length=20", "model.dropout=0.3", "training.epochs=6", "training.batch_size=512",
                    "training.learning_rate=0.0015", "training.negatives=2048"),
-    "beauty": (*_AMAZON, "model.dropout=0.2", "training.epochs=8", "training.negatives=2048"),
+    "beauty": (*_AMAZON, "training.epochs=8", "training.negatives=8192"),
     "ml-1m": ("dataset.max_length=200", "training.epochs=12", "training.batch_size=32",
               "training.learning_rate=0.003"),
 }
@@ -132,13 +134,22 @@ def _train(name: str, published: PublishedSet, config: Config, options: argparse
     signal.signal(signal.SIGTERM, progress.stop)
     every = max(1, len(published.valid) // config.training.valid_examples)
     feed = MemoryFeed(published.train, published.valid[::every], config.training.batch_size, config.training.seed)
+    asked = replace(published, test=published.asked[::every])
     checkpoints = Checkpoints(options.work / fingerprint[:16], fingerprint) if options.work else None
-    trainer = Trainer(model, feed, SoloRanks(), config.training, checkpoints=checkpoints, report=progress)
+    trainer = Trainer(model, feed, SoloRanks(), config.training, checkpoints=checkpoints, report=progress,
+                      validation=partial(_validate, asked))
     try:
         trainer.fit()
     except OutOfTimeError:
         model.load_state_dict(trainer.best)
     return trainer
+
+
+def _validate(asked: PublishedSet, model: PurchasePathModel, *where: Any) -> dict[str, float]:
+    """As in every training, but ranked as the test will be: what was seen is no answer."""
+    measured = validate(model, *where)
+    ranking = answer(model, asked) if asked.filter_seen else {}
+    return measured | {name.replace("@", "_"): value for name, value in ranking.items()}
 
 
 def table(name: str, results: Iterable[Mapping[str, Any]]) -> list[str]:

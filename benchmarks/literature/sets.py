@@ -42,7 +42,8 @@ class Question:
 class PublishedSet:
     """`train` is learned from, `valid` chooses the epoch, `test` is asked once at the end.
 
-    `num_items` counts the special ids. `learns_valid`: the published models learn from `valid` too.
+    `num_items` counts the special ids. `asked` are the questions of `valid`, where the ranking needs to know more of a
+    history than an example holds. `learns_valid`: the published models learn from `valid` too.
     """
 
     protocol: str
@@ -51,6 +52,7 @@ class PublishedSet:
     train: Sequence[Example]
     valid: Sequence[Example]
     test: Sequence[Question]
+    asked: Sequence[Question] = ()
     learns_valid: bool = False
 
 
@@ -79,13 +81,15 @@ def leave_one_out(histories: Sequence[np.ndarray], max_length: int) -> Published
     """
     long = [history for history in histories if len(history) >= 3]
     short = [history for history in histories if len(history) < 3]
+    asked = [Question(history[:-2], int(history[-2])) for history in long]
     return PublishedSet(
         protocol=LEAVE_ONE_OUT,
         num_items=1 + max(int(history.max()) for history in histories),
         filter_seen=True,
         train=list(_windows([*(history[:-2] for history in long), *short], max_length)),
-        valid=[last_of(Question(history[:-2], int(history[-2])), max_length) for history in long],
+        valid=[last_of(question, max_length) for question in asked],
         test=[Question(history[:-1], int(history[-1])) for history in long],
+        asked=asked,
     )
 
 

@@ -24,6 +24,7 @@ def test_leave_one_out_holds_the_last_two_items_back_and_cuts_from_the_end() -> 
     found = leave_one_out([np.arange(3, 10), np.array([5, 4])], max_length=3)
     assert lists(found.train) == [([4, 5, 6], [5, 6, 7]), ([3], [4]), ([5], [4])]
     assert lists(found.valid) == [([5, 6, 7], [0, 0, 8])]
+    assert [(q.history.tolist(), q.target) for q in found.asked] == [([3, 4, 5, 6, 7], 8)]
     assert [(q.history.tolist(), q.target) for q in found.test] == [([3, 4, 5, 6, 7, 8], 9)]
     assert found.num_items == 10
 

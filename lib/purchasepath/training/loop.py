@@ -30,7 +30,7 @@ from purchasepath.training.feed import Feed
 from purchasepath.training.microbatch import split_by_length
 from purchasepath.training.optimizer import AdamW, FlatModel, learning_rate
 from purchasepath.training.ranks import Ranks, share_json
-from purchasepath.training.validation import ratio, validate
+from purchasepath.training.validation import Validation, ratio, validate
 
 if TYPE_CHECKING:
     from purchasepath.config import Training
@@ -86,11 +86,13 @@ class Trainer:
         *,
         checkpoints: Checkpoints | None = None,
         report: Callable[[str], None] = lambda line: None,
+        validation: Validation = validate,
     ) -> None:
         self.device = Device.choose(config.precision, ranks.local_rank)
         self.model = model.to(self.device.device)
         self.feed, self.ranks, self.config = feed, ranks, config
         self.checkpoints, self.report = checkpoints, report if ranks.rank == 0 else _say_nothing
+        self.validation = validation
         self.asked = model.predicts
         self.flat = FlatModel(model, counts=len(self.asked))
         self.optimizer = AdamW(model, self.flat, config)
@@ -136,7 +138,7 @@ class Trainer:
         size = len(self.asked)
         losses, counts = sums[:size], sums[size : 2 * size]
         train = {f"{q}_loss": ratio(loss, n) for q, loss, n in zip(self.asked, losses, counts, strict=True)}
-        valid = validate(self.model, self.feed, self.ranks, self.device)
+        valid = self.validation(self.model, self.feed, self.ranks, self.device)
         curve = {f"train_{name}": value for name, value in train.items()}
         curve |= {f"valid_{name}": value for name, value in valid.items()}
         curve["train_loss"] = self._total_loss(train)

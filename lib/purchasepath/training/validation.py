@@ -5,6 +5,7 @@ Legend: N targets, I items, B examples, L padded length, D width, Q questions, M
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from purchasepath.training.device import Device
     from purchasepath.training.feed import Feed
     from purchasepath.training.ranks import Ranks
+
+Validation = Callable[["PurchasePathModel", "Feed", "Ranks", "Device"], dict[str, float]]
+"""What an epoch is judged by: losses and ranking metrics, the same on every rank."""
 
 KS = (10,)
 _TOKENS_PER_PART = 4096
