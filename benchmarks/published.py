@@ -50,7 +50,7 @@ RECIPES: Mapping[str, tuple[str, ...]] = {
     "s3rec-toys": _AMAZON,
     "diginetica": ("dataset.max_length=20", "model.dropout=0.3", "training.epochs=6", "training.batch_size=512",
                    "training.learning_rate=0.0015", "training.negatives=2048"),
-    "beauty": (*_AMAZON, "training.epochs=8", "training.negatives=8192"),
+    "beauty": (*_AMAZON, "model.dropout=0.2", "training.epochs=8", "training.negatives=2048"),
     "ml-1m": ("dataset.max_length=200", "training.epochs=12", "training.batch_size=32",
               "training.learning_rate=0.003"),
 }
@@ -137,7 +137,7 @@ def _train(name: str, published: PublishedSet, config: Config, options: argparse
     asked = replace(published, test=published.asked[::every])
     checkpoints = Checkpoints(options.work / fingerprint[:16], fingerprint) if options.work else None
     trainer = Trainer(model, feed, SoloRanks(), config.training, checkpoints=checkpoints, report=progress,
-                      validation=partial(_validate, asked))
+                      validation=partial(validate_as_asked, asked))
     try:
         trainer.fit()
     except OutOfTimeError:
@@ -145,7 +145,7 @@ def _train(name: str, published: PublishedSet, config: Config, options: argparse
     return trainer
 
 
-def _validate(asked: PublishedSet, model: PurchasePathModel, *where: Any) -> dict[str, float]:
+def validate_as_asked(asked: PublishedSet, model: PurchasePathModel, *where: Any) -> dict[str, float]:
     """As in every training, but ranked as the test will be: what was seen is no answer."""
     measured = validate(model, *where)
     ranking = answer(model, asked) if asked.filter_seen else {}

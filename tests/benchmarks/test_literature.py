@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ import torch
 from benchmarks.literature.feed import MemoryFeed, make_rows
 from benchmarks.literature.ranking import answer
 from benchmarks.literature.sets import Example, PublishedSet, Question, last_of, leave_one_out, sessions_split
+from benchmarks.published import validate_as_asked
 from purchasepath.config import Model
 from purchasepath.datasets.batch import batch_from_rows
 from purchasepath.models.build import build_model
+from purchasepath.training.device import Device
+from purchasepath.training.ranks import SoloRanks
 
 
 def lists(examples: object) -> list[tuple[list[int], list[int]]]:
@@ -66,3 +70,17 @@ def test_metrics_are_those_of_a_ranking_written_out(filter_seen: bool) -> None:
     hits = [rank for rank in ranks if rank <= 10]
     assert found["recall@10"] == pytest.approx(len(hits) / 7)
     assert found["ndcg@10"] == pytest.approx(sum(1 / math.log2(1 + rank) for rank in hits) / 7)
+
+
+def test_an_epoch_is_judged_as_the_test_asks() -> None:
+    torch.manual_seed(0)
+    dice = np.random.default_rng(0)
+    published = leave_one_out([3 + dice.permutation(20)[:9] for _ in range(12)], max_length=4)
+    model = build_model(Model(width=8), num_items=23, num_types=2, num_features=0, max_length=4)
+    torch.nn.init.normal_(model.encoder.embedding.item.weight)
+    feed = MemoryFeed(published.train, published.valid, batch_size=4, seed=1)
+    asked = replace(published, test=published.asked)
+    found = validate_as_asked(asked, model, feed, SoloRanks(), Device.choose("fp32", 0))
+    with_seen = validate_as_asked(replace(asked, filter_seen=False), model, feed, SoloRanks(), Device.choose("fp32", 0))
+    assert found["ndcg_10"] == answer(model, asked)["ndcg@10"] > with_seen["ndcg_10"]
+    assert found["item_loss"] == with_seen["item_loss"]
