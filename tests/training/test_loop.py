@@ -12,7 +12,6 @@ import torch
 from purchasepath.config import Model, Training
 from purchasepath.datasets.rows import Rows
 from purchasepath.models.build import PurchasePathModel, build_model
-from purchasepath.training import loop
 from purchasepath.training.checkpoint import Checkpoints
 from purchasepath.training.loop import State, Trainer, TrainingDivergedError
 from purchasepath.training.ranks import RanksChangedError, SoloRanks
@@ -118,14 +117,11 @@ def test_what_is_masked_is_the_same_after_a_stop(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("select_by", "best_epoch"), [("loss", 1), ("ndcg", 3)])
-def test_the_best_epoch_is_the_one_that_predicts_or_the_one_that_ranks_best(
-    monkeypatch: pytest.MonkeyPatch, select_by: str, best_epoch: int
-) -> None:
+def test_the_best_epoch_is_the_one_that_predicts_or_the_one_that_ranks_best(select_by: str, best_epoch: int) -> None:
     told = iter([{"item_loss": 1.0 + epoch, "purchase_loss": 1.0, "recall_10": 0.5, "ndcg_10": ndcg, "mrr_10": 0.1}
                  for epoch, ndcg in enumerate((0.1, 0.2, 0.4, 0.3))])
-    monkeypatch.setattr(loop, "validate", lambda *_: next(told))
     config = CONFIG.model_copy(update={"select_by": select_by, "epochs": 4, "patience": 4})
-    _, state = train(replace(FEED), config=config)
+    state = Trainer(make_model(), replace(FEED), SoloRanks(), config, validation=lambda *_: next(told)).fit()
     assert state.best_epoch == best_epoch
 
 
