@@ -46,7 +46,7 @@ _AMAZON = ("dataset.max_length=50", "model.encoder=sasrec", "model.width=128", "
            "model.feed_forward=1", "model.dropout=0.3", "training.epochs=16", "training.batch_size=128",
            "training.learning_rate=0.002", "training.negatives=1024")
 RECIPES: Mapping[str, tuple[str, ...]] = {
-    "s3rec-beauty": _AMAZON,
+    "s3rec-beauty": (*_AMAZON, "training.epochs=14", "training.negatives=4096"),
     "s3rec-toys": _AMAZON,
     "diginetica": ("dataset.max_length=20", "model.dropout=0.3", "training.epochs=6", "training.batch_size=512",
                    "training.learning_rate=0.0015", "training.negatives=2048"),
