@@ -1,6 +1,6 @@
 """Our model on public data under published protocols, beside the published lines.
 
-    python benchmarks/published.py --data <directory> [set …] [--set model.encoder=gru]
+    python benchmarks/published.py --data <directory> [set …] [--seeds 3] [--set training.epochs=10]
 
 `<directory>` holds the public files under the names in `literature/sets.py`. Each set is trained with the recipe
 below, chosen on validation. The best epoch is asked the test once, at the end: after the last epoch, when patience or
@@ -83,15 +83,30 @@ def main(arguments: list[str] | None = None) -> None:
         print("published: no public data; give --data <directory>")
         return
     for name in options.sets or RECIPES:
-        config = load_config([], [*COMMON, *RECIPES[name], *options.overrides])
-        label = options.label or config.model.encoder
-        result = run(name, label, config, options)
-        file = ROOT / "benchmarks" / "results" / f"published-{name}-{label.replace(' ', '-')}.json"
+        result = run_seeds(name, options)
+        file = ROOT / "benchmarks" / "results" / f"published-{name}-{result['label'].replace(' ', '-')}.json"
         write_json(file, result)
         print("\n".join(table(name, [result])), flush=True)
 
 
-def run(name: str, label: str, config: Config, options: argparse.Namespace) -> dict[str, Any]:
+def run_seeds(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """A run with the recipe's seed; of several seeds the first one's, with the mean and half the range of all."""
+    recipe = [*COMMON, *RECIPES[name], *options.overrides]
+    first = load_config([], recipe).training.seed
+    seeds = range(first, first + options.seeds)
+    runs = [run(name, load_config([], [*recipe, f"training.seed={seed}"]), options) for seed in seeds]
+    if len(runs) == 1:
+        return runs[0]
+    each = {metric: [done["metrics"][metric] for done in runs] for metric in runs[0]["metrics"]}
+    return runs[0] | {
+        "metrics": {metric: sum(values) / len(values) for metric, values in each.items()},
+        "spread": {metric: (max(values) - min(values)) / 2 for metric, values in each.items()},
+        "seeds": [{"seed": seed, "best_epoch": done["best_epoch"], "metrics": done["metrics"]}
+                  for seed, done in zip(seeds, runs, strict=True)],
+    }
+
+
+def run(name: str, config: Config, options: argparse.Namespace) -> dict[str, Any]:
     """Trains and asks the test; the result as a JSON value."""
     published = load(name, options.data, config.dataset.max_length)
     started, used = time.monotonic(), time.process_time()
@@ -106,7 +121,7 @@ def run(name: str, label: str, config: Config, options: argparse.Namespace) -> d
     return {
         "set": name,
         "protocol": published.protocol,
-        "label": label,
+        "label": options.label or config.model.encoder,
         "metrics": answer(model, published),
         "validation": state.curves[state.best_epoch - 1],
         "best_epoch": state.best_epoch,
@@ -153,12 +168,13 @@ def validate_as_asked(asked: PublishedSet, model: PurchasePathModel, *where: Any
 
 
 def table(name: str, results: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Markdown: the published lines of a set, then ours."""
+    """Markdown: the published lines of a set, then ours; of several seeds the mean ± half their range."""
     metrics = shown_metrics(name)
     lines = [f"| {name} | {' | '.join(metrics)} |", "|---" * (1 + len(metrics)) + "|"]
     lines += [f"| {line.system} | {' | '.join(line.shown(m) for m in metrics)} |" for line in PUBLISHED[name]]
     for result in results:
-        ours = " | ".join(f"**{result['metrics'][metric]:.4f}**" for metric in metrics)
+        spread = {metric: f" ± {half:.4f}" for metric, half in result.get("spread", {}).items()}
+        ours = " | ".join(f"**{result['metrics'][metric]:.4f}**{spread.get(metric, '')}" for metric in metrics)
         lines.append(f"| Purchasepath, {result['label']}, epoch {result['best_epoch']} | {ours} |")
     return lines
 
@@ -175,6 +191,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("sets", nargs="*", metavar="set", help=f"{', '.join(RECIPES)}; all by default")
     parser.add_argument("--data", type=Path, help="directory of the public files")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value")
+    parser.add_argument("--seeds", type=int, default=1, help="runs that differ in training.seed alone")
     parser.add_argument("--label", help="name of the run in table and result file; the encoder's by default")
     parser.add_argument("--minutes", type=float, default=1e6, help="training ends after the epoch that passes this")
     parser.add_argument("--work", type=Path, help="directory of checkpoints; none are written without it")
