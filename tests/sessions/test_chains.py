@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purchasepath.sessions.engine.blocks import SPAN_COLUMNS, Visits
-from purchasepath.sessions.engine.chains import bursts_of, stretches_of
+from purchasepath.sessions.engine.chains import OfVisitors, bursts_of, stretches_of
+from purchasepath.sessions.engine.hashing import hash_ids
 from purchasepath.times import DAY_US
 
 PAUSE = 10 * DAY_US // 24
@@ -98,3 +99,11 @@ def test_a_visitor_who_never_pauses_is_one_burst() -> None:
     events = pa.table({"user_id": pa.array(["bot"] * 1000), "event_us": hours})
     [burst] = pa.Table.from_batches([bursts_of(events, PAUSE)]).to_pylist()
     assert burst == {"user_id": "bot", "from_us": 0, "to_us": 999 * (PAUSE // 10), "num_events": 1000}
+
+
+@given(changed=st.sets(USERS), rows=st.lists(st.sampled_from(["a", "b", "c", "dd"])))
+def test_rows_of_the_visitors_with_changes_pass(changed: set[str], rows: list[str]) -> None:
+    keep = OfVisitors(np.unique(hash_ids(pa.array(sorted(changed), pa.string()))))
+    users = pa.array(rows, pa.string())
+    for column in (users, users.dictionary_encode()):
+        assert keep(pa.record_batch([column], names=["user_id"])).tolist() == [user in changed for user in rows]

@@ -113,7 +113,8 @@ def _write_superseded(run: Run, stretches: DataFrame, reach: Reach) -> None:
     retired = stretches.select("user_id", F.inline("retired")).withColumn("started_at", F.timestamp_micros("from_us"))
     published = published_ids(retired, run.run_id).unionByName(published_ids(once, run.run_id))
     # every event of a stretch is in a session just built, if it is in one
-    rows = find_superseded(published, run.tx.written(SESSIONS), few=reach.num_retired <= MOST_BROADCAST)
+    few = max(reach.num_stretches, reach.num_retired) <= MOST_BROADCAST
+    rows = find_superseded(published, run.tx.written(SESSIONS), few=few)
     _replace_rows(run, SUPERSEDED_SESSIONS, "session_id", gone=once, rows=rows)
 
 

@@ -64,7 +64,11 @@ class OfVisitors:
         return self._among(users)
 
     def _among(self, ids: pa.Array) -> np.ndarray:
-        return np.isin(hash_ids(ids), self.hashes)
+        hashes = hash_ids(ids)
+        at = np.searchsorted(self.hashes, hashes)
+        there = at < len(self.hashes)
+        there[there] = self.hashes[at[there]] == hashes[there]
+        return there
 
 
 def look_at(changes: Source, config: Sessions) -> Changed:
