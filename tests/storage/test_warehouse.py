@@ -188,7 +188,7 @@ def test_a_materialized_frame_is_computed_once_and_gone_afterwards(
 
 
 @pytest.mark.slow
-def test_another_process_reads_a_consistent_state_while_we_write(
+def test_another_process_reads_a_consistent_state_while_we_write_and_leaves_nothing_where_it_stands(
     warehouse: EmbeddedWarehouse, spark: SparkSession, tmp_path: Path
 ) -> None:
     with warehouse.transaction("r1") as work:
@@ -202,8 +202,10 @@ def test_another_process_reads_a_consistent_state_while_we_write(
         "print('rows', [r.user_id for r in frame.collect()])\n"
     )
     root = Path(__file__).resolve().parents[2]
+    stands = tmp_path / "stands"
+    stands.mkdir()
     reader = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              text=True, env={**os.environ, "PYTHONPATH": str(root / "lib")})
+                              text=True, cwd=stands, env={**os.environ, "PYTHONPATH": str(root / "lib")})
     assert reader.stdout is not None
     assert reader.stdout.readline() == "pinned\n"
     for i in range(5):
@@ -211,4 +213,5 @@ def test_another_process_reads_a_consistent_state_while_we_write(
             work.write(SCORES, SCORES.frame(spark, [score(f"new{i}", DAY_1)]))
     output, _ = reader.communicate("go\n", timeout=120)
     assert output == "rows ['u']\n"
+    assert not list(stands.iterdir())
     assert users(warehouse) == ["new4"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from pyspark.sql import SparkSession
 
@@ -39,6 +40,10 @@ def build_session(name: str, config: Config, *, master: str | None = None) -> Sp
         "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),  # bars in a log file are noise
         **config.spark.conf,
     }
+    if config.warehouse.catalog == "embedded":
+        # Spark makes a directory for its database `default`, which stays empty: not where the user stands
+        place = Path(config.paths.warehouse).absolute() / ".catalog"
+        settings.setdefault("spark.sql.warehouse.dir", str(place))
     builder = SparkSession.builder.appName(f"purchasepath {name}")
     if master:
         builder = builder.master(master).config("spark.driver.memory", config.spark.driver_memory)
