@@ -37,8 +37,10 @@ def ours_consuming(spark: SparkSession, source: Path, target: Path) -> dict[str,
     """Sessionizes the files in `source`; `output_bytes`, `sessions` and `events` of what was written and deleted."""
     config = Sessions()
     files = sorted(source.glob("*.parquet"))
-    if any(pq.read_metadata(file).num_rows != EVENTS_PER_FILE for file in files):
-        raise ValueError(f"expected files of {EVENTS_PER_FILE:,} events, so that each is one task's part")
+    fewest = 2 * spark.sparkContext.defaultParallelism  # of fewer, tasks take a part each
+    if len(files) < fewest or any(pq.read_metadata(file).num_rows != EVENTS_PER_FILE for file in files):
+        raise ValueError(f"expected at least {fewest} files of {EVENTS_PER_FILE:,} events, so that each is one task's "
+                         f"part; found {len(files)}")
     with _counted_and_deleted(target) as output:
         SessionFiles(ConsumedEvents(spark, EVENTS, files, Timely(config)), config).write(target)
     if output["events"] != len(files) * EVENTS_PER_FILE:
