@@ -50,7 +50,7 @@ RECIPES: Mapping[str, tuple[str, ...]] = {
     "s3rec-toys": _AMAZON,
     "diginetica": ("dataset.max_length=20", "model.dropout=0.3", "training.epochs=6", "training.batch_size=512",
                    "training.learning_rate=0.0015", "training.negatives=2048"),
-    "beauty": (*_AMAZON, "training.epochs=8", "training.negatives=8192"),
+    "beauty": (*_AMAZON, "training.epochs=8", "training.negatives=16384"),
     "ml-1m": ("dataset.max_length=200", "training.epochs=12", "training.batch_size=32",
               "training.learning_rate=0.003"),
 }
