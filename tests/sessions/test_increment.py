@@ -147,6 +147,13 @@ def test_a_run_writes_what_changes_touch_nothing_without_any_and_all_under_other
     assert again.lines == ["incremental: 0 changed events, 0 sessions written, 0 retired, 4 of 4 days untouched"]
     assert shop.files() == after
 
+    # came and was displaced by a row that is too late, before anybody looked: nothing is built, nothing retired
+    shop.log.ingest([delivery("moved", t(240 * 60))])
+    shop.log.ingest([delivery("moved", t(24 * 60 + 30), delay_us=8 * DAY_US)])
+    nothing = "incremental: 3 changed events, 0 sessions written, 0 retired, 4 of 4 days untouched"
+    assert shop.sessionize().lines == [nothing]
+    shop.check()
+
     shop.rules = ("gap_minutes=10",)
     assert shop.sessionize().lines[0].startswith("full (the rules of sessions have changed): ")
     shop.check()

@@ -51,10 +51,6 @@ class Batch:
         """The same batch on `device`."""
         return Batch(**{f.name: getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)})
 
-    def pin(self) -> Batch:
-        """The same batch in page-locked memory, from which a GPU copies while it computes."""
-        return Batch(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
-
 
 def batch_from_rows(rows: Rows) -> Batch:
     """One batch of all examples, in their order; L is the longest one's length, at least 1."""

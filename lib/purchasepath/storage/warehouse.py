@@ -289,7 +289,8 @@ class _EmbeddedTransaction:
     def written(self, table: Table) -> DataFrame:
         if table.name in self._written:
             return self._written[table.name]
-        return self._stored_at(table, self.staged[table.name].directory)
+        change = self.staged.get(table.name)  # nothing added to what is there is nothing staged
+        return self._stored_at(table, change.directory) if change else table.frame(self.spark)
 
     def _stored_at(self, table: Table, location: Path) -> DataFrame:
         return self.spark.read.schema(table.spark_schema()).parquet(location.as_uri())
