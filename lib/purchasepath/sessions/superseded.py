@@ -18,7 +18,9 @@ def find_superseded(published: DataFrame, sessions: DataFrame, *, few: bool = Fa
     def held(rows: DataFrame) -> DataFrame:
         return rows.hint("broadcast") if few else rows
 
-    there = sessions.select("session_id").join(held(published.select("session_id")), on="session_id", how="left_semi")
+    there = sessions.select("session_id")
+    if few:  # only the right side of an anti join can be held: make it few, too
+        there = there.join(held(published.select("session_id")), on="session_id", how="left_semi")
     gone = published.join(held(there), on="session_id", how="left_anti")
     holders = sessions.select(
         "user_id", F.col("session_id").alias("superseded_by"), "event_ids", "offsets_us",
