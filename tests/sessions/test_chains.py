@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from purchasepath.config import Sessions
 from purchasepath.sessions.engine.blocks import SPAN_COLUMNS, Visits
 from purchasepath.sessions.engine.chains import OfVisitors, bursts_of, stretches_of
 from purchasepath.sessions.engine.hashing import hash_ids
-from purchasepath.times import DAY_US
+from purchasepath.sessions.engine.reach import Reach, reach_of, with_reach
+from purchasepath.times import DAY_US, HOUR_US
 
 PAUSE = 10 * DAY_US // 24
 Moment = tuple[str, int]
@@ -34,9 +37,7 @@ def plain(changed: Sequence[Moment], stored: Sequence[Session]) -> list[dict[str
             if not chains or span[0] - max(last for _, last, _ in chains[-1]) > PAUSE:
                 chains.append([])
             chains[-1].append(span)
-        theirs = [stretch(user, chain) for chain in chains if any(not key for *_, key in chain)]
-        total = sum(row["num_events"] for row in theirs)
-        found += [{**row, "visitor_events": total} for row in theirs]
+        found += [stretch(user, chain) for chain in chains if any(not key for *_, key in chain)]
     return found
 
 
@@ -89,9 +90,32 @@ def test_stretches_equal_those_of_a_plain_loop(drawn: tuple[list[Moment], list[S
         {name: row[name] for name in found[0]} for row in plain(changed, stored)]
 
 
+@settings(max_examples=100, deadline=None)
+@given(drawn=timelines())
+def test_their_reach_is_that_of_a_plain_loop(drawn: tuple[list[Moment], list[Session]]) -> None:
+    def days(from_us: int, to_us: int) -> set[date]:
+        return {date(1970, 1, 1) + timedelta(days=n) for n in range(from_us // DAY_US, to_us // DAY_US + 1)}
+
+    rules = Sessions(gap_minutes=600, max_hours=30)
+    stretches = stretches_of(visits(*drawn), PAUSE)
+    rows, retired = plain(*drawn), [one for row in plain(*drawn) for one in row["retired"]]
+    events = Counter[str]()
+    for row in rows:
+        events[row["user_id"]] += row["num_events"]
+    expected = Reach(
+        frozenset().union(*(days(row["from_us"] - 40 * HOUR_US, row["to_us"] + 10 * HOUR_US) for row in rows)),
+        frozenset().union(*(days(row["from_us"], row["to_us"]) for row in rows)),
+        frozenset(one["session_date"] for one in retired), len(rows), len(retired), sum(events.values()),
+        max(events.values()))
+    assert reach_of(stretches, rules) == expected
+    assert with_reach(stretches, rules)["reach"].null_count == len(rows) - 1
+    theirs = (stretches.filter(pc.equal(stretches["user_id"], user)) for user in "abc")
+    assert sum((reach_of(part, rules) for part in theirs), Reach()) == expected
+
+
 def test_sessions_without_changes_near_them_stay() -> None:
     assert stretches_of(visits([("a", 0)], [("b", 0, 5), ("a", 2 * PAUSE, 3 * PAUSE)]), PAUSE).to_pylist() == [
-        {"user_id": "a", "from_us": 0, "to_us": 0, "num_events": 1, "visitor_events": 1, "retired": []}]
+        {"user_id": "a", "from_us": 0, "to_us": 0, "num_events": 1, "retired": []}]
 
 
 def test_a_visitor_who_never_pauses_is_one_burst() -> None:

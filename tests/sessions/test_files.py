@@ -116,8 +116,8 @@ def test_files_that_lose_no_session_stay_as_they_are(spark: SparkSession, tmp_pa
         written += SessionFiles(source, Sessions()).write(tmp_path / "old")
     ids = pq.read_table(written[0].path)["session_id"].to_pylist()
     day = t(0).date()
-    retired = pa.array([[{"session_id": ids[2], "session_date": day}, {"session_id": ids[4], "session_date": day}]])
-    pq.write_table(pa.table({"retired": retired}), tmp_path / "stretches.parquet")
+    retired = [{"session_id": key, "session_date": day, "from_us": 0} for key in (ids[2], ids[4])]
+    pq.write_table(pa.table({"user_id": ["v0"], "retired": [retired]}), tmp_path / "stretches.parquet")
     stretches = (tmp_path / "stretches.parquet",)
     [path, other] = (file.path for file in written)
     files = KeptSessions(spark, (path, other), stretches, small_bytes=0).write(tmp_path / "new")

@@ -7,7 +7,7 @@ all stay only gains files; a day that loses a row is rewritten; all other days k
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import date, timedelta
 from itertools import count
 from typing import Any
 
@@ -15,14 +15,16 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
 from purchasepath.sessions.books import Entry, count_events_in
-from purchasepath.sessions.engine.chains import OfVisitors, find_stretches, look_at
+from purchasepath.sessions.engine.chains import Changed, OfVisitors, find_stretches, look_at
+from purchasepath.sessions.engine.homes import SupersededFiles
+from purchasepath.sessions.engine.reach import Reach, read_reach
 from purchasepath.sessions.engine.source import FileSource, FrameSource, Source
 from purchasepath.sessions.engine.summary import sessionize
 from purchasepath.sessions.engine.touched import KeptSessions, Within
 from purchasepath.sessions.engine.writing import SessionFiles
 from purchasepath.sessions.lateness import Timely, is_late, keep_late, keep_timely
 from purchasepath.sessions.rebuild import Run, published_ids, take_changes
-from purchasepath.sessions.stretches import Reach, keep_near, keep_within, reach_of
+from purchasepath.sessions.stretches import keep_near, keep_within
 from purchasepath.sessions.superseded import find_superseded
 from purchasepath.storage.warehouse import Partition, files_of
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
@@ -37,29 +39,31 @@ def add_changes(run: Run, sessionized: int) -> Entry:
     written = retired = 0
     taken, num_changes = take_changes(run)
     if taken:
-        stretches, reach = _read_stretches(run, taken, num_changes)
+        changed = look_at(_source(run, EVENT_CHANGES, "ingest_run", taken), run.config)
+        changes = _source(run, EVENT_CHANGES, "ingest_run", taken, Timely(run.config))
+        stretches, reach = _read_stretches(run, changed, changes, num_changes)
         if reach.within:
             written, retired = _write_sessions(run, stretches, reach), reach.num_retired
             _write_superseded(run, stretches, reach)
             before, after = (_on(source.read(SESSIONS), reach.within) for source in (run.warehouse, run.tx))
-            sessionized += count_events_in(after) - count_events_in(before)
-        _write_late(run, _on(run.warehouse.read(EVENT_CHANGES), taken, "ingest_run"))
+            lost = before.select((-F.col("num_events")).alias("num_events"))
+            sessionized += count_events_in(after.select("num_events").unionByName(lost))
+        if changed.late_days:
+            _write_late(run, _on(run.warehouse.read(EVENT_CHANGES), taken, "ingest_run"), changed.late_days)
     return Entry(events=run.warehouse.read(EVENTS).count(), sessionized=sessionized,
                  late=run.tx.read(LATE_EVENTS).count(), changes=num_changes,
                  sessions_written=written, sessions_retired=retired).check()
 
 
-def _read_stretches(run: Run, taken: Collection[str], num_changes: int) -> tuple[DataFrame, Reach]:
+def _read_stretches(run: Run, changed: Changed, changes: Source, num_changes: int) -> tuple[DataFrame, Reach]:
     """The stretches to build again. Of SESSIONS only the days are read that can matter: a few, however long the
     history, and more only where somebody's chain goes on over them."""
-    changes = _source(run, EVENT_CHANGES, "ingest_run", taken, Timely(run.config))
-    changed = look_at(changes, run.config)
     days, visitors = set(changed.days), changed.visitors if num_changes <= MOST_BROADCAST else None
     for attempt in count():
         sessions = _source(run, SESSIONS, "session_date", days, visitors)
         found = find_stretches(changes, sessions, num_changes, run.config)
         stretches = run.tx.materialize(found, f"stretches_{attempt}")
-        reach = reach_of(stretches, run.config)
+        reach = read_reach(stretches)
         missing = reach.needed - days
         if not missing:
             return stretches, reach
@@ -68,7 +72,8 @@ def _read_stretches(run: Run, taken: Collection[str], num_changes: int) -> tuple
     raise AssertionError("unreachable")
 
 
-def _source(run: Run, table: Table, column: str, values: Collection[Any], keep: Timely | OfVisitors | None) -> Source:
+def _source(run: Run, table: Table, column: str, values: Collection[Any],
+            keep: Timely | OfVisitors | None = None) -> Source:
     """Those rows of some partitions that `keep` lets pass."""
     files = run.warehouse.local_files(table, _partitions(column, values))
     if files is None:
@@ -107,27 +112,29 @@ def _kept(run: Run, stretches: DataFrame, reach: Reach) -> DataFrame:
 
 
 def _write_superseded(run: Run, stretches: DataFrame, reach: Reach) -> None:
-    """Look at the retired sessions and at those once superseded in the stretches: where are their events now?"""
-    stored = _on(run.warehouse.read(SUPERSEDED_SESSIONS), reach.within)
-    once = keep_within(stored, F.unix_micros("started_at"), stretches)
+    """Look at the retired sessions and at those once superseded in the stretches: where are their events now? Every
+    event of a stretch is in a session just built, if it is in one."""
+    days = _partitions("session_date", reach.within)
+    stored, built = run.warehouse.local_files(SUPERSEDED_SESSIONS, days), run.tx.written(SESSIONS)
+    if stored is not None and max(reach.num_stretches, reach.num_retired) <= MOST_BROADCAST:
+        files = SupersededFiles(run.spark, run.config, run.run_id, sorted(reach.within), tuple(stored),
+                                files_of(stretches), files_of(built))
+        run.tx.write(SUPERSEDED_SESSIONS, files, append=True, partitions=days)
+        return
+    once = keep_within(_on(run.warehouse.read(SUPERSEDED_SESSIONS), reach.within), F.unix_micros("started_at"),
+                       stretches)
     retired = stretches.select("user_id", F.inline("retired")).withColumn("started_at", F.timestamp_micros("from_us"))
     published = published_ids(retired, run.run_id).unionByName(published_ids(once, run.run_id))
-    # every event of a stretch is in a session just built, if it is in one
-    few = max(reach.num_stretches, reach.num_retired) <= MOST_BROADCAST
-    rows = find_superseded(published, run.tx.written(SESSIONS), few=few)
-    _replace_rows(run, SUPERSEDED_SESSIONS, "session_id", gone=once, rows=rows)
+    _replace_rows(run, SUPERSEDED_SESSIONS, "session_id", gone=once, rows=find_superseded(published, built))
 
 
-def _write_late(run: Run, changes: DataFrame) -> None:
+def _write_late(run: Run, changes: DataFrame, days: Collection[date]) -> None:
     """The late ones among the changed events: told in LATE_EVENTS exactly as long as EVENTS has them."""
-    late = changes.where(is_late(run.config)).select("event_id", F.to_date("event_ts").alias("event_date"))
-    days = {row["event_date"] for row in late.select("event_date").distinct().collect()}
-    if days:
-        ids = run.tx.materialize(late.select("event_id").distinct(), "late")
-        events = keep_late(_on(run.warehouse.read(EVENTS), days, "event_date"), run.config)
-        stored = _on(run.warehouse.read(LATE_EVENTS), days, "event_date")
-        _replace_rows(run, LATE_EVENTS, "event_id", gone=stored.join(ids, on="event_id", how="left_semi"),
-                      rows=events.join(ids, on="event_id", how="left_semi"))
+    ids = run.tx.materialize(changes.where(is_late(run.config)).select("event_id").distinct(), "late")
+    events = keep_late(_on(run.warehouse.read(EVENTS), days, "event_date"), run.config)
+    stored = _on(run.warehouse.read(LATE_EVENTS), days, "event_date")
+    _replace_rows(run, LATE_EVENTS, "event_id", gone=stored.join(ids, on="event_id", how="left_semi"),
+                  rows=events.join(ids, on="event_id", how="left_semi"))
 
 
 def _replace_rows(run: Run, table: Table, key: str, *, gone: DataFrame, rows: DataFrame) -> None:

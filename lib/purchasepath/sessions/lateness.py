@@ -20,7 +20,7 @@ from purchasepath.times import DAY_US
 
 def is_late(config: Sessions) -> Column:
     """Whether more than `late_horizon_days` lie between event_ts and arrived_at; exactly as many are in time."""
-    return F.unix_micros("arrived_at") - F.unix_micros("event_ts") > _horizon_us(config)
+    return F.unix_micros("arrived_at") - F.unix_micros("event_ts") > horizon_us(config)
 
 
 def keep_timely(events: DataFrame, config: Sessions) -> DataFrame:
@@ -37,7 +37,7 @@ class Timely:
 
     def __call__(self, rows: pa.RecordBatch) -> np.ndarray | None:
         event_us, arrived_us = (rows[name].cast(pa.int64()).to_numpy() for name in self.columns)
-        timely = arrived_us - event_us <= _horizon_us(self.config)
+        timely = arrived_us - event_us <= horizon_us(self.config)
         return None if timely.all() else timely
 
 
@@ -47,5 +47,6 @@ def keep_late(events: DataFrame, config: Sessions) -> DataFrame:
     return LATE_EVENTS.select(events.where(is_late(config)).withColumn("reason", reason))
 
 
-def _horizon_us(config: Sessions) -> int:
+def horizon_us(config: Sessions) -> int:
+    """The longest that an event may take to arrive and be in a session."""
     return round(config.late_horizon_days * DAY_US)

@@ -9,26 +9,20 @@ from purchasepath.sessions.identifiers import session_id
 from purchasepath.tables.catalog import SUPERSEDED_SESSIONS
 
 
-def find_superseded(published: DataFrame, sessions: DataFrame, *, few: bool = False) -> DataFrame:
+def find_superseded(published: DataFrame, sessions: DataFrame) -> DataFrame:
     """SUPERSEDED_SESSIONS of ids once `published` (its columns but superseded_by), given SESSIONS as it is now.
 
     Ids that are there (again) are left out. `sessions` may be limited to those that can be them, or hold their first
-    event. `few`: every executor may hold what was published.
+    event. `engine.homes` does the same in files.
     """
-    def held(rows: DataFrame) -> DataFrame:
-        return rows.hint("broadcast") if few else rows
-
-    there = sessions.select("session_id")
-    if few:  # only the right side of an anti join can be held: make it few, too
-        there = there.join(held(published.select("session_id")), on="session_id", how="left_semi")
-    gone = published.join(held(there), on="session_id", how="left_anti")
+    gone = published.join(sessions.select("session_id"), on="session_id", how="left_anti")
     holders = sessions.select(
         "user_id", F.col("session_id").alias("superseded_by"), "event_ids", "offsets_us",
         F.unix_micros("started_at").alias("from_us"), F.unix_micros("ended_at").alias("to_us"))
     at = F.unix_micros("started_at")
-    found = holders.join(held(gone), on="user_id", how="inner").where(
+    found = holders.join(gone, on="user_id", how="inner").where(
         at.between(F.col("from_us"), F.col("to_us")) & _holds_first_event(at)).select("session_id", "superseded_by")
-    return SUPERSEDED_SESSIONS.select(gone.join(held(found), on="session_id", how="left"))
+    return SUPERSEDED_SESSIONS.select(gone.join(found, on="session_id", how="left"))
 
 
 def _holds_first_event(at: Column) -> Column:

@@ -29,14 +29,16 @@ from purchasepath.config import Sessions
 from purchasepath.sessions.engine.blocks import BLOCK_DDL, SPAN_COLUMNS, Visits, blocks_of, visits_in
 from purchasepath.sessions.engine.cuts import gap_us, max_us
 from purchasepath.sessions.engine.hashing import hash_ids
+from purchasepath.sessions.engine.reach import REACH_DDL, with_reach
 from purchasepath.sessions.engine.source import Source, gather
 from purchasepath.sessions.engine.spread import Spread
 from purchasepath.sessions.engine.timeline import order_rows
+from purchasepath.sessions.lateness import horizon_us
 from purchasepath.times import DAY_US
 
 STRETCH_DDL = ("user_id string NOT NULL, from_us bigint NOT NULL, to_us bigint NOT NULL, num_events bigint NOT NULL, "
-               "visitor_events bigint NOT NULL, retired array<struct<session_id string, session_date date, "
-               "from_us bigint, num_events bigint>> NOT NULL")
+               "retired array<struct<session_id string, session_date date, from_us bigint, num_events bigint>> "
+               f"NOT NULL, reach {REACH_DDL}")
 _TIMES = np.iinfo(np.int64)
 _CHANGES_PER_BUCKET = 250_000
 
@@ -47,7 +49,10 @@ class Changed:
 
     days: set[date]
     """Days of SESSIONS in which nearly every stretch ends."""
+    late_days: set[date]
+    """Days of the changed events that are too late for sessions."""
     visitors: OfVisitors
+    """Those of the others."""
 
 
 @dataclass(frozen=True)
@@ -76,25 +81,30 @@ def look_at(changes: Source, config: Sessions) -> Changed:
     before_us, after_us = 2 * (gap_us(config) + max_us(config)), gap_us(config)
 
     def look(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        days, hashes = set[int](), [np.empty(0, dtype=np.uint64)]
+        days, late_days, hashes = set[int](), set[int](), [np.empty(0, dtype=np.uint64)]
         for events in gather(batches):
-            at = events["event_us"].to_numpy()
+            late = events["arrival_lag_us"].to_numpy() > horizon_us(config)
+            late_days.update(events["event_us"].to_numpy()[late] // DAY_US)
+            timely = events.filter(pa.array(~late)) if late.any() else events
+            at = timely["event_us"].to_numpy()
             firsts = (at - before_us) // DAY_US
             for first in np.unique(firsts):  # a few
                 days.update(range(first, (at[firsts == first].max() + after_us) // DAY_US + 1))
-            users = events["user_id"].chunk(0)
-            hashes.append(np.unique(hash_ids(users.dictionary if pa.types.is_dictionary(users.type) else users)))
-        yield pa.record_batch([pa.array([sorted(days)], pa.list_(pa.date32())),
-                               pa.array([np.unique(np.concatenate(hashes)).tobytes()])], names=["days", "hashes"])
+            hashes.extend(np.unique(hash_ids(pc.unique(users))) for users in timely["user_id"].chunks)
+        yield pa.record_batch([*(pa.array([sorted(found)], pa.list_(pa.date32())) for found in (days, late_days)),
+                               pa.array([np.unique(np.concatenate(hashes)).tobytes()])],
+                              names=["days", "late_days", "hashes"])
 
-    found = changes.map(look, ("user_id", "event_us"), "days array<date> NOT NULL, hashes binary NOT NULL").collect()
+    found = changes.map(look, ("user_id", "event_us", "arrival_lag_us"),
+                        "days array<date> NOT NULL, late_days array<date> NOT NULL, hashes binary NOT NULL").collect()
     hashes = np.frombuffer(b"".join(row["hashes"] for row in found), dtype=np.uint64)
-    return Changed({day for row in found for day in row["days"]}, OfVisitors(np.unique(hashes)))
+    return Changed({day for row in found for day in row["days"]}, {day for row in found for day in row["late_days"]},
+                   OfVisitors(np.unique(hashes)))
 
 
 def find_stretches(changes: Source, sessions: Source, num_changes: int, config: Sessions) -> DataFrame:
     """One row (`STRETCH_DDL`) per stretch to build again: `from_us` and `to_us` (both inclusive), how many events
-    changed in it or are in its stored sessions, how many in all stretches of its visitor, and those sessions.
+    changed in it or are in its stored sessions, and those sessions.
 
     `changes` has user_id and event_ts of every event added or taken out; of SESSIONS a few narrow columns are read.
     Exact if `sessions` holds all days that their `Reach` then names as needed.
@@ -112,7 +122,7 @@ def find_stretches(changes: Source, sessions: Source, num_changes: int, config: 
         return pack(bursts_of(events, pause_us) for events in gather(batches))
 
     def link(_: tuple[pa.Scalar, ...], group: pa.Table) -> pa.Table:
-        return stretches_of(visits_in(group, SPAN_COLUMNS), pause_us)
+        return with_reach(stretches_of(visits_in(group, SPAN_COLUMNS), pause_us), config)
 
     bursts = changes.map(pack_bursts, ("user_id", "event_us"), BLOCK_DDL)
     stored = sessions.map(pack, ("user_id", *SPAN_COLUMNS.names), BLOCK_DDL)
@@ -138,8 +148,8 @@ def bursts_of(events: pa.Table, pause_us: int) -> pa.RecordBatch:
 
 
 def stretches_of(spans: Visits, pause_us: int) -> pa.Table:
-    """The stretches (`STRETCH_DDL`) of some visitors, of all their spans: stored sessions, and bursts of changed events
-    (without session_id). In order of visitor and time."""
+    """The stretches (`STRETCH_DDL`, but for `reach`) of some visitors, of all their spans: stored sessions, and bursts
+    of changed events (without session_id). In order of visitor and time."""
     users = pc.dictionary_encode(spans.user_ids)
     user = np.repeat(users.indices.to_numpy().astype(np.int64), spans.sizes)
     from_us, to_us, num_events = (spans.columns[name].to_numpy() for name in ("from_us", "to_us", "num_events"))
@@ -162,17 +172,15 @@ def stretches_of(spans: Visits, pause_us: int) -> pa.Table:
     changed = changed_us < _TIMES.max
     retired = stored & (from_us >= begun_us[chain]) & changed[chain]
     events = np.add.reduceat(np.where(retired | ~stored, num_events, 0), starts)
-    events_of = np.bincount(user[starts], weights=events).astype(np.int64)
     day = pa.array((from_us[retired] // DAY_US).astype(np.int32)).cast(pa.date32())
     sessions = pa.StructArray.from_arrays(
         [ids.filter(pa.array(retired)), day, pa.array(from_us[retired]), pa.array(num_events[retired])],
         names=["session_id", "session_date", "from_us", "num_events"])
     bounds = np.r_[0, np.cumsum(np.bincount(chain[retired], minlength=len(starts))[changed])]
-    whose = user[starts][changed]
     return pa.table({
-        "user_id": users.dictionary.take(pa.array(whose)),
+        "user_id": users.dictionary.take(pa.array(user[starts][changed])),
         "from_us": begun_us[changed], "to_us": np.maximum.reduceat(to_us, starts)[changed],
-        "num_events": events[changed], "visitor_events": events_of[whose],
+        "num_events": events[changed],
         "retired": pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), sessions),
     })
 

@@ -36,7 +36,7 @@ class Within:
     columns = ("user_id", *Timely.columns)
 
     def __call__(self, rows: pa.RecordBatch) -> np.ndarray:
-        inside = _read_intervals(self.stretches).hold(rows["user_id"], rows["event_ts"].cast(pa.int64()).to_numpy())
+        inside = read_intervals(self.stretches).hold(rows["user_id"], rows["event_ts"].cast(pa.int64()).to_numpy())
         timely = Timely(self.config)(rows)
         return inside if timely is None else inside & timely
 
@@ -60,7 +60,7 @@ class KeptSessions:
         def copy(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for number in (n for batch in numbers for n in batch["id"].to_pylist()):
                 partition = groups[number][0].parent.name
-                gone = _read_retired(stretches).filter(pc.field("partition") == partition)["session_id"]
+                gone = read_retired(stretches).filter(pc.field("partition") == partition)["session_id"]
                 kept = [str(file) for file in _copy_without(groups[number], gone, directory / partition)]
                 yield pa.record_batch([[partition] * len(kept), kept], names=["partition", "path"])
 
@@ -156,16 +156,21 @@ class Intervals:
 
 
 @lru_cache(maxsize=1)
-def _read_intervals(stretches: Files) -> Intervals:
+def read_intervals(stretches: Files) -> Intervals:
     """Once per process: tasks of a stage share them."""
     return Intervals(pq.ParquetDataset(list(stretches)).read(columns=["user_id", "from_us", "to_us"]))
 
 
 @lru_cache(maxsize=1)
-def _read_retired(stretches: Files) -> pa.Table:
-    """`session_id` and `partition` of the stored sessions that give way."""
-    retired = pq.ParquetDataset(list(stretches)).read(columns=["retired"])["retired"].combine_chunks()
+def read_retired(stretches: Files) -> pa.Table:
+    """`session_id`, `user_id`, `started_at` and `partition` of the stored sessions that give way."""
+    table = pq.ParquetDataset(list(stretches)).read(columns=["user_id", "retired"])
+    retired = table["retired"].combine_chunks()
     sessions = retired.flatten()
     days = pc.strftime(sessions.field("session_date"), "%Y-%m-%d")
-    return pa.table({"session_id": sessions.field("session_id"),
-                     "partition": pc.binary_join_element_wise("session_date=", days, "")})
+    return pa.table({
+        "session_id": sessions.field("session_id"),
+        "user_id": table["user_id"].combine_chunks().take(pc.list_parent_indices(retired)),
+        "started_at": sessions.field("from_us").cast(pa.timestamp("us", "UTC")),
+        "partition": pc.binary_join_element_wise("session_date=", days, ""),
+    })

@@ -1,0 +1,75 @@
+"""What some stretches have to do with: days, and how many rows. Told bucket by bucket, by the tasks that find them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+
+from purchasepath.config import Sessions
+from purchasepath.sessions.engine.cuts import gap_us, max_us
+from purchasepath.times import DAY_US
+
+_DAYS, _NUMBERS = ("needed", "within", "losing"), ("num_stretches", "num_retired", "num_events", "most_of_visitor")
+REACH_DDL = f"struct<{', '.join([f'{name}: array<date>' for name in _DAYS] + [f'{n}: bigint' for n in _NUMBERS])}>"
+_TYPE = pa.struct([*((name, pa.list_(pa.date32())) for name in _DAYS), *((name, pa.int64()) for name in _NUMBERS)])
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Of some stretches. No visitor's are in two of them."""
+
+    needed: frozenset[date] = frozenset()
+    """Days of SESSIONS that may hold a session linked to one of them."""
+    within: frozenset[date] = frozenset()
+    """Days that they touch."""
+    losing: frozenset[date] = frozenset()
+    """Days of SESSIONS with a session to retire."""
+    num_stretches: int = 0
+    num_retired: int = 0
+    num_events: int = 0
+    """Events in them, at most."""
+    most_of_visitor: int = 0
+    """Events of one visitor in them, at most."""
+
+    def __add__(self, other: Reach) -> Reach:
+        return Reach(
+            self.needed | other.needed, self.within | other.within, self.losing | other.losing,
+            self.num_stretches + other.num_stretches, self.num_retired + other.num_retired,
+            self.num_events + other.num_events, max(self.most_of_visitor, other.most_of_visitor))
+
+
+def reach_of(stretches: pa.Table, config: Sessions) -> Reach:
+    """Of all stretches of some visitors, in order of visitor."""
+    if not len(stretches):
+        return Reach()
+    users = stretches["user_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    from_us, to_us, num_events = (stretches[name].to_numpy() for name in ("from_us", "to_us", "num_events"))
+    retired = stretches["retired"].combine_chunks().flatten()
+    return Reach(
+        _days(from_us - gap_us(config) - max_us(config), to_us + gap_us(config)), _days(from_us, to_us),
+        frozenset(retired.field("session_date").unique().to_pylist()), len(stretches), len(retired),
+        int(num_events.sum()), int(np.bincount(users, weights=num_events).max()))
+
+
+def with_reach(stretches: pa.Table, config: Sessions) -> pa.Table:
+    """`stretches` and the column `reach`: that of all of them in the first row, null in the others."""
+    reach = asdict(reach_of(stretches, config))
+    told = pa.array([{**reach, **{name: sorted(reach[name]) for name in _DAYS}}], _TYPE)
+    column = pa.concat_arrays([told, pa.nulls(len(stretches), _TYPE)]).slice(0, len(stretches))
+    return stretches.append_column("reach", column)
+
+
+def read_reach(stretches: DataFrame) -> Reach:
+    """Of all of them; collects a row per bucket."""
+    told = (row["reach"] for row in stretches.where("reach IS NOT NULL").select("reach").collect())
+    return sum((Reach(**reach.asDict() | {name: frozenset(reach[name]) for name in _DAYS}) for reach in told), Reach())
+
+
+def _days(from_us: np.ndarray, to_us: np.ndarray) -> frozenset[date]:
+    """All days of some spans: few different ones, however many spans."""
+    spans = np.unique(np.stack([from_us, to_us]) // DAY_US, axis=1).T.tolist()
+    return frozenset(date(1970, 1, 1) + timedelta(days=day) for first, last in spans for day in range(first, last + 1))
