@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
 
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine.blocks import SPAN_COLUMNS, Visits
-from purchasepath.sessions.engine.chains import OfVisitors, bursts_of, stretches_of
+from purchasepath.sessions.engine.chains import OfVisitors, bursts_of, pack_stretches, stretches_of, unpack_stretches
 from purchasepath.sessions.engine.hashing import hash_ids
-from purchasepath.sessions.engine.reach import Reach, reach_of, with_reach
+from purchasepath.sessions.engine.reach import Reach, reach_of
 from purchasepath.times import DAY_US, HOUR_US
 
 PAUSE = 10 * DAY_US // 24
@@ -47,7 +48,7 @@ def stretch(user: str, chain: Sequence[tuple[int, int, str]]) -> dict[str, Any]:
              if key and first < changed_us and all(last < first for _, last, _ in chain[:n])]
     from_us = max(begun, default=chain[0][0])
     retired = [{"session_id": key, "session_date": date(1970, 1, 1) + timedelta(days=first // DAY_US),
-                "from_us": first, "num_events": 2} for first, _, key in chain if key and first >= from_us]
+                "from_us": first} for first, _, key in chain if key and first >= from_us]
     return {"user_id": user, "from_us": from_us, "to_us": max(last for _, last, _ in chain), "retired": retired,
             "num_events": 2 * len(retired) + sum(not key for *_, key in chain)}
 
@@ -108,7 +109,10 @@ def test_their_reach_is_that_of_a_plain_loop(drawn: tuple[list[Moment], list[Ses
         frozenset(one["session_date"] for one in retired), len(rows), len(retired), sum(events.values()),
         max(events.values()))
     assert reach_of(stretches, rules) == expected
-    assert with_reach(stretches, rules)["reach"].null_count == len(rows) - 1
+    packed = pack_stretches(stretches, rules)
+    assert unpack_stretches(packed["stretches"]).equals(stretches)
+    assert packed["reach"].to_pylist() == [{name: sorted(value) if isinstance(value, frozenset) else value
+                                            for name, value in asdict(expected).items()}]
     theirs = (stretches.filter(pc.equal(stretches["user_id"], user)) for user in "abc")
     assert sum((reach_of(part, rules) for part in theirs), Reach()) == expected
 

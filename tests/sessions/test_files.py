@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine import touched
+from purchasepath.sessions.engine.chains import pack_stretches
 from purchasepath.sessions.engine.hashing import spark_hash
 from purchasepath.sessions.engine.source import FileSource
 from purchasepath.sessions.engine.touched import Intervals, KeptSessions
@@ -117,7 +118,8 @@ def test_files_that_lose_no_session_stay_as_they_are(spark: SparkSession, tmp_pa
     ids = pq.read_table(written[0].path)["session_id"].to_pylist()
     day = t(0).date()
     retired = [{"session_id": key, "session_date": day, "from_us": 0} for key in (ids[2], ids[4])]
-    pq.write_table(pa.table({"user_id": ["v0"], "retired": [retired]}), tmp_path / "stretches.parquet")
+    touched = pa.table({"user_id": ["v0"], "from_us": [0], "to_us": [0], "num_events": [1], "retired": [retired]})
+    pq.write_table(pack_stretches(touched, Sessions()), tmp_path / "stretches.parquet")
     stretches = (tmp_path / "stretches.parquet",)
     [path, other] = (file.path for file in written)
     files = KeptSessions(spark, (path, other), stretches, small_bytes=0).write(tmp_path / "new")

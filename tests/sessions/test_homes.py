@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
+from purchasepath.sessions.engine.chains import pack_stretches
 from purchasepath.sessions.engine.homes import SupersededFiles, homes_of
 from purchasepath.sessions.identifiers import session_ids
 from purchasepath.tables.catalog import SESSIONS, SUPERSEDED_SESSIONS
@@ -82,13 +83,13 @@ def test_a_day_is_told_anew_where_something_was_retired_or_superseded_once(spark
 
     def retired(*rows: tuple[str, int, str]) -> list[dict[str, object]]:
         return [{"session_id": id_of(*row), "session_date": T0.date() + timedelta(days=(row[1] - us) // DAY_US),
-                 "from_us": row[1], "num_events": 1} for row in rows]
+                 "from_us": row[1]} for row in rows]
 
     stretches = tmp_path / "stretches.parquet"
-    pq.write_table(pa.table({
+    pq.write_table(pack_stretches(pa.table({
         "user_id": ["a", "b"], "from_us": [us, us], "to_us": [us + 300_000_000, us + DAY_US + 240_000_000],
-        "retired": [retired(second, there), retired(over_midnight)],
-    }), stretches)
+        "num_events": [3, 1], "retired": [retired(second, there), retired(over_midnight)],
+    }), RULES), stretches)
     old = stored(0, [nowhere, outside], "old.parquet")
     untouched = stored(2, [("c", us + 2 * DAY_US, "c")], "untouched.parquet")
     days = [T0.date() + timedelta(days=n) for n in range(4)]

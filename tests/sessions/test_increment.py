@@ -20,6 +20,7 @@ from purchasepath.sessions import increment
 from purchasepath.sessions.engine.source import FileSource
 from purchasepath.sessions.engine.summary import sessionize
 from purchasepath.sessions.lateness import keep_late, keep_timely
+from purchasepath.storage.warehouse import EmbeddedWarehouse
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
 from purchasepath.tables.types import Table
 from tests.sessions.arrivals import DAY_US, Delivery, Log, arrivals, delivery
@@ -104,6 +105,13 @@ def check_arrivals(spark: SparkSession, runs: Sequence[Sequence[Delivery]], rule
 @given(seed=st.integers(0, 2**31))
 def test_any_arrivals_in_any_order_give_what_one_full_run_gives(spark: SparkSession, seed: int) -> None:
     check_arrivals(spark, arrivals(seed, num_users=20, num_runs=2), SMALL)
+
+
+def test_so_they_do_where_only_spark_reads_and_writes_files(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EmbeddedWarehouse, "local_files", lambda *_: None)
+    check_arrivals(spark, arrivals(7, num_users=20, num_runs=2), SMALL)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
 from purchasepath.sessions.books import Entry, count_events_in
-from purchasepath.sessions.engine.chains import Changed, OfVisitors, find_stretches, look_at
+from purchasepath.sessions.engine.chains import Changed, OfVisitors, find_stretches, look_at, stretch_rows
 from purchasepath.sessions.engine.homes import SupersededFiles
 from purchasepath.sessions.engine.reach import Reach, read_reach
 from purchasepath.sessions.engine.source import FileSource, FrameSource, Source
@@ -41,10 +41,10 @@ def add_changes(run: Run, sessionized: int) -> Entry:
     if taken:
         changed = look_at(_source(run, EVENT_CHANGES, "ingest_run", taken), run.config)
         changes = _source(run, EVENT_CHANGES, "ingest_run", taken, Timely(run.config))
-        stretches, reach = _read_stretches(run, changed, changes, num_changes)
+        packed, reach = _find_stretches(run, changed, changes, num_changes)
         if reach.within:
-            written, retired = _write_sessions(run, stretches, reach), reach.num_retired
-            _write_superseded(run, stretches, reach)
+            written, retired = _write_sessions(run, packed, reach), reach.num_retired
+            _write_superseded(run, packed, reach)
             before, after = (_on(source.read(SESSIONS), reach.within) for source in (run.warehouse, run.tx))
             lost = before.select((-F.col("num_events")).alias("num_events"))
             sessionized += count_events_in(after.select("num_events").unionByName(lost))
@@ -55,18 +55,17 @@ def add_changes(run: Run, sessionized: int) -> Entry:
                  sessions_written=written, sessions_retired=retired).check()
 
 
-def _read_stretches(run: Run, changed: Changed, changes: Source, num_changes: int) -> tuple[DataFrame, Reach]:
+def _find_stretches(run: Run, changed: Changed, changes: Source, num_changes: int) -> tuple[DataFrame, Reach]:
     """The stretches to build again. Of SESSIONS only the days are read that can matter: a few, however long the
     history, and more only where somebody's chain goes on over them."""
     days, visitors = set(changed.days), changed.visitors if num_changes <= MOST_BROADCAST else None
     for attempt in count():
         sessions = _source(run, SESSIONS, "session_date", days, visitors)
-        found = find_stretches(changes, sessions, num_changes, run.config)
-        stretches = run.tx.materialize(found, f"stretches_{attempt}")
-        reach = read_reach(stretches)
+        packed = run.tx.materialize(find_stretches(changes, sessions, num_changes, run.config), f"stretches_{attempt}")
+        reach = read_reach(packed)
         missing = reach.needed - days
         if not missing:
-            return stretches, reach
+            return packed, reach
         # a chain of many days: looking ahead twice as far each time keeps the rounds few
         days |= {day + timedelta(days=n) for day in missing for n in range(2**attempt)}
     raise AssertionError("unreachable")
@@ -81,17 +80,18 @@ def _source(run: Run, table: Table, column: str, values: Collection[Any],
     return FileSource(run.spark, table, files, keep)
 
 
-def _write_sessions(run: Run, stretches: DataFrame, reach: Reach) -> int:
+def _write_sessions(run: Run, packed: DataFrame, reach: Reach) -> int:
     """Put what the events of the stretches are now in the place of the sessions there; how many sessions."""
     losing = _partitions("session_date", reach.losing)
     events = run.warehouse.local_files(EVENTS, _partitions("event_date", reach.within))
     if events is not None and max(reach.num_stretches, reach.num_retired) <= MOST_BROADCAST:
-        found = files_of(stretches)
+        found = files_of(packed)
         stored = run.warehouse.local_files(SESSIONS, losing) or []
         source = FileSource(run.spark, EVENTS, events, Within(run.config, found), reach.num_events,
                             reach.most_of_visitor)
         return run.tx.write(SESSIONS, SessionFiles(source, run.config), append=True, partitions=losing,
                             kept=KeptSessions(run.spark, tuple(stored), found))
+    stretches = stretch_rows(packed)
     return run.tx.write(SESSIONS, _built(run, stretches, reach), kept=_kept(run, stretches, reach), append=True,
                         partitions=losing)
 
@@ -111,16 +111,17 @@ def _kept(run: Run, stretches: DataFrame, reach: Reach) -> DataFrame:
     return _on(run.warehouse.read(SESSIONS), reach.losing).join(retired, on="session_id", how="left_anti")
 
 
-def _write_superseded(run: Run, stretches: DataFrame, reach: Reach) -> None:
+def _write_superseded(run: Run, packed: DataFrame, reach: Reach) -> None:
     """Look at the retired sessions and at those once superseded in the stretches: where are their events now? Every
     event of a stretch is in a session just built, if it is in one."""
     days = _partitions("session_date", reach.within)
     stored, built = run.warehouse.local_files(SUPERSEDED_SESSIONS, days), run.tx.written(SESSIONS)
     if stored is not None and max(reach.num_stretches, reach.num_retired) <= MOST_BROADCAST:
         files = SupersededFiles(run.spark, run.config, run.run_id, sorted(reach.within), tuple(stored),
-                                files_of(stretches), files_of(built))
+                                files_of(packed), files_of(built))
         run.tx.write(SUPERSEDED_SESSIONS, files, append=True, partitions=days)
         return
+    stretches = stretch_rows(packed)
     once = keep_within(_on(run.warehouse.read(SUPERSEDED_SESSIONS), reach.within), F.unix_micros("started_at"),
                        stretches)
     retired = stretches.select("user_id", F.inline("retired")).withColumn("started_at", F.timestamp_micros("from_us"))

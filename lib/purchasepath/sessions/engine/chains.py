@@ -29,7 +29,7 @@ from purchasepath.config import Sessions
 from purchasepath.sessions.engine.blocks import BLOCK_DDL, SPAN_COLUMNS, Visits, blocks_of, visits_in
 from purchasepath.sessions.engine.cuts import gap_us, max_us
 from purchasepath.sessions.engine.hashing import hash_ids
-from purchasepath.sessions.engine.reach import REACH_DDL, with_reach
+from purchasepath.sessions.engine.reach import REACH_DDL, reach_column, reach_of
 from purchasepath.sessions.engine.source import Source, gather
 from purchasepath.sessions.engine.spread import Spread
 from purchasepath.sessions.engine.timeline import order_rows
@@ -37,8 +37,9 @@ from purchasepath.sessions.lateness import horizon_us
 from purchasepath.times import DAY_US
 
 STRETCH_DDL = ("user_id string NOT NULL, from_us bigint NOT NULL, to_us bigint NOT NULL, num_events bigint NOT NULL, "
-               "retired array<struct<session_id string, session_date date, from_us bigint, num_events bigint>> "
-               f"NOT NULL, reach {REACH_DDL}")
+               "retired array<struct<session_id string, session_date date, from_us bigint>> NOT NULL")
+FOUND_DDL = f"reach {REACH_DDL} NOT NULL, stretches binary NOT NULL"
+"""The stretches of a bucket of visitors: a stream of Arrow columns, and what they have to do with."""
 _TIMES = np.iinfo(np.int64)
 _CHANGES_PER_BUCKET = 250_000
 
@@ -103,8 +104,7 @@ def look_at(changes: Source, config: Sessions) -> Changed:
 
 
 def find_stretches(changes: Source, sessions: Source, num_changes: int, config: Sessions) -> DataFrame:
-    """One row (`STRETCH_DDL`) per stretch to build again: `from_us` and `to_us` (both inclusive), how many events
-    changed in it or are in its stored sessions, and those sessions.
+    """The stretches to build again (`FOUND_DDL`, a row per bucket of visitors).
 
     `changes` has user_id and event_ts of every event added or taken out; of SESSIONS a few narrow columns are read.
     Exact if `sessions` holds all days that their `Reach` then names as needed.
@@ -122,11 +122,36 @@ def find_stretches(changes: Source, sessions: Source, num_changes: int, config: 
         return pack(bursts_of(events, pause_us) for events in gather(batches))
 
     def link(_: tuple[pa.Scalar, ...], group: pa.Table) -> pa.Table:
-        return with_reach(stretches_of(visits_in(group, SPAN_COLUMNS), pause_us), config)
+        return pack_stretches(stretches_of(visits_in(group, SPAN_COLUMNS), pause_us), config)
 
     bursts = changes.map(pack_bursts, ("user_id", "event_us"), BLOCK_DDL)
     stored = sessions.map(pack, ("user_id", *SPAN_COLUMNS.names), BLOCK_DDL)
-    return bursts.unionByName(stored).groupBy("bucket").applyInArrow(link, STRETCH_DDL)
+    return bursts.unionByName(stored).groupBy("bucket").applyInArrow(link, FOUND_DDL)
+
+
+def pack_stretches(stretches: pa.Table, config: Sessions) -> pa.Table:
+    """A row (`FOUND_DDL`) of the stretches of some visitors, in order of visitor."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, stretches.schema) as stream:
+        stream.write_table(stretches)
+    return pa.table({"reach": reach_column(reach_of(stretches, config)),
+                     "stretches": pa.array([sink.getvalue().to_pybytes()], pa.binary())})
+
+
+def unpack_stretches(found: pa.ChunkedArray) -> pa.Table:
+    """The stretches in some values of `stretches`, at least one."""
+    return pa.concat_tables([pa.ipc.open_stream(one.as_buffer()).read_all() for one in found]).combine_chunks()
+
+
+def stretch_rows(found: DataFrame) -> DataFrame:
+    """One row per stretch: `from_us` and `to_us` (both inclusive), how many events changed in it or are in its stored
+    sessions, and those sessions."""
+
+    def unpack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield from unpack_stretches(pa.chunked_array([batch["stretches"]])).to_batches()
+
+    return found.select("stretches").mapInArrow(unpack, STRETCH_DDL)
 
 
 def bursts_of(events: pa.Table, pause_us: int) -> pa.RecordBatch:
@@ -148,7 +173,7 @@ def bursts_of(events: pa.Table, pause_us: int) -> pa.RecordBatch:
 
 
 def stretches_of(spans: Visits, pause_us: int) -> pa.Table:
-    """The stretches (`STRETCH_DDL`, but for `reach`) of some visitors, of all their spans: stored sessions, and bursts
+    """The stretches (`STRETCH_DDL`) of some visitors, of all their spans: stored sessions, and bursts
     of changed events (without session_id). In order of visitor and time."""
     users = pc.dictionary_encode(spans.user_ids)
     user = np.repeat(users.indices.to_numpy().astype(np.int64), spans.sizes)
@@ -174,8 +199,8 @@ def stretches_of(spans: Visits, pause_us: int) -> pa.Table:
     events = np.add.reduceat(np.where(retired | ~stored, num_events, 0), starts)
     day = pa.array((from_us[retired] // DAY_US).astype(np.int32)).cast(pa.date32())
     sessions = pa.StructArray.from_arrays(
-        [ids.filter(pa.array(retired)), day, pa.array(from_us[retired]), pa.array(num_events[retired])],
-        names=["session_id", "session_date", "from_us", "num_events"])
+        [ids.filter(pa.array(retired)), day, pa.array(from_us[retired])],
+        names=["session_id", "session_date", "from_us"])
     bounds = np.r_[0, np.cumsum(np.bincount(chain[retired], minlength=len(starts))[changed])]
     return pa.table({
         "user_id": users.dictionary.take(pa.array(user[starts][changed])),

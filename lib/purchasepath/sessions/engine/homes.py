@@ -1,4 +1,4 @@
-"""Where the first events of ids that were published once are now: SUPERSEDED_SESSIONS, written by a task per day."""
+"""Where the first events of ids that were published once are now: SUPERSEDED_SESSIONS, written day by day."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SupersededFiles:
                 yield pa.record_batch([pa.array([partition] * len(files), pa.string()), pa.array(files, pa.string())],
                                       names=["partition", "path"])
 
-        tasks = self.spark.range(0, len(parts), 1, max(1, len(parts)))  # one per day
+        tasks = self.spark.range(0, len(parts), 1, max(1, min(len(parts), self.spark.sparkContext.defaultParallelism)))
         written = tasks.mapInArrow(replace, "partition string, path string").collect()
         return [StagedFile(Path(row["path"]), row["partition"]) for row in written]
 

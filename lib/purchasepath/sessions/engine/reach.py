@@ -55,18 +55,15 @@ def reach_of(stretches: pa.Table, config: Sessions) -> Reach:
         int(num_events.sum()), int(np.bincount(users, weights=num_events).max()))
 
 
-def with_reach(stretches: pa.Table, config: Sessions) -> pa.Table:
-    """`stretches` and the column `reach`: that of all of them in the first row, null in the others."""
-    reach = asdict(reach_of(stretches, config))
-    told = pa.array([{**reach, **{name: sorted(reach[name]) for name in _DAYS}}], _TYPE)
-    column = pa.concat_arrays([told, pa.nulls(len(stretches), _TYPE)]).slice(0, len(stretches))
-    return stretches.append_column("reach", column)
+def reach_column(reach: Reach) -> pa.Array:
+    """One value (`REACH_DDL`)."""
+    return pa.array([asdict(reach) | {name: sorted(getattr(reach, name)) for name in _DAYS}], _TYPE)
 
 
-def read_reach(stretches: DataFrame) -> Reach:
-    """Of all of them; collects a row per bucket."""
-    told = (row["reach"] for row in stretches.where("reach IS NOT NULL").select("reach").collect())
-    return sum((Reach(**reach.asDict() | {name: frozenset(reach[name]) for name in _DAYS}) for reach in told), Reach())
+def read_reach(told: DataFrame) -> Reach:
+    """Of all rows of `reach`; collects them."""
+    rows = (row["reach"] for row in told.select("reach").collect())
+    return sum((Reach(**row.asDict() | {name: frozenset(row[name]) for name in _DAYS}) for row in rows), Reach())
 
 
 def _days(from_us: np.ndarray, to_us: np.ndarray) -> frozenset[date]:

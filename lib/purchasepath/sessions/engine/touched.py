@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
+from purchasepath.sessions.engine.chains import unpack_stretches
 from purchasepath.sessions.engine.hashing import hash_ids
 from purchasepath.sessions.engine.session_file import WORDS, open_writer
 from purchasepath.sessions.lateness import Timely
@@ -29,7 +30,7 @@ _FEW_FILES = 4
 
 @dataclass(frozen=True)
 class Within:
-    """Keeps the timely events that lie in a stretch of their visitor (`stretches`: files of those)."""
+    """Keeps the timely events that lie in a stretch of their visitor (`found`: files of what tells of those)."""
 
     config: Sessions
     stretches: Files
@@ -156,21 +157,26 @@ class Intervals:
 
 
 @lru_cache(maxsize=1)
-def read_intervals(stretches: Files) -> Intervals:
+def read_intervals(found: Files) -> Intervals:
     """Once per process: tasks of a stage share them."""
-    return Intervals(pq.ParquetDataset(list(stretches)).read(columns=["user_id", "from_us", "to_us"]))
+    return Intervals(_read_stretches(found))
 
 
 @lru_cache(maxsize=1)
-def read_retired(stretches: Files) -> pa.Table:
+def read_retired(found: Files) -> pa.Table:
     """`session_id`, `user_id`, `started_at` and `partition` of the stored sessions that give way."""
-    table = pq.ParquetDataset(list(stretches)).read(columns=["user_id", "retired"])
-    retired = table["retired"].combine_chunks()
+    stretches = _read_stretches(found)
+    retired = stretches["retired"].combine_chunks()
     sessions = retired.flatten()
     days = pc.strftime(sessions.field("session_date"), "%Y-%m-%d")
     return pa.table({
         "session_id": sessions.field("session_id"),
-        "user_id": table["user_id"].combine_chunks().take(pc.list_parent_indices(retired)),
+        "user_id": stretches["user_id"].combine_chunks().take(pc.list_parent_indices(retired)),
         "started_at": sessions.field("from_us").cast(pa.timestamp("us", "UTC")),
         "partition": pc.binary_join_element_wise("session_date=", days, ""),
     })
+
+
+def _read_stretches(found: Files) -> pa.Table:
+    packed = [pq.ParquetFile(file).read(["stretches"])["stretches"] for file in found]
+    return unpack_stretches(pa.chunked_array([chunk for column in packed for chunk in column.chunks], pa.binary()))
