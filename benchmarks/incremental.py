@@ -1,7 +1,8 @@
-"""What a day costs: sessionize over 30 days in full, then over what arrives on day 31, late events of days before
-included. With --check the tables are then compared with those of a full run over everything.
+"""What a day costs: sessionize over 30 days in full, then over what arrives on day 31. Once with one event in a
+hundred 2 to 72 hours late, each on its own, so that the days before are rewritten; once with none late, where only
+sessions over midnight go on. With --check the tables are then compared with those of a full run over everything.
 
-    python benchmarks/incremental.py [--events-per-day 100000] [--check] [--scratch DIRECTORY]
+    python benchmarks/incremental.py [--events-per-day 100000] [--late-shares 0.01 0] [--check] [--scratch DIRECTORY]
 
 Prints core-seconds (time that Spark tasks held a core) and CPU seconds of all processes of both and their ratios, and
 writes benchmarks/results/incremental.json.
@@ -28,6 +29,7 @@ from pyspark.sql import DataFrame, SparkSession
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "lib")]
 
+from benchmarks.sessionize import local_settings  # noqa: E402
 from benchmarks.sessionizers.generated_events import hex_ids  # noqa: E402
 from benchmarks.sessionizers.measuring import measured  # noqa: E402
 from jobs import sessionize as sessionize_job  # noqa: E402
@@ -46,13 +48,13 @@ BORDER_US = START_US + HISTORY_DAYS * DAY_US
 EVENTS_PER_USER = 40
 TYPES = ("view", "cart", "remove", "checkout", "purchase", "search")
 TYPE_SHARES = (0.80, 0.09, 0.02, 0.02, 0.02, 0.05)
-LATE_SHARE, LATE_HOURS = 0.01, (2.0, 72.0)
+LATE_HOURS = (2.0, 72.0)
 
 
-def draw_day(day: int, num_events: int, num_users: int, seed: int = 7) -> pa.Table:
+def draw_day(day: int, num_events: int, num_users: int, late_share: float, seed: int = 7) -> pa.Table:
     """EVENTS of the sessions that begin on a day: 8 events on average, heavy tail, a median of 20 s between them.
 
-    Visitors by Zipf's law. One event in a hundred arrives 2 to 72 hours late, the others within 3 seconds.
+    Visitors by Zipf's law. A share of the events arrives 2 to 72 hours late, the others within 3 seconds.
     """
     rng = np.random.default_rng((seed, day))
     num_sessions = num_events // 8
@@ -67,7 +69,7 @@ def draw_day(day: int, num_events: int, num_users: int, seed: int = 7) -> pa.Tab
     began = START_US + day * DAY_US + rng.integers(0, DAY_US, num_sessions)
     at = began[session] + since.astype(np.int64)
     shortest, longest = (hours * 3.6e9 for hours in LATE_HOURS)
-    late = rng.random(num_events) < LATE_SHARE
+    late = rng.random(num_events) < late_share
     delay = np.where(late, shortest + rng.random(num_events) ** 2 * (longest - shortest), rng.random(num_events) * 3e6)
     numbers = np.arange(num_events, dtype=np.uint64) + np.uint64(day * num_events)
     items = pa.array(np.minimum(rng.pareto(0.9, num_events) * 20, 49_999).astype(np.int32))
@@ -91,6 +93,7 @@ class Arrived:
     """The drawn events that arrived between two times, as files of EVENTS."""
 
     events_per_day: int
+    late_share: float
     from_us: int
     to_us: int
 
@@ -99,7 +102,8 @@ class Arrived:
 
     def _write(self, directory: Path) -> Iterator[StagedFile]:
         for day in range(max(0, (self.from_us - START_US) // DAY_US - 4), DAYS):
-            events = draw_day(day, self.events_per_day, self.events_per_day * DAYS // EVENTS_PER_USER)
+            num_users = self.events_per_day * DAYS // EVENTS_PER_USER
+            events = draw_day(day, self.events_per_day, num_users, self.late_share)
             arrived = events["arrived_at"].cast(pa.int64()).to_numpy()
             events = events.filter(pa.array((self.from_us <= arrived) & (arrived < self.to_us))).sort_by("arrived_at")
             dates = events["event_date"].to_numpy()
@@ -111,16 +115,24 @@ class Arrived:
                 yield StagedFile(file, file.parent.name)
 
 
-def run(spark: SparkSession, scratch: Path, options: argparse.Namespace) -> list[tuple[str, float, str]]:
-    """(case, value, unit) of each figure."""
+Figures = list[tuple[str, float, str]]
+"""(case, value, unit) of each."""
+
+
+def run(spark: SparkSession, scratch: Path, options: argparse.Namespace) -> Figures:
+    return [(f"{case}, {late_share:.0%} late", value, unit) for late_share in options.late_shares
+            for case, value, unit in compare(spark, scratch / f"{late_share}", options, late_share)]
+
+
+def compare(spark: SparkSession, scratch: Path, options: argparse.Namespace, late_share: float) -> Figures:
     config = load_config([], [f"paths.{name}={scratch / name}" for name in ("warehouse", "runs")])
     ingest = Job("ingest", config, spark=spark)
     with ingest.warehouse.transaction(ingest.run_id) as tx:
-        tx.write(EVENTS, Arrived(options.events_per_day, 0, BORDER_US))
+        tx.write(EVENTS, Arrived(options.events_per_day, late_share, 0, BORDER_US))
     full_events, full_s, full_cpu_s = sessionized(Job("sessionize", config, spark=spark))
 
     ingest = Job("ingest", config, spark=spark)
-    arrived = Arrived(options.events_per_day, BORDER_US, BORDER_US + DAY_US)
+    arrived = Arrived(options.events_per_day, late_share, BORDER_US, BORDER_US + DAY_US)
     new = spark.read.parquet(*(str(file.path) for file in arrived.write(scratch / "new")))
     with ingest.warehouse.transaction(ingest.run_id) as tx:
         tx.write(EVENTS, arrived, append=True)
@@ -167,22 +179,23 @@ def digest(rows: DataFrame) -> tuple[int, ...]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--events-per-day", type=int, default=100_000)
+    parser.add_argument("--late-shares", type=float, nargs="+", default=[0.01, 0.0])
     parser.add_argument("--check", action="store_true", help="compare SESSIONS with a full run over everything")
     parser.add_argument("--scratch", type=Path, help="directory for the warehouse; a temporary one by default")
     options = parser.parse_args(arguments)
     cores = min(2, os.cpu_count() or 1)
     with TemporaryDirectory(dir=options.scratch) as scratch:
-        config = load_config([], ["spark.driver_memory=4g", "spark.conf.spark.ui.enabled=false"])
+        config = load_config([], ["spark.driver_memory=4g", *local_settings()])
         spark = build_session("benchmark", config, master=f"local[{cores}]")
         figures = run(spark, Path(scratch), options)
         spark.stop()
     for case, value, unit in figures:
-        print(f"{case:<16} {value:>14,.1f} {unit}")
+        print(f"{case:<24} {value:>14,.1f} {unit}")
     results = ROOT / "benchmarks" / "results" / "incremental.json"
     results.parent.mkdir(exist_ok=True)
     results.write_text(json.dumps({
         "machine": f"{cores} cores, {platform.machine()}, {platform.system()}",
-        "config": {"events_per_day": options.events_per_day, "history_days": HISTORY_DAYS, "late_share": LATE_SHARE},
+        "config": {"events_per_day": options.events_per_day, "history_days": HISTORY_DAYS},
         "rows": [{"case": case, "value": round(value, 3), "unit": unit} for case, value, unit in figures],
     }, indent=1) + "\n", encoding="utf-8")
 

@@ -36,12 +36,13 @@ MOST_BROADCAST = 2_000_000
 
 def add_changes(run: Run, sessionized: int) -> Entry:
     """Work EVENT_CHANGES in and empty it; the checked entry for the books. `sessionized`: events in SESSIONS so far."""
-    written = retired = 0
-    taken, num_changes = take_changes(run)
+    num_changes = written = retired = 0
+    taken = take_changes(run)
     if taken:
         changed = look_at(_source(run, EVENT_CHANGES, "ingest_run", taken), run.config)
         changes = _source(run, EVENT_CHANGES, "ingest_run", taken, Timely(run.config))
-        packed, reach = _find_stretches(run, changed, changes, num_changes)
+        num_changes = changed.num_events
+        packed, reach = _find_stretches(run, changed, changes)
         if reach.within:
             written, retired = _write_sessions(run, packed, reach), reach.num_retired
             _write_superseded(run, packed, reach)
@@ -55,13 +56,14 @@ def add_changes(run: Run, sessionized: int) -> Entry:
                  sessions_written=written, sessions_retired=retired).check()
 
 
-def _find_stretches(run: Run, changed: Changed, changes: Source, num_changes: int) -> tuple[DataFrame, Reach]:
+def _find_stretches(run: Run, changed: Changed, changes: Source) -> tuple[DataFrame, Reach]:
     """The stretches to build again. Of SESSIONS only the days are read that can matter: a few, however long the
     history, and more only where somebody's chain goes on over them."""
-    days, visitors = set(changed.days), changed.visitors if num_changes <= MOST_BROADCAST else None
+    days, visitors = set(changed.days), changed.visitors if changed.num_events <= MOST_BROADCAST else None
     for attempt in count():
         sessions = _source(run, SESSIONS, "session_date", days, visitors)
-        packed = run.tx.materialize(find_stretches(changes, sessions, num_changes, run.config), f"stretches_{attempt}")
+        found = find_stretches(changes, sessions, changed.num_events, run.config)
+        packed = run.tx.materialize(found, f"stretches_{attempt}")
         reach = read_reach(packed)
         missing = reach.needed - days
         if not missing:

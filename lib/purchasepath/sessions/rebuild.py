@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
+from urllib.parse import unquote
 
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame, SparkSession
@@ -37,7 +38,8 @@ class Run:
 
 def build_all(run: Run) -> Entry:
     """Write every session anew; the checked entry for the books. Makes all recorded changes obsolete."""
-    _, num_changes = take_changes(run)
+    taken = take_changes(run)
+    num_changes = run.warehouse.read(EVENT_CHANGES).where(F.col("ingest_run").isin(taken)).count() if taken else 0
     events = run.warehouse.read(EVENTS)
     written = run.tx.write(SESSIONS, _all_sessions(run))
     late = run.tx.write(LATE_EVENTS, _late_of(events, run.config))
@@ -57,19 +59,16 @@ def _all_sessions(run: Run) -> Rows:
     return SessionFiles(FileSource(run.spark, EVENTS, files, Timely(run.config)), run.config)
 
 
-def take_changes(run: Run) -> tuple[list[str], int]:
-    """Take the changes recorded so far out of EVENT_CHANGES: the runs of ingest that did, and how many there are.
+def take_changes(run: Run) -> list[str]:
+    """Take the changes recorded so far out of EVENT_CHANGES: the runs of ingest that did.
 
     What another run records meanwhile stays for the next time.
     """
-    if not run.warehouse.exists(EVENT_CHANGES):
-        return [], 0
-    changes = run.warehouse.read(EVENT_CHANGES)
-    seen = changes.groupBy("ingest_run").count().collect()  # one row per run of ingest since the last one of ours
-    runs = [row["ingest_run"] for row in seen]
+    runs = sorted(unquote(path.partition("=")[2]) for path in run.warehouse.fingerprints(EVENT_CHANGES))
     if runs:
-        run.tx.write(EVENT_CHANGES, changes.limit(0), partitions=[{"ingest_run": name} for name in runs])
-    return runs, sum(row["count"] for row in seen)
+        nothing = run.warehouse.read(EVENT_CHANGES).limit(0)
+        run.tx.write(EVENT_CHANGES, nothing, partitions=[{"ingest_run": name} for name in runs])
+    return runs
 
 
 def published_ids(sessions: DataFrame, run_id: str) -> DataFrame:

@@ -48,6 +48,7 @@ _CHANGES_PER_BUCKET = 250_000
 class Changed:
     """What a look at the changed events tells."""
 
+    num_events: int
     days: set[date]
     """Days of SESSIONS in which nearly every stretch ends."""
     late_days: set[date]
@@ -82,8 +83,9 @@ def look_at(changes: Source, config: Sessions) -> Changed:
     before_us, after_us = 2 * (gap_us(config) + max_us(config)), gap_us(config)
 
     def look(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        days, late_days, hashes = set[int](), set[int](), [np.empty(0, dtype=np.uint64)]
+        num_events, days, late_days, hashes = 0, set[int](), set[int](), [np.empty(0, dtype=np.uint64)]
         for events in gather(batches):
+            num_events += len(events)
             late = events["arrival_lag_us"].to_numpy() > horizon_us(config)
             late_days.update(events["event_us"].to_numpy()[late] // DAY_US)
             timely = events.filter(pa.array(~late)) if late.any() else events
@@ -92,15 +94,16 @@ def look_at(changes: Source, config: Sessions) -> Changed:
             for first in np.unique(firsts):  # a few
                 days.update(range(first, (at[firsts == first].max() + after_us) // DAY_US + 1))
             hashes.extend(np.unique(hash_ids(pc.unique(users))) for users in timely["user_id"].chunks)
-        yield pa.record_batch([*(pa.array([sorted(found)], pa.list_(pa.date32())) for found in (days, late_days)),
-                               pa.array([np.unique(np.concatenate(hashes)).tobytes()])],
-                              names=["days", "late_days", "hashes"])
+        told = (pa.array([sorted(found)], pa.list_(pa.date32())) for found in (days, late_days))
+        yield pa.record_batch([pa.array([num_events]), *told, pa.array([np.unique(np.concatenate(hashes)).tobytes()])],
+                              names=["num_events", "days", "late_days", "hashes"])
 
-    found = changes.map(look, ("user_id", "event_us", "arrival_lag_us"),
-                        "days array<date> NOT NULL, late_days array<date> NOT NULL, hashes binary NOT NULL").collect()
+    found = changes.map(look, ("user_id", "event_us", "arrival_lag_us"), (
+        "num_events bigint NOT NULL, days array<date> NOT NULL, late_days array<date> NOT NULL, "
+        "hashes binary NOT NULL")).collect()
+    days, late_days = ({day for row in found for day in row[name]} for name in ("days", "late_days"))
     hashes = np.frombuffer(b"".join(row["hashes"] for row in found), dtype=np.uint64)
-    return Changed({day for row in found for day in row["days"]}, {day for row in found for day in row["late_days"]},
-                   OfVisitors(np.unique(hashes)))
+    return Changed(sum(row["num_events"] for row in found), days, late_days, OfVisitors(np.unique(hashes)))
 
 
 def find_stretches(changes: Source, sessions: Source, num_changes: int, config: Sessions) -> DataFrame:
