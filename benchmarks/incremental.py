@@ -5,7 +5,9 @@ sessions over midnight go on. With --check the tables are then compared with tho
     python benchmarks/incremental.py [--events-per-day 100000] [--late-shares 0.01 0] [--check] [--scratch DIRECTORY]
 
 Prints core-seconds (time that Spark tasks held a core) and CPU seconds of all processes of both and their ratios, and
-writes benchmarks/results/incremental.json.
+writes benchmarks/results/incremental.json. The day is run twice: by the process that has just built everything, and by
+a new one, where Spark's code is compiled and Python workers start anew, as with a scheduler; that costs the same for
+any number of events.
 """
 
 from __future__ import annotations
@@ -14,17 +16,21 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyspark.sql.functions as F
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "lib")]
@@ -42,6 +48,7 @@ from purchasepath.storage.warehouse import StagedFile  # noqa: E402
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, SESSIONS  # noqa: E402
 from purchasepath.times import DAY_US  # noqa: E402
 
+NUM_CORES = min(2, os.cpu_count() or 1)
 DAYS, HISTORY_DAYS = 31, 30
 START_US = 1_704_067_200_000_000
 BORDER_US = START_US + HISTORY_DAYS * DAY_US
@@ -115,49 +122,82 @@ class Arrived:
                 yield StagedFile(file, file.parent.name)
 
 
+@dataclass(frozen=True)
+class Cost:
+    events: int
+    core_seconds: float
+    cpu_seconds: float
+
+    def figures(self, case: str) -> Figures:
+        return [(case, self.events, "events"), (case, self.core_seconds, "core-seconds"),
+                (case, self.cpu_seconds, "CPU seconds")]
+
+    def times(self, case: str, other: Cost) -> Figures:
+        return [(case, self.core_seconds / other.core_seconds, "times the core-seconds"),
+                (case, self.cpu_seconds / other.cpu_seconds, "times the CPU seconds")]
+
+
 Figures = list[tuple[str, float, str]]
 """(case, value, unit) of each."""
 
 
-def run(spark: SparkSession, scratch: Path, options: argparse.Namespace) -> Figures:
-    return [(f"{case}, {late_share:.0%} late", value, unit) for late_share in options.late_shares
-            for case, value, unit in compare(spark, scratch / f"{late_share}", options, late_share)]
+def run(scratch: Path, options: argparse.Namespace) -> Figures:
+    figures: Figures = []
+    for share in options.late_shares:
+        place, case = scratch / f"{share}", f"{share:.0%} late"
+        full, day = in_a_process(build_and_add, place, options.events_per_day, share, options.check)
+        alone = in_a_process(add, place, "again")
+        figures += full.figures(f"full, 30 days, {case}") + day.figures(f"day 31 after it, {case}")
+        figures += alone.figures(f"day 31 in its own process, {case}") + full.times(f"full / day after it, {case}", day)
+        figures += full.times(f"full / day in its own process, {case}", alone)
+    return figures
 
 
-def compare(spark: SparkSession, scratch: Path, options: argparse.Namespace, late_share: float) -> Figures:
-    config = load_config([], [f"paths.{name}={scratch / name}" for name in ("warehouse", "runs")])
-    ingest = Job("ingest", config, spark=spark)
+def in_a_process(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What `work` returns in a new process with a JVM of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def open_job(scratch: Path, name: str, warehouse: str = "warehouse") -> Job:
+    paths = [f"paths.warehouse={scratch / warehouse}", f"paths.runs={scratch / 'runs'}"]
+    config = load_config([], ["spark.driver_memory=4g", *local_settings(), *paths])
+    return Job(name, config, spark=build_session("benchmark", config, master=f"local[{NUM_CORES}]"))
+
+
+def build_and_add(scratch: Path, events_per_day: int, late_share: float, check: bool) -> tuple[Cost, Cost]:
+    """30 days in full, then the 31st; leaves a second warehouse, `again`, in which it is still to do."""
+    ingest = open_job(scratch, "ingest")
     with ingest.warehouse.transaction(ingest.run_id) as tx:
-        tx.write(EVENTS, Arrived(options.events_per_day, late_share, 0, BORDER_US))
-    full_events, full_s, full_cpu_s = sessionized(Job("sessionize", config, spark=spark))
+        tx.write(EVENTS, Arrived(events_per_day, late_share, 0, BORDER_US))
+    full = sessionized(open_job(scratch, "sessionize"))
 
-    ingest = Job("ingest", config, spark=spark)
-    arrived = Arrived(options.events_per_day, late_share, BORDER_US, BORDER_US + DAY_US)
-    new = spark.read.parquet(*(str(file.path) for file in arrived.write(scratch / "new")))
+    ingest = open_job(scratch, "ingest")
+    arrived = Arrived(events_per_day, late_share, BORDER_US, BORDER_US + DAY_US)
+    new = ingest.spark.read.parquet(*(str(file.path) for file in arrived.write(scratch / "new")))
     with ingest.warehouse.transaction(ingest.run_id) as tx:
         tx.write(EVENTS, arrived, append=True)
         changes = new.withColumns({"change": F.lit("added"), "ingest_run": F.lit(ingest.run_id)})
         tx.write(EVENT_CHANGES, changes.select(*EVENT_CHANGES.names))
-    day_events, day_s, day_cpu_s = sessionized(Job("sessionize", config, spark=spark))
-    if options.check:
-        check_against_full_run(Job("check", config, spark=spark))
-    return [
-        ("full, 30 days", full_events, "events"), ("full, 30 days", full_s, "core-seconds"),
-        ("full, 30 days", full_cpu_s, "CPU seconds"),
-        ("day 31", day_events, "events"), ("day 31", day_s, "core-seconds"), ("day 31", day_cpu_s, "CPU seconds"),
-        ("full / day", full_s / day_s, "times the core-seconds"),
-        ("full / day", full_cpu_s / day_cpu_s, "times the CPU seconds"),
-    ]
+    shutil.copytree(scratch / "warehouse", scratch / "again", copy_function=os.link, symlinks=True)
+    day = add(scratch, "warehouse")
+    if check:
+        check_against_full_run(open_job(scratch, "check"))
+    return full, day
 
 
-def sessionized(job: Job) -> tuple[int, float, float]:
-    """Events worked through, core-seconds, CPU seconds; prints the job's own summary."""
+def add(scratch: Path, warehouse: str) -> Cost:
+    return sessionized(open_job(scratch, "sessionize", warehouse))
+
+
+def sessionized(job: Job) -> Cost:
+    """Prints the job's own summary."""
     with measured() as used:
         summary = sessionize_job.run(job)
     cost = job.cost(summary.events)
     assert cost is not None
     print("\n".join([*summary.lines, f"cost: {cost}"]), flush=True)
-    return summary.events or 0, cost.core_seconds, used["cpu_seconds"]
+    return Cost(summary.events or 0, cost.core_seconds, used["cpu_seconds"])
 
 
 def check_against_full_run(job: Job) -> None:
@@ -183,18 +223,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true", help="compare SESSIONS with a full run over everything")
     parser.add_argument("--scratch", type=Path, help="directory for the warehouse; a temporary one by default")
     options = parser.parse_args(arguments)
-    cores = min(2, os.cpu_count() or 1)
     with TemporaryDirectory(dir=options.scratch) as scratch:
-        config = load_config([], ["spark.driver_memory=4g", *local_settings()])
-        spark = build_session("benchmark", config, master=f"local[{cores}]")
-        figures = run(spark, Path(scratch), options)
-        spark.stop()
+        figures = run(Path(scratch), options)
     for case, value, unit in figures:
-        print(f"{case:<24} {value:>14,.1f} {unit}")
+        print(f"{case:<44} {value:>14,.1f} {unit}")
     results = ROOT / "benchmarks" / "results" / "incremental.json"
     results.parent.mkdir(exist_ok=True)
     results.write_text(json.dumps({
-        "machine": f"{cores} cores, {platform.machine()}, {platform.system()}",
+        "machine": f"{NUM_CORES} cores, {platform.machine()}, {platform.system()}",
         "config": {"events_per_day": options.events_per_day, "history_days": HISTORY_DAYS},
         "rows": [{"case": case, "value": round(value, 3), "unit": unit} for case, value, unit in figures],
     }, indent=1) + "\n", encoding="utf-8")
