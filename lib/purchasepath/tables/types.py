@@ -104,14 +104,17 @@ class Table:
 
     def frame(self, spark: SparkSession, rows: Iterable[Mapping[str, Any]] = ()) -> DataFrame:
         """A frame of this table from the columns that matter; the others get null or a plain value (for tests)."""
+        import pyarrow as pa
+
         known = set(self.names)
         filled = []
         for row in rows:
             unknown = set(row) - known
             if unknown:
                 raise KeyError(f"{self.name} has no columns {sorted(unknown)}")
-            filled.append(tuple(row[c.name] if c.name in row else _plain_value(c) for c in self.columns))
-        return spark.createDataFrame(filled, self.spark_schema())
+            filled.append({c.name: row[c.name] if c.name in row else _plain_value(c) for c in self.columns})
+        # Spark turns rows of Python into its own in a Python worker, and a table of Arrow by itself
+        return spark.createDataFrame(pa.Table.from_pylist(filled, schema=self.arrow_schema()), self.spark_schema())
 
 
 def _spark_type(declared: str) -> DataType:
