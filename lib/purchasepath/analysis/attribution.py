@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
@@ -94,4 +94,4 @@ def effects_of_events(transitions: DataFrame) -> list[RemovalEffect]:
 
 def effects_frame(spark: SparkSession, effects: Iterable[RemovalEffect]) -> DataFrame:
     """The effects as REMOVAL_EFFECTS."""
-    return spark.createDataFrame([astuple(effect) for effect in effects], REMOVAL_EFFECTS.spark_schema())
+    return REMOVAL_EFFECTS.frame(spark, map(asdict, effects))

@@ -11,6 +11,7 @@ looks at those that did not convert.
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame, Window
 
@@ -87,8 +88,11 @@ def summarize_channels(journeys: DataFrame) -> DataFrame:
     """One row per channel (CHANNELS): the three heuristics beside the removal effect and its share."""
     effects = removal_effects(channel_transitions(journeys), start=START, goal=PURCHASE)
     total = sum(effect.removal_effect for effect in effects)
-    shares = [(e.state, e.removal_effect, e.removal_effect / total if total else 0.0) for e in effects]
-    chain = journeys.sparkSession.createDataFrame(shares, "channel string, removal_effect double, share double")
+    chain = journeys.sparkSession.createDataFrame(pa.table({
+        "channel": pa.array([e.state for e in effects], pa.string()),
+        "removal_effect": pa.array([e.removal_effect for e in effects], pa.float64()),
+        "share": pa.array([e.removal_effect / total if total else 0.0 for e in effects], pa.float64()),
+    }))
     # every channel of a journey is a state of the chain, so the join loses and repeats none
     joined = share_credit(journeys).join(F.broadcast(chain), on="channel", how="inner")
     conversions = F.sum("first_touch").over(

@@ -187,8 +187,9 @@ class FeatureBuilder:
         rows = []
         for cache, cached in plan.cached.items():
             days = {**cached, **{day: plan.wanted[cache].get(day) for day in written.get(cache, ())}}
-            rows += [(cache, day, print_) for day, print_ in sorted(days.items()) if print_ is not None]
-        tx.write(FEATURE_DAYS, self.spark.createDataFrame(rows, FEATURE_DAYS.spark_schema()).coalesce(1))
+            rows += [dict(zip(FEATURE_DAYS.names, (cache, day, print_), strict=True))
+                     for day, print_ in sorted(days.items()) if print_ is not None]
+        tx.write(FEATURE_DAYS, FEATURE_DAYS.frame(self.spark, rows).coalesce(1))
 
     def _cached(self) -> dict[str, dict[date, str]]:
         cached: dict[str, dict[date, str]] = {name: {} for name in _HOLDERS}

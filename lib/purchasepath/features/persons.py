@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import pyarrow as pa
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
@@ -21,7 +22,7 @@ from purchasepath.sessions.identity import persons_as_of
 
 def persons_behind(identities: DataFrame, times: list[datetime]) -> DataFrame:
     """user_id, as_of_us, person_id: of visitors behind whom an account is known to stand at that time."""
-    at = identities.sparkSession.createDataFrame([(time,) for time in times], "as_of timestamp")
+    at = identities.sparkSession.createDataFrame(pa.table({"as_of": pa.array(times, pa.timestamp("us", "UTC"))}))
     points = identities.select("user_id").distinct().crossJoin(F.broadcast(at))
     known = persons_as_of(points, identities).where(F.col("person_id") != F.col("user_id"))
     return known.select("user_id", F.unix_micros("as_of").alias("as_of_us"), "person_id")

@@ -85,7 +85,7 @@ def books_row(spark: SparkSession, plan: Plan, entry: Entry, run_id: str) -> Dat
         "changes": entry.changes, "events": entry.events, "late": entry.late,
         "sessions_written": entry.sessions_written, "sessions_retired": entry.sessions_retired,
         "finished_at": datetime.now(UTC),
-    }]).coalesce(1)
+    }])
 
 
 def count_events_in(sessions: DataFrame) -> int:

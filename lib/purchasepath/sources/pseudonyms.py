@@ -15,6 +15,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, SparkSession
 
@@ -80,7 +81,7 @@ def key_pads(key: bytes) -> tuple[bytes, bytes]:
 def add_key_pads(frame: DataFrame, key: bytes) -> DataFrame:
     """`frame` with the two pads beside every row, for `pseudonym`."""
     spark: SparkSession = frame.sparkSession
-    pads = spark.createDataFrame([tuple(bytearray(pad) for pad in key_pads(key))], f"{INNER} binary, {OUTER} binary")
+    pads = spark.createDataFrame(pa.table([pa.array([pad]) for pad in key_pads(key)], names=[INNER, OUTER]))
     return frame.crossJoin(F.broadcast(pads))  # one row: no row of `frame` is lost or doubled
 
 
