@@ -36,8 +36,6 @@ def build_session(name: str, config: Config, *, master: str | None = None) -> Sp
         "spark.sql.filesourceTableRelationCacheSize": "0",
         # up to this many partitions the driver lists the files of a table itself: a Spark job for it takes longer
         "spark.sql.sources.parallelPartitionDiscovery.threshold": "1024",
-        # Python workers keep what they freed for what they need next: a tenth less time in tasks that work on columns
-        "spark.executorEnv.ARROW_DEFAULT_MEMORY_POOL": "mimalloc",
         "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
         "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),  # bars in a log file are noise
         **config.spark.conf,
