@@ -30,7 +30,7 @@ _FEW_FILES = 4
 
 @dataclass(frozen=True)
 class Within:
-    """Keeps the timely events that lie in a stretch of their visitor (`found`: files of what tells of those)."""
+    """Keeps the timely events that lie in a stretch of their visitor (`stretches`: files of them, packed)."""
 
     config: Sessions
     stretches: Files
@@ -157,15 +157,15 @@ class Intervals:
 
 
 @lru_cache(maxsize=1)
-def read_intervals(found: Files) -> Intervals:
-    """Once per process: tasks of a stage share them."""
-    return Intervals(_read_stretches(found))
+def read_intervals(packed: Files) -> Intervals:
+    """Of files of packed stretches. Once per process: tasks of a stage share them."""
+    return Intervals(_read_stretches(packed))
 
 
 @lru_cache(maxsize=1)
-def read_retired(found: Files) -> pa.Table:
+def read_retired(packed: Files) -> pa.Table:
     """`session_id`, `user_id`, `started_at` and `partition` of the stored sessions that give way."""
-    stretches = _read_stretches(found)
+    stretches = _read_stretches(packed)
     retired = stretches["retired"].combine_chunks()
     sessions = retired.flatten()
     days = pc.strftime(sessions.field("session_date"), "%Y-%m-%d")
@@ -177,6 +177,6 @@ def read_retired(found: Files) -> pa.Table:
     })
 
 
-def _read_stretches(found: Files) -> pa.Table:
-    packed = [pq.ParquetFile(file).read(["stretches"])["stretches"] for file in found]
-    return unpack_stretches(pa.chunked_array([chunk for column in packed for chunk in column.chunks], pa.binary()))
+def _read_stretches(packed: Files) -> pa.Table:
+    columns = [pq.ParquetFile(file).read(["stretches"])["stretches"] for file in packed]
+    return unpack_stretches(pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.binary()))
