@@ -72,6 +72,11 @@ def test_frame_refuses_a_column_the_table_does_not_have(spark: SparkSession) -> 
         VISITS.frame(spark, [{"vist_id": "a"}])
 
 
+def test_frame_refuses_nulls_where_none_are_declared(spark: SparkSession) -> None:
+    with pytest.raises(ValueError, match=r"visits: nulls in \['visit_id'\], which are declared without"):
+        VISITS.frame(spark, [{"visit_id": "a"}, {"visit_id": None}])
+
+
 def test_select_drops_further_columns_and_restores_the_order(spark: SparkSession) -> None:
     frame = VISITS.frame(spark, [{"visit_id": "a", "at": datetime(2024, 5, 1, tzinfo=UTC)}])
     shuffled = frame.selectExpr("1 AS more", *reversed(VISITS.names))

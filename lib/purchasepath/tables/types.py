@@ -113,8 +113,12 @@ class Table:
             if unknown:
                 raise KeyError(f"{self.name} has no columns {sorted(unknown)}")
             filled.append({c.name: row[c.name] if c.name in row else _plain_value(c) for c in self.columns})
+        found = pa.Table.from_pylist(filled, schema=self.arrow_schema())
+        missing = [c.name for c in self.columns if not c.nullable and found[c.name].null_count]
+        if missing:
+            raise ValueError(f"{self.name}: nulls in {missing}, which are declared without")
         # Spark turns rows of Python into its own in a Python worker, and a table of Arrow by itself
-        return spark.createDataFrame(pa.Table.from_pylist(filled, schema=self.arrow_schema()), self.spark_schema())
+        return spark.createDataFrame(found, self.spark_schema())
 
 
 def _spark_type(declared: str) -> DataType:
