@@ -50,6 +50,10 @@ def test_arrow_schema_keeps_microseconds_in_utc() -> None:
     assert schema.field("items").type == pa.list_(pa.string())
 
 
+def test_files_have_all_columns_but_those_of_partitions() -> None:
+    assert VISITS.file_schema().names == ["visit_id", "at", "items", "pieces", "price"]
+
+
 def test_the_schema_is_the_one_that_spark_reads_from_the_ddl(spark: SparkSession) -> None:
     assert T.StructType.fromDDL(VISITS.ddl()) == VISITS.spark_schema()
 

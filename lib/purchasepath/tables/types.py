@@ -83,6 +83,12 @@ class Table:
 
         return to_arrow_schema(self.spark_schema(), timestamp_utc=True)
 
+    def file_schema(self) -> pa.Schema:
+        """Columns of the table's files: a partition column is in the name of their directory."""
+        import pyarrow as pa
+
+        return pa.schema([field for field in self.arrow_schema() if field.name not in self.partition_by])
+
     def select(self, frame: DataFrame) -> DataFrame:
         """Exactly the declared columns of `frame`, in order. Raises TableMismatchError with all differences."""
         differences = self.differences(frame)
@@ -103,7 +109,8 @@ class Table:
         return faults
 
     def frame(self, spark: SparkSession, rows: Iterable[Mapping[str, Any]] = ()) -> DataFrame:
-        """A frame of this table from the columns that matter; the others get null or a plain value (for tests)."""
+        """A frame of this table from the columns that matter; the others get null or a plain value.
+        Raises KeyError for other columns, ValueError for nulls where none are declared."""
         import pyarrow as pa
 
         known = set(self.names)

@@ -105,7 +105,7 @@ def _superseded(partition: str, stored: Files, stretches: Files, built: Files, r
     retired = read_retired(stretches)
     retired = retired.filter(pc.equal(retired["partition"], partition))
     retired = retired.append_column("run_id", pa.array([run_id] * len(retired), pa.string()))
-    schema = _file_schema()
+    schema = SUPERSEDED_SESSIONS.file_schema()
     before = pa.concat_tables([schema.empty_table(), *(pq.ParquetFile(file).read(schema.names).cast(schema)
                                                        for file in stored)])
     inside = pa.array(read_intervals(stretches).hold(
@@ -138,11 +138,6 @@ def _write(rows: pa.Table, directory: Path) -> list[Path]:
     path = directory / f"part-{uuid.uuid4().hex}.zstd.parquet"
     pq.write_table(rows, path, compression="zstd")
     return [path]
-
-
-def _file_schema() -> pa.Schema:
-    whole = SUPERSEDED_SESSIONS.arrow_schema()
-    return whole.remove(whole.get_field_index("session_date"))
 
 
 def _on(files: Files, days: Sequence[date]) -> Files:

@@ -13,16 +13,10 @@ _ALL_DIFFERENT = ("session_id", "event_ids", "offsets_us", "arrival_lags_us")
 """Columns for which a dictionary of their values is wasted work."""
 
 
-def file_schema() -> pa.Schema:
-    """Columns of a file: SESSIONS without the partition column."""
-    whole = SESSIONS.arrow_schema()
-    return whole.remove(whole.get_field_index("session_date"))
-
-
 def open_writer(path: Path) -> pq.ParquetWriter:
     """A new file at `path`, in a directory that is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    schema = file_schema()
+    schema = SESSIONS.file_schema()
     flat = [field.name for field in schema if not pa.types.is_list(field.type)]
     return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=WORDS, write_statistics=flat)
 
@@ -31,5 +25,5 @@ def _path_in_file(field: pa.Field) -> str:
     return f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
 
 
-WORDS = [_path_in_file(field) for field in file_schema() if field.name not in _ALL_DIFFERENT]
+WORDS = [_path_in_file(field) for field in SESSIONS.file_schema() if field.name not in _ALL_DIFFERENT]
 """Columns whose values repeat, as Parquet names them."""
