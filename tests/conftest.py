@@ -16,6 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # jobs/ are scripts, not an installed package
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A file's content is no part of a test's name: a packed one holds the second it was packed in, and the workers
+    of one run, each collecting by itself, must find the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """One Spark session for all tests: local[2], UTC, few partitions."""
