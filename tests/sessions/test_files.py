@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -108,32 +109,67 @@ def test_moments_lie_in_the_intervals_of_their_visitor(
     assert Intervals(stored).hold(who.dictionary_encode(), when).tolist() == found.tolist()
 
 
+def test_open_sessions_lie_in_files_of_their_own(spark: SparkSession, tmp_path: Path) -> None:
+    begun, late = t(-24 * 60), t(3 * 60)
+    times = {"long": [begun + timedelta(minutes=20 * n) for n in range(82)], "gone": [begun, late - timedelta(hours=1)],
+             "just_open": [late - timedelta(minutes=30)], "just_ended": [late - timedelta(minutes=30, microseconds=1)],
+             "newest": [late]}
+    events = [event(100 * u + n, at, user_id=user) for u, user in enumerate(times) for n, at in enumerate(times[user])]
+    source = FileSource(spark, EVENTS, write_events(tmp_path / "events", [events]))
+    rules = Sessions(max_hours=48)
+    files = SessionFiles(source, rules).write(tmp_path / "out")
+    users = {frozenset(pq.read_table(file.path)["user_id"].to_pylist()): file.partition for file in files}
+    assert users == {frozenset({"gone"}): f"session_date={begun.date()}",
+                     frozenset({"long"}): f"session_date={begun.date()}",
+                     frozenset({"gone", "just_ended"}): f"session_date={late.date()}",
+                     frozenset({"just_open", "newest"}): f"session_date={late.date()}"}
+    assert read(spark, files).keys() == sessions_of(events, rules).keys()
+
+
+def write_sessions(spark: SparkSession, directory: Path, user_id: str) -> Path:
+    """Of one visitor: six of one event each, an hour apart, in one file."""
+    rows = [event(n, t(60 * n), user_id=user_id) for n in range(6)]
+    source = FileSource(spark, EVENTS, write_events(directory, [rows]))
+    files = [file.path for file in SessionFiles(source, Sessions()).write(directory)]
+    path = directory / "sessions.parquet"
+    pq.write_table(pa.concat_tables(pq.ParquetFile(file).read() for file in files), path)
+    return path
+
+
 def test_files_that_lose_no_session_stay_as_they_are(spark: SparkSession, tmp_path: Path) -> None:
-    written = []
-    for number in range(2):
-        events = write_events(tmp_path / f"events{number}", [[event(n, t(60 * n), user_id=f"v{number}")
-                                                              for n in range(6)]])
-        source = FileSource(spark, EVENTS, events, Timely(Sessions()))
-        written += SessionFiles(source, Sessions()).write(tmp_path / "old")
-    ids = pq.read_table(written[0].path)["session_id"].to_pylist()
-    day = t(0).date()
-    retired = [{"session_id": key, "session_date": day, "from_us": 0} for key in (ids[2], ids[4])]
-    touched = pa.table({"user_id": ["v0"], "from_us": [0], "to_us": [0], "num_events": [1], "retired": [retired]})
-    pq.write_table(pack_stretches(touched, Sessions()), tmp_path / "stretches.parquet")
-    stretches = (tmp_path / "stretches.parquet",)
-    [path, other] = (file.path for file in written)
-    files = KeptSessions(spark, (path, other), stretches, small_bytes=0).write(tmp_path / "new")
-    assert files[1].path == other
-    assert files[0].path != path
-    before = pq.ParquetFile(path).read()
-    kept = before.filter(pc.invert(pc.is_in(before["session_id"], pa.array([ids[2], ids[4]]))))
-    assert pq.ParquetFile(files[0].path).read().equals(kept)
-    assert [file.partition for file in files] == ["session_date=2024-01-01"] * 2
-    # small files of a day that loses a session become one, in order; those of a day that loses none stay
-    [joined] = KeptSessions(spark, (other, path), stretches).write(tmp_path / "joined")
-    assert pq.ParquetFile(joined.path).read().equals(pa.concat_tables([kept, pq.ParquetFile(other).read()])
-                                                     .combine_chunks())
-    assert [file.path for file in KeptSessions(spark, (other,), stretches).write(tmp_path / "none")] == [other]
+    paths = []
+    for user in ("v0", "v1", "v2"):
+        stored = write_sessions(spark, tmp_path / user, user)
+        paths.append(tmp_path / "old" / "session_date=2024-01-01" / f"{user}.parquet")
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        stored.rename(paths[-1])
+    tables = [pq.ParquetFile(path).read() for path in paths]
+
+    def kept_of(files: Sequence[Path], gone: Sequence[str], **how: int) -> list[Path]:
+        """After sessions with these ids give way."""
+        retired = [{"session_id": key, "session_date": t(0).date(), "from_us": 0} for key in gone]
+        touched = pa.table({"user_id": ["v"], "from_us": [0], "to_us": [0], "num_events": [1], "retired": [retired]})
+        stretches = tmp_path / f"{uuid.uuid4()}.parquet"  # read once per name
+        pq.write_table(pack_stretches(touched, Sessions()), stretches)
+        written = KeptSessions(spark, tuple(files), (stretches,), **how).write(tmp_path / "new")
+        assert {file.partition for file in written} == {"session_date=2024-01-01"}
+        return [file.path for file in written]
+
+    ids = tables[0]["session_id"].to_pylist()
+    rest = tables[0].filter(pc.invert(pc.is_in(tables[0]["session_id"], pa.array([ids[2], ids[4]]))))
+    for how in ({}, {"small_bytes": 0}):  # large ones one by one, small ones together
+        *staying, copy = sorted(kept_of(paths, [ids[2], ids[4]], **how), key=lambda path: path.name.startswith("part-"))
+        assert staying == paths[1:]
+        assert pq.ParquetFile(copy).read().equals(rest)
+    # small files that lose some become one, in order
+    other = tables[1].slice(1).combine_chunks()
+    stays, copy = kept_of(paths[::-1], [ids[2], ids[4], tables[1]["session_id"][0].as_py()])
+    assert stays == paths[2]
+    assert pq.ParquetFile(copy).read().equals(pa.concat_tables([rest, other]).combine_chunks())
+    assert kept_of(paths[1:], ids) == paths[1:]
+    # and so do all, where those that stay would be many
+    [copy] = kept_of(paths[1:], ids, many=2)
+    assert pq.ParquetFile(copy).read().equals(pa.concat_tables(tables[1:]).combine_chunks())
 
 
 def test_spark_deals_as_we_compute(spark: SparkSession) -> None:

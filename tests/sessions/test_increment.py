@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -49,6 +50,11 @@ class Shop:
 
     def files(self) -> dict[str, str]:
         return self.open("check").warehouse.fingerprints(SESSIONS)
+
+    def visitors(self) -> dict[int, set[str]]:
+        """Those with sessions in each stored file, wherever its name is."""
+        files = self.open("check").warehouse.local_files(SESSIONS)
+        return {file.stat().st_ino: set(pq.ParquetFile(file).read()["user_id"].to_pylist()) for file in files or []}
 
     def arrive(self, deliveries: Sequence[Delivery]) -> Summary:
         self.log.ingest(deliveries)
@@ -119,6 +125,19 @@ def test_so_they_do_where_only_spark_reads_and_writes_files(
 @given(seed=st.integers(0, 2**31), rules=st.sampled_from([SMALL, ("max_events=3",), ("gap_minutes=20",)]))
 def test_many_more_arrivals(spark: SparkSession, seed: int, rules: Sequence[str]) -> None:
     check_arrivals(spark, arrivals(seed, num_users=40, num_runs=4), rules)
+
+
+def test_what_comes_in_time_leaves_the_files_of_ended_sessions(spark: SparkSession, tmp_path: Path) -> None:
+    shop = Shop(spark, tmp_path)
+    shop.arrive([delivery(user, t(minute), user=user) for user, minute in {"a": 0, "b": 100, "c": 110}.items()])
+    before = shop.visitors()
+    assert sorted(before.values(), key=sorted) == [{"a"}, {"b", "c"}]
+    summary = shop.arrive([delivery("more", t(120), user="b")])
+    assert summary.lines[0].startswith("incremental: 1 changed events, 1 sessions written, 1 retired")
+    after = shop.visitors()
+    assert sorted(after.values(), key=sorted) == [{"a"}, {"b"}, {"c"}]
+    assert [before[file] for file in before.keys() & after.keys()] == [{"a"}]
+    shop.check()
 
 
 def test_a_run_writes_what_changes_touch_nothing_without_any_and_all_under_other_rules(

@@ -23,7 +23,7 @@ from purchasepath.sessions.engine.summary import sessionize
 from purchasepath.sessions.engine.touched import KeptSessions, Within
 from purchasepath.sessions.engine.writing import SessionFiles
 from purchasepath.sessions.lateness import Timely, is_late, keep_late, keep_timely
-from purchasepath.sessions.rebuild import Run, published_ids, take_changes
+from purchasepath.sessions.rebuild import Run, count_stored_events, published_ids, take_changes
 from purchasepath.sessions.stretches import keep_near, keep_within
 from purchasepath.sessions.superseded import find_superseded
 from purchasepath.storage.warehouse import Partition, files_of
@@ -51,7 +51,7 @@ def add_changes(run: Run, sessionized: int) -> Entry:
             sessionized += count_events_in(after.select("num_events").unionByName(lost))
         if changed.late_days:
             _write_late(run, _on(run.warehouse.read(EVENT_CHANGES), taken, "ingest_run"), changed.late_days)
-    return Entry(events=run.warehouse.read(EVENTS).count(), sessionized=sessionized,
+    return Entry(events=count_stored_events(run), sessionized=sessionized,
                  late=run.tx.read(LATE_EVENTS).count(), changes=num_changes,
                  sessions_written=written, sessions_retired=retired).check()
 

@@ -47,7 +47,7 @@ def build_all(run: Run) -> Entry:
     sessions = run.tx.read(SESSIONS)
     nothing = published_ids(sessions.limit(0), run.run_id)
     run.tx.write(SUPERSEDED_SESSIONS, find_superseded(reduce(DataFrame.unionByName, published, nothing), sessions))
-    return Entry(events=events.count(), sessionized=count_events_in(sessions), late=late,
+    return Entry(events=count_stored_events(run), sessionized=count_events_in(sessions), late=late,
                  changes=num_changes, sessions_written=written,
                  sessions_retired=sum(table.count() for table in run.stored(SESSIONS))).check()
 
@@ -57,6 +57,12 @@ def _all_sessions(run: Run) -> Rows:
     if files is None:
         return sessionize(keep_timely(run.warehouse.read(EVENTS), run.config), run.config)
     return SessionFiles(FileSource(run.spark, EVENTS, files, Timely(run.config)), run.config)
+
+
+def count_stored_events(run: Run) -> int:
+    """Rows of EVENTS, from the files' footers."""
+    files = run.warehouse.local_files(EVENTS)
+    return run.warehouse.read(EVENTS).count() if files is None else FileSource(run.spark, EVENTS, files).num_rows
 
 
 def take_changes(run: Run) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,8 +24,6 @@ from purchasepath.sessions.lateness import Timely
 from purchasepath.storage.warehouse import StagedFile
 
 Files = tuple[Path, ...]
-
-_FEW_FILES = 4
 
 
 @dataclass(frozen=True)
@@ -46,23 +44,24 @@ class Within:
 class KeptSessions:
     """The rows of stored files of SESSIONS that no stretch retires.
 
-    A file that loses none stays as it is; but many small ones of a day become one, so that the runs of a year leave
-    no more files than those of a week.
+    A file that loses none stays as it is. Small ones of a day that lose some become one; and so do all of them where
+    they are many, so that the runs of a year leave no more files than those of a week.
     """
 
     spark: SparkSession
     files: Files
     stretches: Files
     small_bytes: int = 8_000_000
+    many: int = 16
 
     def write(self, directory: Path) -> list[StagedFile]:
-        groups, stretches = _groups(self.files, self.small_bytes), self.stretches
+        groups, stretches, many = _groups(self.files, self.small_bytes), self.stretches, self.many
 
         def copy(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for number in (n for batch in numbers for n in batch["id"].to_pylist()):
                 partition = groups[number][0].parent.name
                 gone = read_retired(stretches).filter(pc.field("partition") == partition)["session_id"]
-                kept = [str(file) for file in _copy_without(groups[number], gone, directory / partition)]
+                kept = [str(file) for file in _copy_without(groups[number], gone, directory / partition, many)]
                 yield pa.record_batch([[partition] * len(kept), kept], names=["partition", "path"])
 
         tasks = self.spark.range(0, len(groups), 1, max(1, len(groups)))  # one per group
@@ -82,18 +81,24 @@ def _groups(files: Files, small_bytes: int) -> list[Files]:
     return large + [tuple(group) for group in small.values()]
 
 
-def _copy_without(files: Files, gone: pa.ChunkedArray, directory: Path) -> Files:
-    """One file with the rows of `files` whose session_id is not among `gone`; `files` themselves if that is all of
-    them, and they are not many."""
-    ids = (pq.ParquetFile(file).read(["session_id"])["session_id"] for file in files)
-    if len(files) <= _FEW_FILES and not any(pc.any(pc.is_in(column, gone)).as_py() for column in ids):
+def _copy_without(files: Files, gone: pa.ChunkedArray, directory: Path, many: int) -> Files:
+    """Files with the rows of `files` whose session_id is not among `gone`: those that lose none, unless they are
+    `many`, and a copy of the others together."""
+    copied = [file for file in files if _any_in(file, gone)]
+    if len(files) - len(copied) >= many:
+        copied = list(files)
+    if not copied:
         return files
     copy = directory / f"part-{uuid.uuid4().hex}.zstd.parquet"
     with open_writer(copy) as target:
-        for rows in _row_groups(files[0]) if len(files) == 1 else [_joined(files)]:
+        for rows in _row_groups(copied[0]) if len(copied) == 1 else [_joined(copied)]:
             kept = rows.filter(pc.invert(pc.is_in(rows["session_id"], gone)))
             target.write_table(kept.cast(target.schema), row_group_size=max(1, len(kept)))
-    return (copy,)
+    return (*(file for file in files if file not in copied), copy)
+
+
+def _any_in(file: Path, ids: pa.ChunkedArray) -> bool:
+    return bool(pc.any(pc.is_in(pq.ParquetFile(file).read(["session_id"])["session_id"], ids)).as_py())
 
 
 def _row_groups(file: Path) -> Iterator[pa.Table]:
@@ -102,7 +107,7 @@ def _row_groups(file: Path) -> Iterator[pa.Table]:
             yield source.read_row_group(group, use_threads=False)
 
 
-def _joined(files: Files) -> pa.Table:
+def _joined(files: Sequence[Path]) -> pa.Table:
     """The rows of small files, in order."""
     rows = pa.concat_tables([pq.ParquetFile(file).read(use_threads=False) for file in files])
     return rows.sort_by([("user_id", "ascending"), ("started_at", "ascending")])

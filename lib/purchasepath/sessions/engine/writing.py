@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine.blocks import Visits, visits_of
+from purchasepath.sessions.engine.cuts import gap_us
 from purchasepath.sessions.engine.session_file import open_writer
 from purchasepath.sessions.engine.source import ROWS_AT_ONCE, FileSource, Work
 from purchasepath.sessions.engine.spread import BUCKET_EVENTS
@@ -37,12 +39,13 @@ class SessionFiles:
     bucket_events: int = BUCKET_EVENTS
 
     def write(self, directory: Path) -> list[StagedFile]:
-        """Files with all sessions, below `directory`: as many per day as there are tasks."""
+        """Files with all sessions, below `directory`: one per day and task, and another for those still open."""
         spark = self.events.spark
         num_tasks = self._num_tasks(int(spark.conf.get("spark.sql.shuffle.partitions") or 1))
         packed = pack(self.events, self.config, num_tasks, self.bucket_events)
         dealt = packed.blocks.repartition(num_tasks, "bucket").sortWithinPartitions("bucket")
-        written = dealt.mapInArrow(_cut_and_write(packed.cutter(), directory), "partition string, path string")
+        cut = _cut_and_write(packed.cutter(), directory, gap_us(self.config))
+        written = dealt.mapInArrow(cut, "partition string, path string")
         with _rows_per_batch(spark, _BYTES_PER_BATCH * packed.spread.num_buckets // (_BYTES_PER_EVENT * ROWS_AT_ONCE)):
             files = written.collect()  # a row per file
         return [StagedFile(Path(row["path"]), row["partition"]) for row in files]
@@ -64,19 +67,20 @@ def _rows_per_batch(spark: SparkSession, rows: int) -> Iterator[None]:
         spark.conf.set(key, before or "10000")
 
 
-def _cut_and_write(cut_bucket: CutBucket, directory: Path) -> Work:
+def _cut_and_write(cut_bucket: CutBucket, directory: Path, pause_us: int) -> Work:
     """Blocks in order of bucket → (partition, path) of every file written. Names are new with every attempt of a task:
     what a failed attempt left is known to nobody."""
 
     def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with ExitStack() as stack:
-            files = _DayFiles(directory, stack)
+            ended, still_open = _DayFiles(directory, stack), _DayFiles(directory, stack)
             for bucket, visits in _buckets(batches):
-                files.add(cut_bucket(bucket, visits))
-            files.flush()
-        yield pa.record_batch([pa.array(list(files.paths), pa.string()),
-                               pa.array([str(path) for path in files.paths.values()], pa.string())],
-                              names=["partition", "path"])
+                sessions, newest = set_open_apart(cut_bucket(bucket, visits), pause_us)
+                ended.add(sessions)
+                still_open.add(newest)
+            paths = [*ended.finish(), *still_open.finish()]
+        yield pa.record_batch([pa.array([path.parent.name for path in paths], pa.string()),
+                               pa.array([str(path) for path in paths], pa.string())], names=["partition", "path"])
 
     return work
 
@@ -97,14 +101,29 @@ def _buckets(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, Visits]]:
         yield name, visits_of(held, blocks)
 
 
+def set_open_apart(sessions: pa.Table, pause_us: int) -> tuple[pa.Table, pa.Table]:
+    """Sessions in order of session_date: those that have ended, and those that events to come may go on with, which
+    end no longer than a pause before the newest of all.
+
+    In files of their own, these few are all that the next delivery retires if nothing in it is late: the others' files
+    stay. Nothing else depends on it, so that a wrong clock, beside which no other session is open, only costs time.
+    """
+    if not len(sessions):
+        return sessions, sessions
+    ended_us = sessions["ended_at"].cast(pa.int64()).to_numpy()
+    is_open = ended_us >= ended_us.max() - pause_us
+    first = int(np.argmax(is_open))
+    before, rest, open_ = sessions.slice(0, first), sessions.slice(first), pa.array(is_open[first:])
+    return pa.concat_tables([before, rest.filter(pc.invert(open_))]), rest.filter(open_)
+
+
 class _DayFiles:
     """One file per day, open until the task ends."""
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
-        self.paths: dict[str, Path] = {}
-        """By partition."""
         self._directory, self._stack = directory, stack
         self._writers: dict[str, pq.ParquetWriter] = {}
+        self._paths: list[Path] = []
         self._held: dict[str, list[pa.Table]] = defaultdict(list)
         self._num_held = 0
         self._name = f"part-{uuid.uuid4().hex}.zstd.parquet"
@@ -120,9 +139,14 @@ class _DayFiles:
         for start, stop in zip(starts, [*starts[1:], len(days)], strict=True):
             self._held[f"session_date={days[start]}"].append(rows.slice(start, stop - start))
         if self._num_held >= _EVENTS_HELD:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
+    def finish(self) -> list[Path]:
+        """The files, whole once the task's stack is closed."""
+        self._flush()
+        return self._paths
+
+    def _flush(self) -> None:
         for partition, tables in self._held.items():
             table = pa.concat_tables(tables)
             self._writer(partition).write_table(table, row_group_size=len(table))
@@ -131,6 +155,6 @@ class _DayFiles:
 
     def _writer(self, partition: str) -> pq.ParquetWriter:
         if partition not in self._writers:
-            path = self.paths[partition] = self._directory / partition / self._name
-            self._writers[partition] = self._stack.enter_context(open_writer(path))
+            self._paths.append(self._directory / partition / self._name)
+            self._writers[partition] = self._stack.enter_context(open_writer(self._paths[-1]))
         return self._writers[partition]
