@@ -6,7 +6,6 @@ found decides only where rows are worked on, never what becomes of them.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +29,7 @@ _MAX_SHARE = 1 / _MOST_HEAVY
 _COUNTED_FROM = 32
 """Events of a visitor in one task below which they are not told: nobody becomes heavy by as few."""
 _TIMES_PER_CHUNK = 64
+"""Of a visitor's chunk, about so many times are told, to find borders between the chunks."""
 
 
 def heavy_limit(num_events: int, bucket_events: int = BUCKET_EVENTS) -> int:
@@ -112,26 +112,37 @@ def chunk_numbers(events: pa.Table, rows: np.ndarray, borders: tuple[Border, ...
 
 def plan_spread(events: Source, num_tasks: int, bucket_events: int = BUCKET_EVENTS) -> Spread:
     """The spread of `events`, with provisional borders: times that divide each heavy visitor's events about evenly.
-    Where somebody may be heavy, counts all events by visitor, and reads the times of those who are."""
+    Where somebody may be heavy, reads every event's visitor and time."""
     if events.most_of_visitor is not None and events.most_of_visitor <= bucket_events:
         return Spread(max(num_tasks, -(-(events.num_rows or 0) // bucket_events)), num_tasks)
-    counted_from = max(1, min(_COUNTED_FROM, bucket_events // 64))
-    counts = events.map(_count_users(counted_from), ("user_id",), "user_id string, num_events bigint", roughly=True)
+    one_in = max(1, bucket_events // _TIMES_PER_CHUNK)
+    told = events.map(_count_users(min(_COUNTED_FROM, one_in), one_in), ("user_id", "event_us"),
+                      "user_id string, num_events bigint, event_us bigint", roughly=True)
     known = F.col("user_id").isNotNull()
     heaviest = F.slice(F.sort_array(F.collect_list(F.when(
-        known & (F.col("num_events") > bucket_events), F.struct("num_events", "user_id"))), asc=False), 1, _MOST_HEAVY)
-    found = counts.groupBy("user_id").agg(F.sum("num_events").alias("num_events")).agg(
-        F.sum(F.when(~known, F.col("num_events"))).alias("total"), heaviest.alias("heaviest")).first()
+        known & (F.col("num_events") > bucket_events), F.struct("num_events", "user_id", "times"))), asc=False),
+        1, _MOST_HEAVY)
+    found = told.groupBy("user_id").agg(
+        F.sum("num_events").alias("num_events"), F.collect_list("event_us").alias("times"),
+    ).agg(F.sum(F.when(~known, F.col("num_events"))).alias("total"), heaviest.alias("heaviest")).first()
     assert found is not None
     total = found["total"] or 0
     limit = heavy_limit(total, bucket_events)
-    chunks = {row["user_id"]: -(-row["num_events"] // limit) for row in found["heaviest"] if row["num_events"] > limit}
-    num_buckets = max(num_tasks, -(-total // bucket_events))
-    return Spread(num_buckets, num_tasks, tuple(_with_borders(events, chunks, limit)) if chunks else ())
+    heavy = tuple(HeavyUser(row["user_id"], _borders(row["times"], -(-row["num_events"] // limit)))
+                  for row in found["heaviest"] if row["num_events"] > limit)
+    return Spread(max(num_tasks, -(-total // bucket_events)), num_tasks, heavy)
 
 
-def _count_users(counted_from: int) -> Work:
-    """Total (user_id null) and the events of each visitor who has many, per task."""
+def _borders(times: list[int], chunks: int) -> tuple[Border, ...]:
+    """Between about equal shares of a sample of times."""
+    sample = np.sort(np.array(times, dtype=np.int64))
+    at = sample[[len(sample) * n // chunks for n in range(1, chunks)]] if len(sample) else sample
+    return tuple(Border(int(us), "", GAP) for us in np.unique(at))
+
+
+def _count_users(counted_from: int, one_in: int) -> Work:
+    """Per task: the number of events of each visitor who has many, of all events (user_id null); and the times of some
+    events, one in so many by a hash of the time."""
 
     def count(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         total, by_user = 0, pa.table({"user_id": pa.array([], pa.string()), "n": pa.array([], pa.int64())})
@@ -141,36 +152,15 @@ def _count_users(counted_from: int) -> Work:
             part = pa.table({"user_id": counted.field(0).cast(pa.string()), "n": counted.field(1)})
             joined = pa.concat_tables([by_user, part]).group_by("user_id").aggregate([("n", "sum")])
             by_user = joined.rename_columns(["user_id", "n"])
-        many = by_user.filter(pc.greater_equal(by_user["n"], counted_from)).combine_chunks()
-        users, numbers = ((many[name].chunk(0).to_pylist() if len(many) else []) for name in ("user_id", "n"))
-        yield pa.record_batch([pa.array([None, *users], pa.string()), pa.array([total, *numbers], pa.int64())],
-                              names=["user_id", "num_events"])
+            some = table.filter(pa.array(mix(table["event_us"].to_numpy()) % np.uint64(one_in) == 0))
+            yield from _told(some["user_id"].cast(pa.string()), event_us=some["event_us"])
+        many = by_user.filter(pc.greater_equal(by_user["n"], counted_from))
+        yield from _told(many["user_id"], num_events=many["n"])
+        yield from _told(pa.nulls(1, pa.string()), num_events=pa.array([total]))
 
     return count
 
 
-def _with_borders(events: Source, chunks: dict[str, int], limit: int) -> list[HeavyUser]:
-    one_in = max(1, limit // _TIMES_PER_CHUNK)
-    rows = events.map(_sample_times(list(chunks), one_in), ("user_id", "event_us"), "user_id string, event_us bigint")
-    times = defaultdict(list)
-    for row in rows.collect():  # about _TIMES_PER_CHUNK per chunk
-        times[row["user_id"]].append(row["event_us"])
-    found = []
-    for user_id, number in chunks.items():
-        sample = np.sort(np.array(times[user_id], dtype=np.int64))
-        at = sample[[len(sample) * n // number for n in range(1, number)]] if len(sample) else sample
-        found.append(HeavyUser(user_id, tuple(Border(int(us), "", GAP) for us in np.unique(at))))
-    return found
-
-
-def _sample_times(user_ids: list[str], one_in: int) -> Work:
-    """Times of these visitors, one in so many by a hash of the time."""
-
-    def sample(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        wanted = pa.array(user_ids, pa.string())
-        for batch in batches:
-            some = batch.filter(pa.array(mix(batch["event_us"].to_numpy()) % np.uint64(one_in) == 0))
-            theirs = some.filter(pa.array(places(some["user_id"], wanted) >= 0))
-            yield pa.record_batch([theirs["user_id"].cast(pa.string()), theirs["event_us"]], names=some.schema.names)
-
-    return sample
+def _told(user_ids: pa.Array, **numbers: pa.Array) -> list[pa.RecordBatch]:
+    columns = {name: numbers.get(name, pa.nulls(len(user_ids), pa.int64())) for name in ("num_events", "event_us")}
+    return list(pa.table({"user_id": user_ids, **columns}).to_batches())
