@@ -118,13 +118,14 @@ def plan_spread(events: Source, num_tasks: int, bucket_events: int = BUCKET_EVEN
     one_in = max(1, bucket_events // _TIMES_PER_CHUNK)
     told = events.map(_count_users(min(_COUNTED_FROM, one_in), one_in), ("user_id", "event_us"),
                       "user_id string, num_events bigint, event_us bigint", roughly=True)
-    known = F.col("user_id").isNotNull()
-    heaviest = F.slice(F.sort_array(F.collect_list(F.when(
-        known & (F.col("num_events") > bucket_events), F.struct("num_events", "user_id", "times"))), asc=False),
-        1, _MOST_HEAVY)
-    found = told.groupBy("user_id").agg(
-        F.sum("num_events").alias("num_events"), F.collect_list("event_us").alias("times"),
-    ).agg(F.sum(F.when(~known, F.col("num_events"))).alias("total"), heaviest.alias("heaviest")).first()
+    known, many = F.col("user_id").isNotNull(), F.col("num_events") > bucket_events
+    # summed as numbers first, for all who have many events in a task: lists of times are made for few
+    summed = told.repartition("user_id").groupBy("user_id", "event_us").agg(F.sum("num_events").alias("num_events"))
+    by_user = summed.where(~known | many | F.col("event_us").isNotNull()).groupBy("user_id").agg(
+        F.max("num_events").alias("num_events"), F.collect_list("event_us").alias("times"))
+    heaviest = F.collect_list(F.when(known & many, F.struct("num_events", "user_id", "times")))
+    found = by_user.agg(F.max(F.when(~known, F.col("num_events"))).alias("total"),
+                        F.slice(F.sort_array(heaviest, asc=False), 1, _MOST_HEAVY).alias("heaviest")).first()
     assert found is not None
     total = found["total"] or 0
     limit = heavy_limit(total, bucket_events)
