@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import ArrayType, StringType, StructField, StructType
 
 from purchasepath.sources.books import Books, count_verdicts
@@ -31,6 +30,9 @@ Event = dict[str, Any]
 READ = StructType([*(f for f in EVENTS.spark_schema().fields if f.name in FIELDS),
                    *(StructField(name, StringType()) for name in (RAW, FILE, f"{OWN_PREFIX}hash")),
                    StructField(REASONS, ArrayType(StringType()))])
+READ_ARROW = pa.schema([*(f for f in EVENTS.arrow_schema() if f.name in FIELDS),
+                        *((name, pa.string()) for name in (RAW, FILE, f"{OWN_PREFIX}hash")),
+                        (REASONS, pa.list_(pa.string()))])
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -80,7 +82,7 @@ class Memory:
                                           table.spark_schema())
 
     def deliver(self, rows: Sequence[Event], run_id: str) -> Books:
-        arrow = pa.Table.from_pylist(list(rows), to_arrow_schema(READ, timestamp_utc=True))
+        arrow = pa.Table.from_pylist(list(rows), READ_ARROW)
         judged = self.materialize(judge(self.spark.createDataFrame(arrow, READ), KEY), "judged")
         books = count_verdicts(judged, len(rows)).check()
         if not self.rows:

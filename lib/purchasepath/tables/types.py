@@ -79,9 +79,9 @@ class Table:
         return StructType([StructField(c.name, _spark_type(c.type), c.nullable) for c in self.columns])
 
     def arrow_schema(self) -> pa.Schema:
-        from pyspark.sql.pandas.types import to_arrow_schema
+        import pyarrow as pa
 
-        return to_arrow_schema(self.spark_schema(), timestamp_utc=True)
+        return pa.schema([pa.field(c.name, _arrow_type(c.type), c.nullable) for c in self.columns])
 
     def file_schema(self) -> pa.Schema:
         """Columns of the table's files: a partition column is in the name of their directory."""
@@ -137,6 +137,20 @@ def _spark_type(declared: str) -> DataType:
     plain: dict[str, DataType] = {
         "string": T.StringType(), "int": T.IntegerType(), "bigint": T.LongType(), "double": T.DoubleType(),
         "float": T.FloatType(), "boolean": T.BooleanType(), "timestamp": T.TimestampType(), "date": T.DateType(),
+    }
+    return plain[declared]
+
+
+def _arrow_type(declared: str) -> pa.DataType:
+    """The Arrow type in which Spark hands over a declared one; told here, as Spark's own function for it changes its
+    parameters from line to line."""
+    import pyarrow as pa
+
+    if declared.startswith("array<"):
+        return pa.list_(pa.field("element", _arrow_type(declared.removeprefix("array<").removesuffix(">"))))
+    plain: dict[str, pa.DataType] = {
+        "string": pa.string(), "int": pa.int32(), "bigint": pa.int64(), "double": pa.float64(), "float": pa.float32(),
+        "boolean": pa.bool_(), "timestamp": pa.timestamp("us", tz="UTC"), "date": pa.date32(),
     }
     return plain[declared]
 
