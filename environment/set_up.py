@@ -1,29 +1,40 @@
-"""The environment in .venv: pinned packages, torch, a Horovod wheel built once, and the package itself.
+"""The environment in .venv: locked packages, wheels of Petastorm and Horovod built once, and the package itself.
 
-    python3.11 environment/set_up.py <all|dev> <stamp>
+    python3 environment/set_up.py <all|dev> <stamp>
 
 Runs on a bare Python. An interrupted set-up goes on where it stopped; a second one started meanwhile waits for the
 first. `.venv/complete-<profile>` holds the stamp once everything is there (`environment/ensure.sh` compares it).
+
+PURCHASEPATH_TORCH names a wheel of torch (a file, or an address that ends in `#sha256=…`) to be installed instead of
+the index's: a build for the CPU alone is a tenth as large. Where Horovod cannot be built, set-up says so and leaves
+`.venv/without-horovod`: training then takes `training.backend: torch` by itself.
 """
 
 from __future__ import annotations
 
-import ast
 import fcntl
+import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from horovod_wheel import build_horovod, find_horovod
+from lock import package, read_lock, split_lock
+from petastorm_wheel import build_petastorm, find_petastorm
+from pins import ROOT, read_pins
 
-ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOG = VENV / "set-up.log"
+WITHOUT_HOROVOD = VENV / "without-horovod"
+CUDA = ("nvidia-", "cuda-", "triton")
+"""Packages that torch's default build needs, and a build for the CPU does not."""
 
 
 class StepFailedError(Exception):
@@ -40,7 +51,7 @@ def main(profile: str, stamp: str) -> int:
             print("set-up: another process is setting up this checkout; waiting for it", file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         complete = VENV / f"complete-{profile}"
-        if complete.is_file() and complete.read_text().strip() == stamp:
+        if complete.is_file() and complete.read_text().strip() == stamp and is_of_this_python():
             return 0  # the process we waited for did it
         try:
             set_up(profile)
@@ -60,28 +71,33 @@ def set_up(profile: str) -> None:
     started = time.monotonic()
     for old in VENV.glob("complete-*"):
         old.unlink()
-    base, extras = pins()["BASE"], pins()["EXTRAS"]
-    wanted = sorted({pin for name in extras if name != "dev" for pin in extras[name]})
-    torch = next(pin for pin in wanted if pin.startswith("torch=="))
+    locked = split_lock(read_lock(profile))
     print(f"set-up: making {VENV} (once; details in {LOG})", file=sys.stderr, flush=True)
     step("virtual environment", "10 s", make_venv)
-    step("build tools", "10 s", lambda: pip("install", "--upgrade", "pip", "setuptools>=77.0.3", "wheel", "cmake>=3.24",
-                                           "packaging", "cffi"))
-    # First and alone: pip takes the highest version it is offered, and a local CPU build (2.13.0+cpu), where the
-    # registry or PIP_FIND_LINKS has one, counts as higher than 2.13.0. Together with all the other pins the resolver
-    # may settle for the default build, which brings gigabytes of CUDA libraries.
-    step(torch, "1 min", lambda: pip("install", torch))
-    step("packages", "2 min", lambda: pip("install", *base, *wanted, *(extras["dev"] if profile == "dev" else [])))
-    step("Horovod", "4 min, built once", install_horovod)
+    builders = {re.split("[=<>]", requirement)[0] for requirement in read_pins()["BUILD"]}
+    step("build tools", "10 s", lambda: install([entry for entry in locked if package(entry) in builders]))
+    step("packages", "3 min", lambda: install_packages(locked))
+    step("Petastorm", "10 s", install_petastorm)
+    step("Horovod", "5 min, built once", install_horovod)
     step("purchasepath", "5 s", lambda: pip("install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)))
     print(f"set-up: complete after {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
-def pins() -> dict[str, Any]:
-    """The literals of setup.py: BASE, EXTRAS, HOROVOD. Nothing of it is run."""
-    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
+def install_packages(locked: list[str]) -> None:
+    """Every locked package; torch from `PURCHASEPATH_TORCH` where that is given, without CUDA's libraries."""
+    given = os.environ.get("PURCHASEPATH_TORCH")
+    if given:
+        pip("install", "--no-deps", given)
+        locked = [entry for entry in locked if not package(entry).startswith(("torch", *CUDA))]
+    install(locked)
+
+
+def install(locked: list[str]) -> None:
+    """Exactly these entries of the lock; pip compares the sum of every file."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as requirements:
+        requirements.write("\n".join(locked) + "\n")
+        requirements.flush()
+        pip("install", "--no-deps", "--require-hashes", "--requirement", requirements.name)
 
 
 def step(name: str, expected: str, work: Callable[[], None]) -> None:
@@ -94,27 +110,46 @@ def step(name: str, expected: str, work: Callable[[], None]) -> None:
 
 def make_venv() -> None:
     """A virtual environment of this Python; one of another Python, or a broken one, is replaced."""
-    if PYTHON.exists() and not subprocess.run(
+    if PYTHON.exists() and is_of_this_python() and not subprocess.run(
             [PYTHON, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
-        asked = "import sys; sys.exit(sys.version_info[:2] != (3, 11))"
-        if not subprocess.run([PYTHON, "-c", asked], check=False).returncode:
-            return
+        return
     for leftover in VENV.iterdir():
         if not leftover.name.startswith("set-up."):  # the lock we hold and the log
             shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
     run([sys.executable, "-m", "venv", str(VENV)])
 
 
+def is_of_this_python() -> bool:
+    """Whether the environment's packages are those of the Python that runs this."""
+    return (VENV / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}").is_dir()
+
+
+def install_petastorm() -> None:
+    """Petastorm from the edited wheel, which is made first if this machine never did."""
+    requirement = str(read_pins()["PETASTORM"])
+    install_wheel("petastorm", find_petastorm(requirement) or build_petastorm(PYTHON, requirement, run))
+
+
 def install_horovod() -> None:
     """Horovod from the wheel in the user's cache, which is built first if this machine never did."""
-    requirement = str(pins()["HOROVOD"])
-    wheel = find_horovod(PYTHON, requirement) or build_horovod(PYTHON, requirement, run)
-    installed = VENV / "horovod-wheel"  # which one is installed: a build with other options has another directory
+    requirement = str(read_pins()["HOROVOD"])
+    WITHOUT_HOROVOD.unlink(missing_ok=True)
+    try:
+        wheel = find_horovod(PYTHON, requirement) or build_horovod(PYTHON, requirement, run)
+        install_wheel("horovod", wheel)
+        run([PYTHON, "-c", "import horovod.torch"])
+    except StepFailedError as failure:
+        WITHOUT_HOROVOD.write_text(f"{failure}\n", encoding="utf-8")
+        print(f"\nset-up: {requirement} cannot be built here, so `train` joins its ranks with torch.distributed "
+              f"(training.backend: torch); why: {LOG}\nset-up: Horovod ...", end=" ", file=sys.stderr, flush=True)
+
+
+def install_wheel(name: str, wheel: Path) -> None:
+    """A wheel that was built here. What it needs is in setup.py's lists, and so in the lock."""
+    installed = VENV / f"{name}-wheel"  # which one is installed: one built with other options has another directory
     if installed.is_file() and installed.read_text() == str(wheel):
         return
-    # --no-deps: what it needs is in the `train` extra, with our pins
     pip("install", "--no-deps", "--force-reinstall", str(wheel))
-    run([PYTHON, "-c", "import horovod.torch"])
     installed.write_text(str(wheel))
 
 

@@ -12,7 +12,7 @@ ship_package() {
 }
 
 # .venv as an archive that unpacks to ./environment on every executor. A virtual environment finds its packages
-# relative to its python, so it may move, as long as the nodes have the same Python 3.11 at the same path.
+# relative to its python, so it may move, as long as the nodes have the same Python at the same path.
 ship_environment() {
   local tar
   tar=$("$venv/bin/python" "$root/environment/archive.py" environment "$shipped")

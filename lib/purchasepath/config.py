@@ -146,9 +146,9 @@ class Model(Section):
 
 class Training(Section):
     ranks: int = Field(2, ge=1, description="training processes; 1 runs in the driver itself")
-    backend: Literal["horovod", "torch", "solo"] = Field(
-        "horovod", description="what joins the ranks; `torch`: torch.distributed, where Horovod cannot be built; "
-        "`solo`: nothing, for one rank"
+    backend: Literal["auto", "horovod", "torch", "solo"] = Field(
+        "auto", description="what joins the ranks; `horovod`; `torch`: torch.distributed; `auto`: Horovod, or torch "
+        "where set-up could not build it; `solo`: nothing, for one rank"
     )
     elastic: bool = Field(False, description="with Horovod: go on without a rank that was lost, from the last "
                           "checkpoint, and take in another one that Spark starts in its place")

@@ -1,14 +1,14 @@
-"""Set-up: interrupted, repaired, waited for; and the Horovod wheel that is built once for each kind of host."""
+"""Set-up: interrupted, repaired, waited for; what it installs from the lock; the wheels that it builds and keeps."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import re
 import sys
 import tarfile
 import threading
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,25 +16,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def load(name: str) -> ModuleType:
-    """A module of environment/, which is a folder of scripts and not a package."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "environment" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-horovod_wheel = load("horovod_wheel")
-set_up = load("set_up")
+sys.path.insert(0, str(ROOT / "environment"))  # a folder of scripts that import each other, not a package
+horovod_wheel, lock, set_up, wheels = map(importlib.import_module, ("horovod_wheel", "lock", "set_up", "wheels"))
 
 
 @pytest.fixture
 def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / ".venv"
-    for name, path in {"VENV": directory, "PYTHON": directory / "bin/python", "LOG": directory / "set-up.log"}.items():
-        monkeypatch.setattr(set_up, name, path)
+    places = {"VENV": ".", "PYTHON": "bin/python", "LOG": "set-up.log", "WITHOUT_HOROVOD": "without-horovod"}
+    for name, path in places.items():
+        monkeypatch.setattr(set_up, name, directory / path)
     return directory
 
 
@@ -122,29 +113,113 @@ def test_mpi_is_left_out_unless_it_is_asked_for(cache: Path, monkeypatch: pytest
     assert "HOROVOD_WITHOUT_MPI" not in horovod_wheel.build_options()
 
 
-def test_the_source_is_patched_built_and_kept(cache: Path, tmp_path: Path) -> None:
+def test_the_source_is_edited_built_and_kept(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built: dict[str, Any] = {}
+    edited = {edit.file for edit in horovod_wheel.EDITS}
 
     def run(command: list[Any], *, env: dict[str, str]) -> int:
         if "download" in command:
             source = tmp_path / "horovod-0.28.1"
-            for name in horovod_wheel.CMAKE_FILES:
+            for name in edited:
                 (source / name).parent.mkdir(parents=True, exist_ok=True)
-                (source / name).write_text("set(CMAKE_CXX_STANDARD 14)\n")
-            with tarfile.open(Path(command[command.index("--dest") + 1]) / "horovod-0.28.1.tar.gz", "w:gz") as archive:
+                (source / name).write_text("\n".join(e.old for e in horovod_wheel.EDITS if e.file == name))
+            released = Path(command[command.index("--dest") + 1]) / "horovod-0.28.1.tar.gz"
+            with tarfile.open(released, "w:gz") as archive:
                 archive.add(source, "horovod-0.28.1")
+            monkeypatch.setattr(horovod_wheel, "SOURCE_SUM", wheels.sum_of(released))
         else:
-            built.update(env, sources=[(command[-1] / name).read_text() for name in horovod_wheel.CMAKE_FILES])
-            wheels = Path(command[command.index("--wheel-dir") + 1])
-            wheels.mkdir()
-            (wheels / "horovod-0.28.1-cp311-cp311-linux_x86_64.whl").write_text("a wheel")
+            built.update(env, sources={name: (command[-1] / name).read_text() for name in edited})
+            out = Path(command[command.index("--wheel-dir") + 1])
+            out.mkdir()
+            (out / "horovod-0.28.1-cp311-cp311-linux_x86_64.whl").write_text("a wheel")
         return 0
 
     python = fake_python(tmp_path, "cp311-torch2.13.0-linux-x86_64")
     assert horovod_wheel.find_horovod(python, "horovod==0.28.1") is None
     wheel = horovod_wheel.build_horovod(python, "horovod==0.28.1", run)
-    assert built["sources"] == ["set(CMAKE_CXX_STANDARD 17)\n"] * 2
+    for edit in horovod_wheel.EDITS:
+        assert edit.new in built["sources"][edit.file]
+        assert edit.old not in built["sources"][edit.file]
     assert built["CMAKE_POLICY_VERSION_MINIMUM"] == "3.5"
     assert wheel.read_text() == "a wheel"
     assert horovod_wheel.find_horovod(python, "horovod==0.28.1") == wheel
-    assert [file.name for file in wheel.parent.iterdir()] == [wheel.name]
+    wheel.write_text("another wheel")
+    assert horovod_wheel.find_horovod(python, "horovod==0.28.1") is None
+
+
+def test_an_archive_that_is_not_the_known_release_is_not_built(cache: Path, tmp_path: Path) -> None:
+    def run(command: list[Any], **_: Any) -> int:
+        (Path(command[command.index("--dest") + 1]) / "horovod-0.28.1.tar.gz").write_bytes(b"another release")
+        return 0
+
+    with pytest.raises(RuntimeError, match="not the release that is known here"):
+        horovod_wheel.build_horovod(fake_python(tmp_path, "cp311"), "horovod==0.28.1", run)
+
+
+def test_an_edit_that_finds_nothing_to_replace_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("new words")
+    with pytest.raises(RuntimeError, match="a.txt of it 1.0 has no `old words`"):
+        wheels.apply_edits(tmp_path, (wheels.Edit("a.txt", "old words", "other words", "why"),), "it 1.0")
+
+
+def test_without_horovod_set_up_goes_on_and_says_what_joins_the_ranks(
+        venv: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(*_: Any) -> None:
+        raise set_up.StepFailedError("no compiler")
+
+    monkeypatch.setattr(set_up, "find_horovod", lambda *_: None)
+    monkeypatch.setattr(set_up, "build_horovod", fail)
+    venv.mkdir()
+    set_up.install_horovod()
+    assert "training.backend: torch" in capsys.readouterr().err
+    assert (venv / "without-horovod").read_text() == "no compiler\n"
+
+
+@pytest.fixture
+def asked_of_pip(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What set-up asks pip for, with the content of requirement files in the place of their names."""
+    asked: list[str] = []
+
+    def pip(*arguments: str) -> None:
+        asked.extend(Path(word).read_text() if word.endswith(".txt") else word for word in arguments)
+
+    monkeypatch.setattr(set_up, "pip", pip)
+    return asked
+
+
+LOCKED = ["torch==2.15.0 \\\n    --hash=sha256:1", "nvidia-cublas==13 ; sys_platform == 'linux' \\\n    --hash=sha256:2",
+          "numpy==2.4.6 \\\n    --hash=sha256:3"]
+
+
+def test_packages_come_from_the_lock_alone_and_by_their_sums(asked_of_pip: list[str]) -> None:
+    set_up.install_packages(LOCKED)
+    assert asked_of_pip == ["install", "--no-deps", "--require-hashes", "--requirement", "\n".join(LOCKED) + "\n"]
+
+
+def test_a_torch_of_the_user_s_own_takes_the_place_of_the_index_s(
+        asked_of_pip: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PURCHASEPATH_TORCH", "torch-2.15.0+cpu.whl")
+    set_up.install_packages(LOCKED)
+    assert asked_of_pip[:3] == ["install", "--no-deps", "torch-2.15.0+cpu.whl"]
+    assert asked_of_pip[-1] == f"{LOCKED[2]}\n"
+
+
+def test_every_locked_package_has_an_exact_version_and_sums() -> None:
+    entries = lock.split_lock(lock.read_lock("dev"))
+    assert len(entries) > 100
+    for entry in entries:
+        assert re.match(r"[a-z0-9-]+==[^ ]+ .*--hash=sha256:[0-9a-f]{64}", entry, re.DOTALL), entry
+
+
+def test_the_lock_meets_setup_py_and_tests_need_more_than_a_pipeline() -> None:
+    assert lock.faults() == []
+    names = {profile: {lock.package(entry) for entry in lock.split_lock(lock.read_lock(profile))}
+             for profile in ("all", "dev")}
+    assert {"pytest", "ruff"} <= names["dev"] - names["all"]
+    assert {"pyspark", "torch", "mlflow", "setuptools"} <= names["all"]
+
+
+def test_a_version_outside_its_range_is_a_fault_of_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    pins = {**lock.read_pins(), "BUILD": ["numpy<2", "no-such-package>=1"]}
+    monkeypatch.setattr(lock, "read_pins", lambda: pins)
+    assert lock.faults() == ["no-such-package>=1", "numpy<2"]

@@ -33,7 +33,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, root)
     for name in ("environment", "conf", "jobs", "lib"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".*", "*.egg-info"))
-    fake = root / ".venv/lib/python3.11/site-packages/pyspark/bin/spark-submit"
+    fake = root / ".venv/lib/python3.13/site-packages/pyspark/bin/spark-submit"
     fake.parent.mkdir(parents=True)
     fake.write_text(FAKE_SUBMIT)
     fake.chmod(0o755)
@@ -160,5 +160,5 @@ def test_everything_that_is_missing_is_told_at_once(checkout: Path, tmp_path: Pa
     finally:
         aside.rename(stamp)
     assert done.returncode == 2
-    for missing in ("Python 3.11", "a C++ compiler", "make"):
+    for missing in ("Python 3.11, 3.12 or 3.13", "a C++ compiler", "make"):
         assert f"  - {missing}\n" in done.stderr

@@ -44,23 +44,23 @@ def examine(root: Path, *, probe_timeout: float = 180) -> list[Finding]:
     scratch = tempfile.TemporaryDirectory(prefix="purchasepath-doctor-")
     with scratch, ThreadPoolExecutor(max_workers=2) as pool:  # as many as the smallest machine has cores
         running = [pool.submit(run_probe, probe, Path(scratch.name) / probe.stem, probe_timeout) for probe in PROBES]
-        first = [*tools(), *packages(root), *places(root)]
+        first = [*tools(root), *packages(root), *places(root)]
         return first + [finding.result() for finding in running]
 
 
 # Tools of the machine.
 
-def tools() -> Iterable[Finding]:
+def tools(root: Path) -> Iterable[Finding]:
     """Python, JDK, C++ compiler and make."""
-    version = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("Python", version, "3.11", sys.version_info[:2] == (3, 11),
-                  "install Python 3.11 (Debian: apt-get install python3.11 python3.11-venv python3.11-dev)")
+    version, wanted = ".".join(map(str, sys.version_info[:3])), setup_literals(root)["PYTHON"]
+    yield Finding("Python", version, wanted, satisfies(".".join(version.split(".")[:2]), wanted),
+                  "install Python 3.11, 3.12 or 3.13 (Debian: apt-get install python3 python3-venv python3-dev)")
     home = os.environ.get("JAVA_HOME")
     java = first_line([f"{home}/bin/java" if home else "java", "-version"], r'version "([^"]+)"')
     yield Finding("JDK", java or "none", "17 (or 21)", bool(java and re.match(r"(17|21)\b", java)),
                   "install JDK 17 (Debian: apt-get install openjdk-17-jdk-headless) or point JAVA_HOME to one")
     compiler = first_line([os.environ.get("CXX", "c++"), "--version"], r"(.+)")
-    yield Finding("C++ compiler", compiler or "none", "with C++17", bool(compiler),
+    yield Finding("C++ compiler", compiler or "none", "with C++20", bool(compiler),
                   "install one (Debian: apt-get install g++); Horovod is built with it once")
     make = first_line(["make", "--version"], r"Make ([\d.]+)")
     yield Finding("make", make or "none", "any", bool(make), "install it (Debian: apt-get install make)")
@@ -76,16 +76,20 @@ def first_line(command: list[str], pattern: str) -> str | None:
     return match.group(1).strip() if match and not done.returncode else None
 
 
-# Packages, beside the pins of setup.py.
+# Packages, beside the ranges of setup.py.
 
 def packages(root: Path) -> Iterable[Finding]:
-    """Installed version of every pinned package of a pipeline, and of Horovod."""
+    """Installed version of every package of a pipeline that setup.py names, and of the two that set-up builds."""
+    without_horovod = (root / ".venv" / "without-horovod").is_file()
     for requirement in pinned(root):
         name = re.split(r"[=<>]", requirement)[0]
         expected = requirement.removeprefix(name)
         try:
             found = metadata.version(name)
         except metadata.PackageNotFoundError:
+            if name == "horovod" and without_horovod:
+                yield Finding(name, "could not be built here", f"{expected[2:]}, or ranks joined by torch", None)
+                continue
             yield Finding(name, "none", expected.removeprefix("=="), False, REPAIR)
             continue
         yield Finding(name, found, expected.removeprefix("=="), satisfies(found, expected), REPAIR)
@@ -95,11 +99,11 @@ def pinned(root: Path) -> list[str]:
     """The requirements in setup.py that a pipeline needs, each once."""
     literals = setup_literals(root)
     extras = [pin for name, pins in literals["EXTRAS"].items() if name != "dev" for pin in pins]
-    return list(dict.fromkeys([*literals["BASE"], *extras, literals["HOROVOD"]]))
+    return list(dict.fromkeys([*literals["BASE"], *extras, literals["PETASTORM"], literals["HOROVOD"]]))
 
 
 def setup_literals(root: Path) -> dict[str, Any]:
-    """BASE, EXTRAS and HOROVOD of setup.py, which is read and not run."""
+    """PYTHON, BASE, EXTRAS … of setup.py, which is read and not run."""
     tree = ast.parse((root / "setup.py").read_text(encoding="utf-8"))
     return {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}

@@ -8,6 +8,7 @@ exchange results through files.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import re
@@ -44,9 +45,10 @@ def run_on_ranks(task: Task, request: str, *, spark: Callable[[], SparkSession],
         raise ConfigError([
             "training.backend=solo trains on one rank: add --set training.ranks=1, or use horovod or torch"
         ])
-    if config.elastic and config.backend != "horovod":
+    backend = chosen_backend(config)
+    if config.elastic and backend != "horovod":
         raise ConfigError([
-            f"training.elastic needs training.backend=horovod, found {config.backend}; its ranks stay the same to the "
+            f"training.elastic needs training.backend=horovod, found {backend}; its ranks stay the same to the "
             "end, and where one is lost the same command, started again, goes on from the last checkpoint"
         ])
     if config.ranks == 1:
@@ -54,10 +56,17 @@ def run_on_ranks(task: Task, request: str, *, spark: Callable[[], SparkSession],
         return
     session = spark()
     check_slots(session, config.ranks, elastic=config.elastic)
-    if config.backend == "torch":
+    if backend == "torch":
         run_as_barrier_stage(task, request, session, config.ranks)
     else:
         _run_with_horovod(task, request, session, config)
+
+
+def chosen_backend(config: Training) -> str:
+    """What joins the ranks: `training.backend`, and where that is `auto`, Horovod if it is installed."""
+    if config.backend != "auto":
+        return config.backend
+    return "horovod" if importlib.util.find_spec("horovod") else "torch"
 
 
 def check_slots(spark: SparkSession, num_ranks: int, *, elastic: bool = False) -> None:

@@ -4,7 +4,22 @@ HOROVOD_GLOO_IFACE=lo helps where the host name does not resolve; else run: make
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import tempfile
+from pathlib import Path
+
+
+def add_ranks_with_torch(rank: int, meeting: str) -> None:
+    import torch
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    total = torch.tensor([rank + 1.0])
+    dist.all_reduce(total)
+    if total.item() != 3:
+        raise SystemExit(f"expected 3 on both ranks, got {total.item()}")
+    dist.destroy_process_group()
 
 
 def add_ranks() -> tuple[float, bool]:
@@ -17,9 +32,17 @@ def add_ranks() -> tuple[float, bool]:
 
 
 if __name__ == "__main__":
-    import horovod
+    if importlib.util.find_spec("horovod"):
+        import horovod
 
-    sums = horovod.run(add_ranks, np=2, use_gloo=True)
-    if [total for total, _ in sums] != [3.0, 3.0]:
-        raise SystemExit(f"expected 3 on both ranks, got {sums}")
-    print(json.dumps({"found": f"Gloo{' and NCCL' if sums[0][1] else ''}, 2 ranks agree"}))
+        sums = horovod.run(add_ranks, np=2, use_gloo=True)
+        if [total for total, _ in sums] != [3.0, 3.0]:
+            raise SystemExit(f"expected 3 on both ranks, got {sums}")
+        joined = f"Horovod on Gloo{' and NCCL' if sums[0][1] else ''}"
+    else:
+        from torch.multiprocessing import spawn
+
+        with tempfile.TemporaryDirectory() as scratch:
+            spawn(add_ranks_with_torch, args=(str(Path(scratch, "meeting")),), nprocs=2)
+        joined = "torch.distributed on Gloo"
+    print(json.dumps({"found": f"{joined}, 2 ranks agree"}))
