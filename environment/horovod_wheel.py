@@ -13,12 +13,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from wheel_cache import built_wheels, keep
 
 BUILD_OPTION = re.compile(r"HOROVOD_(WITH|GPU|CPU_OPERATIONS|CUDA|ROCM|NCCL|NVTX|MPICXX|BUILD|ALLOW_MIXED|CMAKE|DEBUG)")
 CMAKE_FILES = ("CMakeLists.txt", "horovod/torch/CMakeLists.txt")
@@ -43,8 +44,7 @@ def wheel_directory(python: Path, requirement: str) -> Path:
              "print(f'cp{sys.version_info[0]}{sys.version_info[1]}-torch{torch.__version__}-{sysconfig.get_platform()}')")
     host = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
     options = hashlib.sha256(repr(sorted(build_options().items())).encode()).hexdigest()[:8]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "purchasepath" / "wheels" / requirement.replace("==", "-") / f"{host}-{options}"
+    return built_wheels(requirement) / f"{host}-{options}"
 
 
 def find_horovod(python: Path, requirement: str) -> Path | None:
@@ -53,11 +53,7 @@ def find_horovod(python: Path, requirement: str) -> Path | None:
 
 
 def build_horovod(python: Path, requirement: str, run: Callable[..., int]) -> Path:
-    """Build the wheel from the patched source distribution and keep it in the cache; its path.
-
-    The wheel is moved into the cache whole, so an interrupted build leaves nothing behind that looks finished.
-    """
-    kept = wheel_directory(python, requirement)
+    """Build the wheel from the patched source distribution and keep it in the cache; its path."""
     with tempfile.TemporaryDirectory(prefix="purchasepath-horovod-") as scratch:
         source = _patched_source(python, requirement, Path(scratch), run)
         environment = {**os.environ, **build_options(), "CMAKE_POLICY_VERSION_MINIMUM": "3.5",
@@ -65,12 +61,7 @@ def build_horovod(python: Path, requirement: str, run: Callable[..., int]) -> Pa
         environment.setdefault("MAKEFLAGS", f"-j{os.cpu_count() or 1}")
         run([python, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-cache-dir",
              "--wheel-dir", Path(scratch) / "out", source], env=environment)
-        wheel = next((Path(scratch) / "out").glob("*.whl"))
-        kept.mkdir(parents=True, exist_ok=True)
-        arriving = kept / f".{os.getpid()}-{wheel.name}"
-        shutil.copyfile(wheel, arriving)
-        os.replace(arriving, kept / wheel.name)
-    return kept / wheel.name
+        return keep(next((Path(scratch) / "out").glob("*.whl")), wheel_directory(python, requirement))
 
 
 def _patched_source(python: Path, requirement: str, scratch: Path, run: Callable[..., int]) -> Path:
