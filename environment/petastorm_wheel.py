@@ -59,8 +59,8 @@ EDITS = (
     Edit("petastorm/hdfs/namenode.py", "from pyarrow.hdfs import HadoopFileSystem",
          "from fsspec.implementations.arrow import HadoopFileSystem",
          "the same: pyarrow.fs.HadoopFileSystem with the methods that Petastorm calls"),
-    Edit("petastorm/hdfs/namenode.py", "if not name.startswith('_'):", "if callable(method) and not name.startswith('_'):",
-         "that class has cached properties beside its methods"),
+    Edit("petastorm/hdfs/namenode.py", "if not name.startswith('_'):",
+         "if callable(method) and not name.startswith('_'):", "that class has cached properties beside its methods"),
     Edit("petastorm/hdfs/namenode.py", "from distutils.version import LooseVersion\n", "",
          "Python 3.12 has no distutils; the next edit is where it was used"),
     Edit("petastorm/hdfs/namenode.py", """\

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import tarfile
 import threading
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def load(name: str) -> ModuleType:
-    """A module of environment/, which is a folder of scripts and not a package."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "environment" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
+from tests.environment.scripts import load
 
 horovod_wheel = load("horovod_wheel")
 set_up = load("set_up")
