@@ -1,11 +1,13 @@
 """Sequences per second of our reader beside stock Petastorm, a plain pyarrow loop and Parquet decoding alone.
 
     python benchmarks/feed.py [--rows 100000] [--batch-size 256] [--epochs 10] [--pyarrow-files]
+                              [--stock-python <python>]
 
 All read the same generated examples (at most 50 events, mean 12), each in a process of its own with one thread for
-torch. `examples/…` reads the columns of EXAMPLES that make a batch, `three lists/…` only item, type and gap. Machines
-are rarely idle: beside the wall clock's rate stands the one per second of CPU time. Ours runs `--epochs` times and
-tells its memory after each; decoding runs five times.
+torch. Stock Petastorm runs beside the pyarrow, NumPy and pandas it was released for, in an environment made once in
+the user's cache (Python 3.11). `examples/…` reads the columns of EXAMPLES that make a batch, `three lists/…` only
+item, type and gap. Machines are rarely idle: beside the wall clock's rate stands the one per second of CPU time. Ours
+runs `--epochs` times and tells its memory after each; decoding runs five times.
 """
 
 from __future__ import annotations
@@ -30,14 +32,23 @@ import torch  # noqa: E402
 
 from benchmarks.feeds.contestants import CONTESTANTS  # noqa: E402
 from benchmarks.feeds.generated_examples import THREE_LISTS, write_examples  # noqa: E402
+from benchmarks.peers.environments import PeerEnvironment, ask_peer, peer_python  # noqa: E402
 from purchasepath.datasets.manifest import Manifest  # noqa: E402
+from purchasepath.datasets.reader import WORKERS  # noqa: E402
 from purchasepath.datasets.rows import COLUMNS  # noqa: E402
+from purchasepath.errors import UserError  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "feed.json"
 LAYOUTS = {"examples": COLUMNS, "three lists": THREE_LISTS}
 OURS = ("examples/ours", "examples/ours padded")
 CASES = (*OURS, "examples/petastorm", "examples/pyarrow", "examples/decode",
          "three lists/petastorm", "three lists/pyarrow", "three lists/decode")
+STOCK = "/petastorm"
+STOCK_PETASTORM = PeerEnvironment("petastorm", "3.11", (
+    ("torch==2.13.0",),  # alone: beside other pins pip may choose the build with gigabytes of CUDA
+    ("petastorm==0.12.1", "pyarrow==14.0.2", "numpy==1.26.4", "pandas==2.2.3", "pyspark==4.0.5"),
+))
+PEER = Path(__file__).parent / "peers" / "stock_petastorm.py"
 
 
 def main() -> None:
@@ -48,11 +59,17 @@ def main() -> None:
     from purchasepath.datasets.writer import PARQUET  # brings Spark, which the measured processes do without
 
     rows = []
+    if any(case.endswith(STOCK) for case in options.cases) and not options.stock_python:
+        try:
+            options.stock_python = peer_python(STOCK_PETASTORM)  # first: without it nothing is measured in vain
+        except UserError as missing:
+            print(f"error: {missing}", file=sys.stderr)
+            sys.exit(2)
     with tempfile.TemporaryDirectory() as directory:
         settings = {} if options.pyarrow_files else PARQUET
         write_examples(Path(directory), options.rows, options.rows_per_group, **settings).save(Path(directory))
         for case in options.cases:
-            rows.append(measure(case, directory))
+            rows.append(measure(case, Path(directory), options))
             print(line(rows[-1]), flush=True)
     print(verdict({row["case"]: row for row in rows}))
     if not options.no_save:
@@ -68,38 +85,51 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES))
     parser.add_argument("--pyarrow-files", action="store_true",
                         help="files by pyarrow's own settings (snappy, dictionaries), not those of the dataset stage")
+    parser.add_argument("--stock-python", type=Path, help="python of an environment with stock Petastorm and torch")
     parser.add_argument("--no-save", action="store_true", help="print only")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--directory", help=argparse.SUPPRESS)
     return parser
 
 
-def measure(case: str, directory: str) -> dict[str, Any]:
-    """One case in a process of its own."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--case", case, "--directory", directory]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def measure(case: str, directory: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """One case in a process of its own, as a row of the results."""
+    layout, name = case.split("/")
+    if f"/{name}" == STOCK:
+        settings = {"columns": LAYOUTS[layout], "batch_size": options.batch_size, "workers": WORKERS}
+        told = ask_peer(options.stock_python, PEER, directory / "padded", json.dumps(settings))
+    else:
+        command = [sys.executable, __file__, *sys.argv[1:], "--case", case, "--directory", str(directory)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+        told = json.loads(done.stdout.splitlines()[-1])
+    if told["sequences"] != options.rows * epochs_of(name, options):
+        raise RuntimeError(f"{case} delivered {told['sequences']} examples in {epochs_of(name, options)} epochs of "
+                           f"{options.rows}")
+    seconds, cpu_seconds = told["seconds"], told["cpu_seconds"]
+    row = {"case": case, "value": round(told["sequences"] / seconds), "unit": "sequences/s",
+           "tokens_per_s": round(told["tokens"] / seconds), "per_cpu_second": round(told["sequences"] / cpu_seconds),
+           "seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2), "memory_mb": told["memory_mb"]}
+    return row | ({"versions": told["versions"]} if "versions" in told else {})
+
+
+def epochs_of(name: str, options: argparse.Namespace) -> int:
+    """How often a contestant reads all examples."""
+    return {"ours": options.epochs, "ours padded": options.epochs, "decode": 5}.get(name, 1)
 
 
 def run_here(case: str, directory: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """What a contestant of this environment delivered, in what time and memory."""
     torch.set_num_threads(1)
     layout, name = case.split("/")
     manifest, process = Manifest.load(directory), psutil.Process()
     memory_mb, sequences, tokens = [], 0, 0
-    epochs = {"ours": options.epochs, "ours padded": options.epochs, "decode": 5}.get(name, 1)
     cpu, clock = time.process_time(), time.perf_counter()
-    for epoch in range(epochs):
-        seen = 0
+    for epoch in range(epochs_of(name, options)):
         for rows, events in CONTESTANTS[name](directory, manifest, LAYOUTS[layout], options.batch_size, epoch):
-            seen, tokens = seen + rows, tokens + events
-        if seen != options.rows:
-            raise RuntimeError(f"{case} delivered {seen} of {options.rows} examples")
-        sequences += seen
+            sequences, tokens = sequences + rows, tokens + events
         memory_mb.append(round(process.memory_info().rss / 1e6))
-    seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
-    return {"case": case, "value": round(sequences / seconds), "unit": "sequences/s",
-            "tokens_per_s": round(tokens / seconds), "per_cpu_second": round(sequences / cpu_seconds),
-            "seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2), "memory_mb": memory_mb}
+    return {"sequences": sequences, "tokens": tokens, "seconds": time.perf_counter() - clock,
+            "cpu_seconds": time.process_time() - cpu, "memory_mb": memory_mb}
 
 
 def line(row: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from wheels import Edit, apply_edits, cache_directory, find_kept, keep, sum_of
+from wheels import Edit, cache_directory, edited, find_kept, keep, sum_of
 
 BUILD_OPTION = re.compile(r"HOROVOD_(WITH|GPU|CPU_OPERATIONS|CUDA|ROCM|NCCL|NVTX|MPICXX|BUILD|ALLOW_MIXED|CMAKE|DEBUG)")
 
@@ -95,5 +95,7 @@ def _patched_source(python: Path, requirement: str, scratch: Path, run: Callable
     with tarfile.open(archive) as released:
         released.extractall(scratch)
     source = scratch / archive.name.removesuffix(".tar.gz")
-    apply_edits(source, EDITS, requirement)
+    for edit in EDITS:
+        file = source / edit.file
+        file.write_text(edited(file.read_text(encoding="utf-8"), edit, requirement), encoding="utf-8")
     return source

@@ -18,14 +18,12 @@ class Edit(NamedTuple):
     reason: str
 
 
-def apply_edits(source: Path, edits: tuple[Edit, ...], release: str) -> None:
-    """Make the edits in an unpacked release. Raises RuntimeError where a file lacks what is to be replaced."""
-    for edit in edits:
-        file = source / edit.file
-        text = file.read_text(encoding="utf-8")
-        if edit.old not in text:
-            raise RuntimeError(f"{edit.file} of {release} has no `{edit.old}`; this edit is for another release")
-        file.write_text(text.replace(edit.old, edit.new), encoding="utf-8")
+def edited(text: str, edit: Edit, release: str) -> str:
+    """The text of `edit.file` after the edit. Raises RuntimeError where there is nothing to replace."""
+    if edit.old not in text:
+        raise RuntimeError(f"{edit.file} of {release} does not contain {edit.old!r}; this edit ({edit.reason}) is for "
+                           "another release")
+    return text.replace(edit.old, edit.new)
 
 
 def cache_directory(requirement: str, combination: str) -> Path:

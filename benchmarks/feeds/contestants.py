@@ -1,8 +1,9 @@
 """Ways to read one epoch of the generated examples; each yields (sequences, tokens) batch by batch.
 
-`ours`, `petastorm` and `pyarrow` shuffle and deliver tensors, `ours` of all columns of EXAMPLES: packed, as the
-training loop takes them (it pads the parts it cuts a step into); `ours padded` pads each batch as a whole. `decode`
-only decodes Parquet into Arrow on one thread, several row groups a call: nobody can be faster per core.
+`ours` and `pyarrow` shuffle and deliver tensors, `ours` of all columns of EXAMPLES: packed, as the training loop takes
+them (it pads the parts it cuts a step into); `ours padded` pads each batch as a whole. `decode` only decodes Parquet
+into Arrow on one thread, several row groups a call: nobody can be faster per core. Stock Petastorm, whose pins are not
+ours, runs elsewhere (`peers/stock_petastorm.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 
 from purchasepath.datasets.batch import batch_from_rows
 from purchasepath.datasets.manifest import Manifest
-from purchasepath.datasets.reader import WORKERS, ExampleReader
+from purchasepath.datasets.reader import ExampleReader
 from purchasepath.datasets.rows import Rows
 from purchasepath.datasets.shards import GROUPS_PER_BLOCK
 
@@ -43,20 +44,6 @@ def _read(directory: Path, manifest: Manifest, batch_size: int, epoch: int) -> I
     with ExampleReader(manifest, directory, "train", rank=0, num_ranks=1, lanes=8, batch_size=batch_size, seed=1,
                        epoch=epoch) as batches:
         yield from batches
-
-
-def petastorm(directory: Path, manifest: Manifest, columns: Sequence[str], batch_size: int, epoch: int) -> Counts:
-    """Stock: `make_batch_reader` and `BatchedDataLoader` with a shuffling queue, on lists padded to equal length."""
-    from petastorm import make_batch_reader
-    from petastorm.pytorch import BatchedDataLoader
-
-    reader = make_batch_reader(
-        (directory / "padded").as_uri(), schema_fields=[f"^{name}$" for name in columns], workers_count=WORKERS,
-        shuffle_row_groups=True, seed=epoch,
-    )
-    with BatchedDataLoader(reader, batch_size, shuffling_queue_capacity=8 * batch_size) as batches:
-        for batch in batches:
-            yield len(batch["type"]), int((batch["type"] != 0).sum())
 
 
 def pyarrow(directory: Path, manifest: Manifest, columns: Sequence[str], batch_size: int, epoch: int) -> Counts:
@@ -84,7 +71,7 @@ def decode(directory: Path, manifest: Manifest, columns: Sequence[str], batch_si
 
 
 CONTESTANTS: dict[str, Callable[[Path, Manifest, Sequence[str], int, int], Counts]] = {
-    "ours": ours, "ours padded": ours_padded, "petastorm": petastorm, "pyarrow": pyarrow, "decode": decode,
+    "ours": ours, "ours padded": ours_padded, "pyarrow": pyarrow, "decode": decode,
 }
 
 

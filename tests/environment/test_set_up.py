@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import sys
 import tarfile
@@ -13,11 +12,9 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.environment.scripts import load
 
-
-sys.path.insert(0, str(ROOT / "environment"))  # a folder of scripts that import each other, not a package
-horovod_wheel, lock, set_up, wheels = map(importlib.import_module, ("horovod_wheel", "lock", "set_up", "wheels"))
+horovod_wheel, lock, set_up, wheels = map(load, ("horovod_wheel", "lock", "set_up", "wheels"))
 
 
 @pytest.fixture
@@ -53,6 +50,7 @@ def test_a_second_set_up_waits_for_the_first_and_does_nothing(venv: Path, monkey
 
     def slowly(profile: str) -> None:
         time.sleep(0.3)
+        (venv / "lib" / f"python3.{sys.version_info[1]}").mkdir(parents=True)
         made.append(profile)
 
     monkeypatch.setattr(set_up, "set_up", slowly)
@@ -156,10 +154,9 @@ def test_an_archive_that_is_not_the_known_release_is_not_built(cache: Path, tmp_
         horovod_wheel.build_horovod(fake_python(tmp_path, "cp311"), "horovod==0.28.1", run)
 
 
-def test_an_edit_that_finds_nothing_to_replace_is_told(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("new words")
-    with pytest.raises(RuntimeError, match="a.txt of it 1.0 has no `old words`"):
-        wheels.apply_edits(tmp_path, (wheels.Edit("a.txt", "old words", "other words", "why"),), "it 1.0")
+def test_an_edit_that_finds_nothing_to_replace_is_told() -> None:
+    with pytest.raises(RuntimeError, match="a.txt of it 1.0 does not contain 'old words'"):
+        wheels.edited("new words", wheels.Edit("a.txt", "old words", "other words", "why"), "it 1.0")
 
 
 def test_without_horovod_set_up_goes_on_and_says_what_joins_the_ranks(
