@@ -4,7 +4,7 @@ SHELL := bash
 PYTHON := .venv/bin/python
 export JAVA_HOME := $(shell source environment/ensure.sh && find_java_home)
 
-.PHONY: help setup ready lock check test test-slow bench docs clean
+.PHONY: help setup ready lock check test test-slow test-oldest-spark bench docs clean
 
 help:
 	@echo "make setup       the environment, looked through again from the first step (also after HOROVOD_* changed)"
@@ -12,6 +12,7 @@ help:
 	@echo "make check       linters, types, shell scripts, generated pages"
 	@echo "make test        the fast tests (a few minutes)"
 	@echo "make test-slow   the others: real data, longer training, whole commands"
+	@echo "make test-oldest-spark   the fast tests on the oldest supported Spark"
 	@echo "make bench       every benchmark; results in benchmarks/results"
 	@echo "make docs        docs/tables.md and docs/configuration.md from their declarations"
 	@echo "make clean       removes .venv, caches and var/ with every output in it"
@@ -38,6 +39,13 @@ test: ready
 
 test-slow: ready
 	$(PYTHON) -m pytest -m slow
+
+# Beside .venv, not in it: a PySpark of the oldest line that setup.py allows comes first on the path.
+OLDEST_SPARK := 4.0.5
+test-oldest-spark: ready
+	@[[ -d var/pyspark-$(OLDEST_SPARK) ]] || $(PYTHON) -m pip install --quiet --no-deps --target var/pyspark-$(OLDEST_SPARK) pyspark==$(OLDEST_SPARK)
+	PYTHONPATH=$(CURDIR)/var/pyspark-$(OLDEST_SPARK) SPARK_HOME=$(CURDIR)/var/pyspark-$(OLDEST_SPARK)/pyspark \
+	  $(PYTHON) -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: ready
 	@$(PYTHON) -m pip install --quiet $$($(PYTHON) -c "import setup; print(*setup.BENCH)")

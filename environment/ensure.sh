@@ -78,7 +78,7 @@ check_prerequisites() {
 
 # What .venv/complete-* says when everything is as these files want it.
 wanted_stamp() {
-  (cd "$purchasepath_root" && cat setup.py environment/lock.txt environment/*.py | cksum)
+  (cd "$purchasepath_root" && cat setup.py environment/lock.txt environment/*.py environment/*/*.py | cksum)
 }
 
 # Succeeds unless PURCHASEPATH_PYTHON asks for another Python than .venv has.

@@ -1,4 +1,4 @@
-"""environment/lock.txt: every package of the environment with its version and sums, for every Python that setup.py allows.
+"""environment/lock.txt: every package of the environment with its version and sums, for every Python of setup.py.
 
     python environment/lock.py [--check]
 

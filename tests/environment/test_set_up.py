@@ -155,7 +155,7 @@ def test_an_archive_that_is_not_the_known_release_is_not_built(cache: Path, tmp_
 
 
 def test_an_edit_that_finds_nothing_to_replace_is_told() -> None:
-    with pytest.raises(RuntimeError, match="a.txt of it 1.0 does not contain 'old words'"):
+    with pytest.raises(RuntimeError, match=r"a\.txt of it 1\.0 does not contain 'old words'"):
         wheels.edited("new words", wheels.Edit("a.txt", "old words", "other words", "why"), "it 1.0")
 
 
@@ -184,7 +184,8 @@ def asked_of_pip(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-LOCKED = ["torch==2.15.0 \\\n    --hash=sha256:1", "nvidia-cublas==13 ; sys_platform == 'linux' \\\n    --hash=sha256:2",
+LOCKED = ["torch==2.15.0 \\\n    --hash=sha256:1",
+          "nvidia-cublas==13 ; sys_platform == 'linux' \\\n    --hash=sha256:2",
           "numpy==2.4.6 \\\n    --hash=sha256:3"]
 
 
