@@ -83,7 +83,7 @@ class LatentFactors:
         """scores_HI: -inf for items without factors, and for all where no item of the history has any."""
         x_HD = self.solve(histories)
         fitted_I = self.factors_ID.any(axis=1)
-        return np.where(x_HD.any(axis=1)[:, None] & fitted_I, x_HD @ self.factors_ID.T, -np.inf)
+        return np.where(np.any(x_HD, axis=1)[:, None] & fitted_I, x_HD @ self.factors_ID.T, -np.inf)
 
     def solve(self, histories: Histories) -> np.ndarray:
         """x_HD; zeros where no item of the history has factors."""

@@ -14,7 +14,7 @@ Legend: N targets, I items (special ids included), K items shown, C cut-offs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from purchasepath.training.metrics import target_rank
 
 Key = tuple[str, int, int, int]
 """kind, k, key, label of what is counted"""
-Counting = Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]
+Counting = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 """Answers a partition of EXAMPLES and gives `counted_batch`es."""
 
 NATS_STEPS = 1_000_000

@@ -71,7 +71,7 @@ def count_users(sessions: DataFrame, as_of: datetime) -> tuple[int, int]:
 
 def scoring_function(
     shipment: Shipment, config: Score, threads: int
-) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for `mapInArrow`; carries paths and settings to the worker, never weights."""
 
     def score_partition(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -63,7 +63,7 @@ def typed_value(text: Column, kind: str, time: TimeFormat) -> Column:
         return parse_time(text, time)
     if kind == "int":
         number = text.try_cast("double")  # 2 and 2.0 are whole, 2.5 is not
-        return F.when(number == F.floor(number), number.try_cast("int"))
+        return F.when(number == F.rint(number), number.try_cast("int"))  # floor fails beyond 64 bits
     return text if kind == "string" else text.try_cast(kind)
 
 

@@ -57,7 +57,8 @@ def order_rows(user: np.ndarray, at: np.ndarray) -> np.ndarray:
     first = int(at.min())
     span = int(at.max()) - first + 1
     if (int(user.max()) + 1) * span < 2**63:
-        return np.argsort(user * span + (at - first), kind="stable")  # stable: parts are in order already
+        # stable: parts are in order already; 64 bits, also where `user` is the index of a dictionary
+        return np.argsort(user.astype(np.int64) * span + (at - first), kind="stable")
     return np.lexsort((at, user))
 
 
