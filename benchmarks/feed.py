@@ -57,6 +57,7 @@ def main() -> None:
         print(json.dumps(run_here(options.case, Path(options.directory), options)))
         return
     from purchasepath.datasets.writer import PARQUET  # brings Spark, which the measured processes do without
+    from purchasepath.storage.parquet import AS_WRITTEN
 
     rows = []
     if any(case.endswith(STOCK) for case in options.cases) and not options.stock_python:
@@ -66,7 +67,7 @@ def main() -> None:
             print(f"error: {missing}", file=sys.stderr)
             sys.exit(2)
     with tempfile.TemporaryDirectory() as directory:
-        settings = {} if options.pyarrow_files else PARQUET
+        settings = {} if options.pyarrow_files else AS_WRITTEN | PARQUET
         write_examples(Path(directory), options.rows, options.rows_per_group, **settings).save(Path(directory))
         for case in options.cases:
             rows.append(measure(case, Path(directory), options))

@@ -66,6 +66,14 @@ class BundleMismatchError(UserError):
     """A bundle that was trained on other features, another vocabulary or another code contract."""
 
 
+class DamagedFileError(UserError):
+    """A stored file that is not as it was written."""
+
+    def __init__(self, path: object, fault: str) -> None:
+        super().__init__(f"{path}: {fault}; put the file back from a copy, or write again what it belongs to. "
+                         "Nothing was published. ./spark-submit.sh doctor --warehouse tells what else is damaged")
+
+
 class PublishError(UserError):
     """Staged rows failed their audit, or another job published the same partition first."""
 

@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -22,12 +23,16 @@ from typing import TYPE_CHECKING
 from purchasepath import __version__
 from purchasepath.config import Config, load_config
 from purchasepath.cost import Cost, Meter
-from purchasepath.errors import UserError
+from purchasepath.errors import DamagedFileError, UserError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from purchasepath.storage.warehouse import Warehouse
+
+_DAMAGE_IN_TASK = re.compile(r"^purchasepath\.errors\.DamagedFileError: (?P<told>.+)$", re.MULTILINE)
+_UNREAD_BY_SPARK = re.compile(r"\[FAILED_READ_FILE\.(NO_HINT|FILE_NOT_EXIST|CANNOT_READ_FILE_FOOTER)\] "
+                              r"Encountered error while reading file (?P<file>\S.*?)\.(\s|$)")
 
 
 @dataclass
@@ -134,6 +139,11 @@ def guarded(work: Callable[[], object]) -> int:
 def explain_spark_error(error: BaseException) -> str | None:
     """One clear message for failures of the environment that reach us through Spark; None for all others."""
     text = str(error)
+    if damage := _DAMAGE_IN_TASK.search(text):
+        return damage["told"]
+    if unread := _UNREAD_BY_SPARK.search(text):
+        causes = re.findall(r"^Caused by: [\w.$]+: (.+)$", text, re.MULTILINE)
+        return str(DamagedFileError(unread["file"], f"Spark cannot read it ({(causes or ['it is not there'])[-1]})"))
     known = {
         "No space left on device": "the disk is full: free some space (tables are as they were) and run this again",
         "PATH_NOT_FOUND": "a path in the configuration does not exist",

@@ -21,6 +21,8 @@ from purchasepath.datasets.reader import DatasetDamagedError, ExampleReader, Tab
 from purchasepath.datasets.rows import Rows
 from purchasepath.datasets.shards import num_steps
 from purchasepath.errors import TooFewRowGroupsError
+from purchasepath.storage.parquet import write_parquet_file
+from tests.damage import flip_bit_in_page
 
 
 def examples(rows: int) -> pa.Table:
@@ -166,7 +168,7 @@ def test_idle_workers_end_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert time.monotonic() - started < 15
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut short", "other rows"])
+@pytest.mark.parametrize("damage", ["missing", "cut short", "other rows", "a flipped bit"])
 def test_a_damaged_file_is_an_error_that_names_it_and_ends_the_threads(tmp_path: Path, damage: str) -> None:
     manifest = write(tmp_path, examples(60), rows_per_group=2)
     file = tmp_path / manifest.splits["train"][-1].file
@@ -174,6 +176,9 @@ def test_a_damaged_file_is_an_error_that_names_it_and_ends_the_threads(tmp_path:
         file.unlink()
     elif damage == "cut short":
         file.write_bytes(file.read_bytes()[:100])
+    elif damage == "a flipped bit":
+        write_parquet_file(file, pq.ParquetFile(file).read(), row_group_size=2)
+        flip_bit_in_page(file)
     else:
         pq.write_table(examples(6), file, row_group_size=3)
     reader = ExampleReader(manifest, tmp_path, "train", rank=0, num_ranks=1, lanes=2, batch_size=8, seed=1, epoch=1)

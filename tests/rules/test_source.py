@@ -32,6 +32,9 @@ PYTHON_IN_SPARK = {
     "synthetic": "draws a visitor's walk from a generator of their own",
     "doctor": "tries whether a Python worker starts",
 }
+PARQUET_CALLS = {"ParquetFile", "ParquetWriter", "ParquetDataset", "read_table", "read_pandas", "read_metadata",
+                 "read_schema"}
+"""What opens a Parquet file; `write_table` is a writer's method, too, and is forbidden as `pq.write_table`."""
 ROW_FUNCTIONS = {"mapInArrow", "mapInPandas", "applyInPandas", "applyInArrow", "mapPartitions", "foreachPartition"}
 
 
@@ -70,6 +73,17 @@ def test_every_join_says_how() -> None:
 def test_python_runs_in_spark_only_where_nothing_else_can_do_it() -> None:
     users = {name(file) for file in LIBRARY for method, _ in method_calls(file) if method in ROW_FUNCTIONS}
     assert not [u for u in users if not any(u == place or u.startswith(f"{place}/") for place in PYTHON_IN_SPARK)]
+
+
+def test_parquet_is_opened_in_one_place_which_never_forgets_checksums() -> None:
+    opened = [f"{name(file)}:{call.lineno} {ast.unparse(call.func)}" for file in (*LIBRARY, *JOBS)
+              for call in calls(file)
+              if ast.unparse(call.func).split(".")[-1] in PARQUET_CALLS or ast.unparse(call.func) == "pq.write_table"]
+    elsewhere = [place for place in opened if not place.startswith(("storage/parquet.py:", "doctor/probes/"))]
+    assert opened
+    assert not elsewhere
+    datasets = [name(file) for file in (*LIBRARY, *JOBS) if "pyarrow.dataset" in imports(file)]
+    assert not datasets
 
 
 def test_a_file_tells_one_story_in_under_350_lines() -> None:

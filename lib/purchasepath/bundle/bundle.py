@@ -24,7 +24,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -32,10 +31,11 @@ from safetensors.torch import load_file, save_file
 
 from purchasepath.config import Model
 from purchasepath.datasets.manifest import Manifest
-from purchasepath.errors import BundleMismatchError
+from purchasepath.errors import BundleMismatchError, DamagedFileError
 from purchasepath.models.build import PurchasePathModel, build_model
 from purchasepath.models.heads import NUM_SPECIAL_ITEMS
 from purchasepath.storage.files import flush, sha256_file, sha256_json, write_json, write_text
+from purchasepath.storage.parquet import read_footer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -260,8 +260,8 @@ def _check_file(path: Path, expected: Mapping[str, Any]) -> None:
 def _check_vocabulary(bundle: Bundle) -> None:
     expected = bundle.manifest.num_items - NUM_SPECIAL_ITEMS
     try:
-        found = pq.read_metadata(bundle.vocabulary_path).num_rows
-    except (OSError, ValueError) as failure:
+        found = read_footer(bundle.vocabulary_path).num_rows
+    except DamagedFileError as failure:
         raise BundleMismatchError(f"{bundle.vocabulary_path} is not Parquet ({failure}); copy it again") from None
     if found != expected:
         raise BundleMismatchError(

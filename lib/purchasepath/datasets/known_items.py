@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 
@@ -20,6 +19,7 @@ from purchasepath.datasets.vocabulary import EmptyVocabularyError, count_cold, f
 from purchasepath.datasets.writer import write_items, write_vocabulary
 from purchasepath.errors import ConfigError
 from purchasepath.storage.files import sha256_file
+from purchasepath.storage.parquet import read_parquet
 from purchasepath.tables.catalog import SIDE_FEATURES
 
 
@@ -101,4 +101,4 @@ def _size(file: Path, name: str, width: int) -> int:
     """Ids of the side feature, unknown included; of vectors their width."""
     if name in ("price", "vector"):
         return PRICE_STEPS + 1 if name == "price" else width
-    return 1 + (pc.max(pq.read_table(file, columns=[name]).column(0)).as_py() or 0)
+    return 1 + (pc.max(read_parquet(file, [name]).column(0)).as_py() or 0)

@@ -30,7 +30,8 @@ from petastorm.workers_pool.worker_base import WorkerBase
 from purchasepath.datasets.manifest import Manifest, RowGroup
 from purchasepath.datasets.rows import COLUMNS, Rows, join_rows, no_rows, rows_from_arrow
 from purchasepath.datasets.shards import Block, EpochPlan, check_ranks
-from purchasepath.errors import UserError
+from purchasepath.errors import DamagedFileError, UserError
+from purchasepath.storage.parquet import ParquetReader
 
 WORKERS = 2
 WINDOW = 2
@@ -180,7 +181,7 @@ class _BlockWorker(WorkerBase):
 
     def __init__(self, worker_id: int, publish: Any, source: _Source) -> None:
         super().__init__(worker_id, publish, source)
-        self._open: dict[str, pq.ParquetFile] = {}
+        self._open: dict[str, ParquetReader] = {}
 
     def process(self, number: int, block: Block | None) -> None:
         if block is None:
@@ -218,7 +219,7 @@ class _BlockWorker(WorkerBase):
             rows = [file.metadata.row_group(number).num_rows for number in numbers]
             # Petastorm runs one thread per worker; Arrow's own pool on top would only fight over the cores
             table = file.read_row_groups(numbers, columns=list(COLUMNS), use_threads=False)
-        except (OSError, pa.ArrowException, IndexError, KeyError) as failure:
+        except (OSError, pa.ArrowException, IndexError, KeyError, DamagedFileError) as failure:
             raise DatasetDamagedError(
                 f"row groups {numbers} of {path} cannot be read ({failure}); "
                 "write the dataset again: ./spark-submit.sh dataset"
@@ -230,12 +231,12 @@ class _BlockWorker(WorkerBase):
             )
         return table
 
-    def _file(self, path: Path) -> pq.ParquetFile:
+    def _file(self, path: Path) -> ParquetReader:
         name, footers = str(path), self.args.footers
         if name not in self._open:
             if len(self._open) >= OPEN_FILES:
                 self._open.pop(next(iter(self._open))).close()
-            self._open[name] = pq.ParquetFile(name, memory_map=False, metadata=footers.get(name))
+            self._open[name] = ParquetReader(name, memory_map=False, metadata=footers.get(name))
             footers[name] = self._open[name].metadata
         return self._open[name]
 

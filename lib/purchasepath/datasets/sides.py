@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from purchasepath.datasets.manifest import Manifest
+from purchasepath.storage.parquet import read_parquet
 
 NUMBERS = ("category", "brand", "price")
 
@@ -30,7 +30,7 @@ def read_sides(directory: Path, manifest: Manifest) -> Sides | None:
     sizes = manifest.side_features
     if not sizes:
         return None
-    table = pq.read_table(manifest.side_path(directory))
+    table = read_parquet(manifest.side_path(directory))
     id_N = table["id"].to_numpy()
     number_I = {name: np.zeros(manifest.num_items, np.int64) for name in NUMBERS if name in sizes}
     for name, values_I in number_I.items():

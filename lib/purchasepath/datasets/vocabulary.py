@@ -14,12 +14,12 @@ import hashlib
 from pathlib import Path
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, Window
 
 from purchasepath.datasets.manifest import FIRST_ITEM, NO_ITEM, UNKNOWN_ITEM
 from purchasepath.errors import UserError
+from purchasepath.storage.parquet import ParquetReader, read_parquet
 from purchasepath.tables.catalog import VOCABULARY
 
 
@@ -65,14 +65,14 @@ def item_or_special(known: Column) -> Column:
 
 def count_cold(file: Path, min_item_count: int) -> int:
     """Items of the vocabulary without a history: with fewer than `min_item_count` events. They are its last ones."""
-    counts = pq.read_table(file, columns=["count"]).column(0)
+    counts = read_parquet(file, ["count"]).column(0)
     return int(pc.sum(pc.less(counts, min_item_count)).as_py() or 0)
 
 
 def summarize_vocabulary(file: Path) -> tuple[int, str]:
     """(number of ids including the special ones, sha256 of items in the order of their ids)."""
     digest, items = hashlib.sha256(), 0
-    for batch in pq.ParquetFile(file).iter_batches(columns=["item_id"]):
+    for batch in ParquetReader(file).iter_batches(columns=["item_id"]):
         items += batch.num_rows
         for item in batch.column(0).to_pylist():
             digest.update(f"{len(item)}:{item},".encode())

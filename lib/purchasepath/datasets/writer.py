@@ -25,11 +25,12 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
 from purchasepath.datasets.manifest import FILE_NAME, SPLITS, DatasetMissingError, Manifest, RowGroup
+from purchasepath.storage.parquet import parquet_writer, read_footer, write_parquet_file
 from purchasepath.tables.catalog import EXAMPLES, VOCABULARY
 from purchasepath.tables.types import Table
 
 ROWS_PER_FILE = 65_536
-PARQUET = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
+PARQUET = {"use_dictionary": False, "write_statistics": False}
 """zstd takes 171 bytes an example of mean length 12 where snappy takes 228 and lz4 267 (docs/experiments.md)."""
 
 _ORDER = ["split", "bucket", "shuffle", "user_id", "example_id"]
@@ -81,7 +82,7 @@ def write_items(rows: DataFrame, table: Table, file: Path) -> Path:
     ordered = table.select(rows).repartition(1).sortWithinPartitions("id")
     ordered.mapInArrow(write, ordered.schema).write.format("noop").mode("overwrite").save()
     if not file.exists():  # without rows there may be no task
-        pq.write_table(schema.empty_table(), file)
+        write_parquet_file(file, schema.empty_table())
     return file
 
 
@@ -94,7 +95,7 @@ def read_row_groups(directory: Path, version: str, *, rows_per_group: int) -> di
     for split in SPLITS:
         groups: list[RowGroup] = []
         for file in sorted((directory / version / "examples" / f"split={split}").glob("*.parquet")):
-            footer = pq.read_metadata(file)
+            footer = read_footer(file)
             groups += [
                 RowGroup(file.relative_to(directory).as_posix(), i, footer.row_group(i).num_rows,
                          footer.row_group(i).total_byte_size)
@@ -139,7 +140,7 @@ class _AtomicParquet:
     def write(self, table: pa.Table) -> None:
         """One row group of all rows of `table`."""
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._unfinished, self._schema, **PARQUET)
+            self._writer = parquet_writer(self._unfinished, self._schema, **PARQUET)
         self._writer.write_table(table.cast(self._schema), row_group_size=max(1, table.num_rows))
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:

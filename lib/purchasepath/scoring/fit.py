@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.bundle.bundle import Bundle
@@ -13,6 +12,7 @@ from purchasepath.config import Config
 from purchasepath.datasets.manifest import feature_schema_sha
 from purchasepath.datasets.vocabulary import summarize_vocabulary
 from purchasepath.errors import BundleMismatchError
+from purchasepath.storage.parquet import read_parquet
 from purchasepath.tables.catalog import EVENT_TYPES
 
 
@@ -46,4 +46,4 @@ def _require_answers(bundle: Bundle, questions: Sequence[str]) -> None:
 
 def vocabulary_frame(spark: SparkSession, bundle: Bundle) -> DataFrame:
     """The bundle's vocabulary; sent from here, as executors may not see the bundle's directory."""
-    return spark.createDataFrame(pq.read_table(bundle.vocabulary_path))
+    return spark.createDataFrame(read_parquet(bundle.vocabulary_path))

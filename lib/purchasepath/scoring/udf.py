@@ -12,7 +12,6 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pyspark.sql.functions as F
 import torch
 from pyspark.sql import DataFrame
@@ -28,6 +27,7 @@ from purchasepath.models.build import PurchasePathModel
 from purchasepath.scoring.batches import MAX_PADDED_TOKENS, rechunk, with_blank_histories
 from purchasepath.scoring.shipment import Shipment, cores_per_task, on_worker, ship
 from purchasepath.scoring.topk import NO_ITEM, pad_lists, top_k
+from purchasepath.storage.parquet import read_parquet
 
 SCORED = (
     "user_id string NOT NULL, purchase_probability float NOT NULL, num_events int NOT NULL, "
@@ -136,7 +136,7 @@ class Scorer:
 
 def item_ids(bundle: Bundle) -> pa.StringArray:
     """The shop's item id at each vocabulary id; null for the special ids."""
-    vocabulary = pq.read_table(bundle.vocabulary_path, columns=["item_id", "id"])
+    vocabulary = read_parquet(bundle.vocabulary_path, ["item_id", "id"])
     place = np.full(bundle.manifest.num_items, -1, dtype=np.int64)
     place[vocabulary["id"].to_numpy()] = np.arange(len(vocabulary))
     return vocabulary["item_id"].combine_chunks().take(pa.array(place, mask=place < 0))

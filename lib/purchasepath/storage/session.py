@@ -22,6 +22,9 @@ def build_session(name: str, config: Config, *, master: str | None = None) -> Sp
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.sql.parquet.compression.codec": "zstd",
+        # a page that its checksum does not fit is an error; without the second setting nobody looks at checksums
+        "spark.hadoop.parquet.page.write-checksum.enabled": "true",
+        "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
         # half of a session is ids in hexadecimal digits, of which lz4 saves nothing: zstd moves less, and sooner
         "spark.io.compression.codec": "zstd",
         "spark.sql.sources.partitionOverwriteMode": "dynamic",

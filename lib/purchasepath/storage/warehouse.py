@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
-import pyarrow.parquet as pq
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, SparkSession
 
 from purchasepath.config import Config
 from purchasepath.errors import PublishError, TableMismatchError, TableMissingError
+from purchasepath.storage.parquet import read_footer
 from purchasepath.storage.snapshots import Snapshot, Snapshots, StagedTable
 from purchasepath.tables.types import Table
 
@@ -306,7 +306,7 @@ def _check_stored(table: Table, location: Path) -> None:
     file = next(location.rglob("*.parquet"), None)
     if file is None:
         return
-    stored = set(pq.read_schema(file).names) | set(table.partition_by)
+    stored = set(read_footer(file).schema.to_arrow_schema().names) | set(table.partition_by)
     missing = [f"column {name} is missing in the stored files" for name in table.names if name not in stored]
     if missing:  # the stage that writes the table may read it first, so running it again need not help
         raise TableMismatchError(table.name, [*missing, (
@@ -319,7 +319,7 @@ def _count_rows_and_nulls(table: Table, location: Path) -> tuple[int, dict[str, 
     required = {c.name for c in table.columns if not c.nullable and not c.type.startswith("array")}
     rows, nulls = 0, dict.fromkeys(sorted(required), 0)
     for file in location.rglob("*.parquet"):
-        footer = pq.read_metadata(file)
+        footer = read_footer(file)
         rows += footer.num_rows
         for group in range(footer.num_row_groups):
             for index in range(footer.num_columns):

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine.cuts import max_us
 from purchasepath.sessions.engine.touched import Files, read_intervals, read_retired
 from purchasepath.sessions.identifiers import session_ids
+from purchasepath.storage.parquet import ParquetReader, read_parquet, write_parquet_file
 from purchasepath.storage.warehouse import StagedFile
 from purchasepath.tables.catalog import SUPERSEDED_SESSIONS
 from purchasepath.times import DAY_US
@@ -106,7 +106,7 @@ def _superseded(partition: str, stored: Files, stretches: Files, built: Files, r
     retired = retired.filter(pc.equal(retired["partition"], partition))
     retired = retired.append_column("run_id", pa.array([run_id] * len(retired), pa.string()))
     schema = SUPERSEDED_SESSIONS.file_schema()
-    before = pa.concat_tables([schema.empty_table(), *(pq.ParquetFile(file).read(schema.names).cast(schema)
+    before = pa.concat_tables([schema.empty_table(), *(read_parquet(file, schema.names).cast(schema)
                                                        for file in stored)])
     inside = pa.array(read_intervals(stretches).hold(
         _chunk(before["user_id"]), before["started_at"].cast(pa.int64()).to_numpy()))
@@ -125,7 +125,7 @@ def _superseded(partition: str, stored: Files, stretches: Files, built: Files, r
 
 def _of_visitors(file: Path, users: pa.Array) -> pa.Table:
     """What homes are found by, of these visitors' sessions."""
-    with pq.ParquetFile(file) as source:
+    with ParquetReader(file) as source:
         groups = (source.read_row_group(n, _LOOKED_AT, use_threads=False) for n in range(source.num_row_groups))
         return pa.concat_tables([group.filter(pc.is_in(group["user_id"], users)) for group in groups])
 
@@ -136,7 +136,7 @@ def _write(rows: pa.Table, directory: Path) -> list[Path]:
         return []
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"part-{uuid.uuid4().hex}.zstd.parquet"
-    pq.write_table(rows, path, compression="zstd")
+    write_parquet_file(path, rows)
     return [path]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from purchasepath.storage.parquet import parquet_writer
 from purchasepath.tables.catalog import SESSIONS
 
 _ALL_DIFFERENT = ("session_id", "event_ids", "offsets_us", "arrival_lags_us")
@@ -18,7 +19,7 @@ def open_writer(path: Path) -> pq.ParquetWriter:
     path.parent.mkdir(parents=True, exist_ok=True)
     schema = SESSIONS.file_schema()
     flat = [field.name for field in schema if not pa.types.is_list(field.type)]
-    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=WORDS, write_statistics=flat)
+    return parquet_writer(path, schema, use_dictionary=WORDS, write_statistics=flat)
 
 
 def _path_in_file(field: pa.Field) -> str:

@@ -16,9 +16,9 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
+from purchasepath.storage.parquet import ParquetReader, read_footer
 from purchasepath.tables.types import Table
 
 ROWS_AT_ONCE = 1_000_000
@@ -105,7 +105,7 @@ class FileSource:
     def groups(self) -> list[tuple[Path, int, int]]:
         """(file, row group, rows) of all, from the files' footers."""
         with ThreadPoolExecutor(8) as pool:
-            footers = list(pool.map(pq.read_metadata, self.files))
+            footers = list(pool.map(read_footer, self.files))
         return [(path, group, footer.row_group(group).num_rows)
                 for path, footer in zip(self.files, footers, strict=True) for group in range(footer.num_row_groups)]
 
@@ -194,10 +194,10 @@ def _parts(groups: Sequence[tuple[Path, int, int]], num_cores: int) -> list[Part
 def _read(part: Part, columns: Sequence[str], types: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Batches of a part; a column that a file lacks is null, as Spark reads it."""
     for path, groups in part:
-        footer = pq.read_metadata(path)
+        footer = read_footer(path)
         there = [name for name in columns if name in footer.schema.names]
         words = [name for name in there if name in _WORDS]
-        with pq.ParquetFile(path, metadata=footer, read_dictionary=words) as file:
+        with ParquetReader(path, metadata=footer, read_dictionary=words) as file:
             for batch in file.iter_batches(_ROWS_PER_BATCH, groups, there, use_threads=False):
                 nulls = {name: pa.nulls(len(batch), types.field(name).type) for name in columns if name not in there}
                 found = [nulls[name] if name in nulls else batch[name] for name in columns]

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
@@ -21,6 +20,7 @@ from purchasepath.sessions.engine.chains import unpack_stretches
 from purchasepath.sessions.engine.hashing import hash_ids
 from purchasepath.sessions.engine.session_file import WORDS, open_writer
 from purchasepath.sessions.lateness import Timely
+from purchasepath.storage.parquet import ParquetReader, read_parquet
 from purchasepath.storage.warehouse import StagedFile
 
 Files = tuple[Path, ...]
@@ -98,18 +98,18 @@ def _copy_without(files: Files, gone: pa.ChunkedArray, directory: Path, many: in
 
 
 def _any_in(file: Path, ids: pa.ChunkedArray) -> bool:
-    return bool(pc.any(pc.is_in(pq.ParquetFile(file).read(["session_id"])["session_id"], ids)).as_py())
+    return bool(pc.any(pc.is_in(read_parquet(file, ["session_id"])["session_id"], ids)).as_py())
 
 
 def _row_groups(file: Path) -> Iterator[pa.Table]:
-    with pq.ParquetFile(file, read_dictionary=WORDS) as source:
+    with ParquetReader(file, read_dictionary=WORDS) as source:
         for group in range(source.num_row_groups):
             yield source.read_row_group(group, use_threads=False)
 
 
 def _joined(files: Sequence[Path]) -> pa.Table:
     """The rows of small files, in order."""
-    rows = pa.concat_tables([pq.ParquetFile(file).read(use_threads=False) for file in files])
+    rows = pa.concat_tables([read_parquet(file, use_threads=False) for file in files])
     return rows.sort_by([("user_id", "ascending"), ("started_at", "ascending")])
 
 
@@ -183,5 +183,5 @@ def read_retired(packed: Files) -> pa.Table:
 
 
 def _read_stretches(packed: Files) -> pa.Table:
-    columns = [pq.ParquetFile(file).read(["stretches"])["stretches"] for file in packed]
+    columns = [read_parquet(file, ["stretches"])["stretches"] for file in packed]
     return unpack_stretches(pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.binary()))
