@@ -19,6 +19,7 @@ def run(job: Job) -> Summary:
     """Answer, count, measure; both tables or none."""
     bundle = fitting_bundle(job.config)
     manifest = Manifest.load(job.config.paths.dataset)
+    manifest.verify(job.config.paths.dataset)
     require_same_dataset(bundle, manifest)
     sessions = job.warehouse.read(SESSIONS)
     with job.warehouse.transaction(job.run_id) as tx:

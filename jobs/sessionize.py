@@ -19,7 +19,7 @@ def run(job: Job) -> Summary:
     before = job.warehouse.fingerprints(SESSIONS)
     with job.warehouse.transaction(job.run_id) as tx:
         this = Run(job.spark, job.warehouse, tx, job.config.sessions, job.run_id)
-        entry = build_all(this) if plan.why_full else add_changes(this, plan.sessionized)
+        entry = plan.check(build_all(this) if plan.why_full else add_changes(this, plan.sessionized))
         tx.write(SESSIONIZE_BOOKS, books_row(job.spark, plan, entry, job.run_id), append=True)
     if plan.why_full:
         lines = [f"{plan}: all sessions built, {entry.late:,} events left out as too late"]

@@ -18,6 +18,7 @@ from purchasepath.training.tracking import Tracker, track
 
 def run(job: Job) -> Summary:
     manifest = Manifest.load(job.config.paths.dataset)
+    manifest.verify(job.config.paths.dataset)
     start = starting_bundle(job.config, manifest)
     tags = {"data": manifest.source, "dataset_version": manifest.version, "run_id": job.run_id}
     with track(job.config, name=job.run_id, tags=tags) as tracker:

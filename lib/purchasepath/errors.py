@@ -74,6 +74,19 @@ class DamagedFileError(UserError):
                          "Nothing was published. ./spark-submit.sh doctor --warehouse tells what else is damaged")
 
 
+class DamagedWarehouseError(UserError):
+    """Stored tables that are not as they were committed; lists every fault."""
+
+    def __init__(self, faults: Iterable[str], *, most: int = 10) -> None:
+        self.faults = list(faults)
+        more = [f"  and {len(self.faults) - most} more"] if len(self.faults) > most else []
+        super().__init__("\n".join([
+            "the warehouse is not as it was committed:", *(f"  - {fault}" for fault in self.faults[:most]), *more,
+            "nothing was published. Put it back from a copy, or begin with an empty warehouse, "
+            "--set paths.warehouse=<new directory>, and run the stages again from `ingest` on; "
+            "./spark-submit.sh doctor --warehouse tells everything that is damaged"]))
+
+
 class PublishError(UserError):
     """Staged rows failed their audit, or another job published the same partition first."""
 

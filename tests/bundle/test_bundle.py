@@ -130,6 +130,20 @@ def test_an_edited_description_is_refused(bundle: Bundle) -> None:
         Bundle.load(bundle.directory)
 
 
+@pytest.mark.parametrize("part", [{"name": "other"}, {"metrics": {"valid_loss": 0.1}}, {"training": {"run_id": "x"}},
+                                  {"created_at": "2020-01-01"}, {"unheard": 1}])
+def test_name_metrics_and_configuration_are_under_the_digest(bundle: Bundle, part: dict[str, object]) -> None:
+    edit_description(bundle, **part)
+    with pytest.raises(BundleMismatchError, match=r"bundle\.json was changed after training .*copy the bundle again"):
+        Bundle.load(bundle.directory)
+
+
+def test_a_bundle_of_a_release_that_kept_no_digest_is_read(bundle: Bundle) -> None:
+    file = bundle.directory / "bundle.json"
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "digest"}))
+    assert Bundle.load(bundle.directory).version == bundle.version
+
+
 def test_a_vocabulary_of_another_size_is_refused(tmp_path: Path) -> None:
     manifest = tiny_manifest()
     model = build_model(MODEL, num_items=manifest.num_items, num_types=manifest.num_types,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 from purchasepath.datasets.manifest import (
     Boundaries,
+    DatasetDamagedError,
     DatasetMissingError,
     Manifest,
     RowGroup,
     Statistics,
     feature_schema_sha,
 )
+from purchasepath.storage.contents import describe
+from tests.damage import flip_bit
 
 
 def manifest(version: str = "v1", rows: int = 7, mean: float = 0.1 + 0.2) -> Manifest:
@@ -53,6 +57,45 @@ def test_a_file_that_is_no_manifest_is_an_error_that_names_it(tmp_path: Path, te
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(DatasetMissingError, match=r"manifest\.json cannot be read"):
         Manifest.load(tmp_path)
+
+
+@pytest.mark.parametrize("edit", [("12", "13"), ("simulated", "simulatef"), ('"digest"', '"dhgest"'),
+                                  ("train_end", "trainend"), ("0.30000000000000004", "0.3")])
+def test_a_changed_manifest_is_refused_whatever_was_changed(tmp_path: Path, edit: tuple[str, str]) -> None:
+    file = manifest().save(tmp_path)
+    file.write_text(file.read_text().replace(*edit, 1))
+    with pytest.raises(DatasetMissingError, match=r"manifest\.json cannot be read"):
+        Manifest.load(tmp_path)
+
+
+def with_files(directory: Path) -> Manifest:
+    """A dataset of one file of eight bytes."""
+    (directory / "v1").mkdir()
+    (directory / "v1" / "a.parquet").write_bytes(b"examples")
+    return dataclasses.replace(manifest(), files=describe(directory / "v1"))
+
+
+def test_files_are_named_with_their_digests_and_verified(tmp_path: Path) -> None:
+    written = with_files(tmp_path)
+    written.save(tmp_path)
+    loaded = Manifest.load(tmp_path)
+    assert loaded == written
+    loaded.verify(tmp_path)
+    flip_bit(tmp_path / "v1" / "a.parquet", 3)
+    with pytest.raises(DatasetDamagedError, match=r"v1/a\.parquet: its content .*\n.*spark-submit\.sh dataset"):
+        loaded.verify(tmp_path)
+    (tmp_path / "v1" / "a.parquet").unlink()
+    with pytest.raises(DatasetDamagedError, match=r"v1/a\.parquet: is missing"):
+        loaded.verify(tmp_path)
+
+
+def test_a_dataset_of_a_release_that_kept_no_digests_is_read(tmp_path: Path) -> None:
+    file = manifest().save(tmp_path)
+    old = {k: v for k, v in json.loads(file.read_text()).items() if k not in ("digest", "files")}
+    file.write_text(json.dumps(old))
+    loaded = Manifest.load(tmp_path)
+    assert loaded.fingerprint == manifest().fingerprint
+    loaded.verify(tmp_path)
 
 
 def test_the_fingerprint_follows_the_content_and_not_the_version() -> None:

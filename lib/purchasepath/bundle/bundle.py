@@ -4,7 +4,7 @@
 <name>-<version>/
   model.safetensors     weights, nothing pickled
   vocabulary.parquet    item ids
-  bundle.json           model shape, dataset contract, metrics, code version, digests of the other two files
+  bundle.json           model shape, dataset contract, metrics, code version, digests of the other two files and its own
 ```
 
 The version is a fingerprint of weights, model shape, vocabulary and dataset contract: the same training gives the
@@ -46,6 +46,7 @@ VOCABULARY = "vocabulary.parquet"
 DESCRIPTION = "bundle.json"
 LATEST = "latest"
 _VERSION_DIGITS = 16
+_PARTS = {"name", "version", "model", "dataset", "metrics", "files"}
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class Bundle:
         for file, expected in bundle.description["files"].items():
             _check_file(directory / file, expected)
         _check_vocabulary(bundle)
+        _check_digest(bundle)
         if _fingerprint(bundle.description) != bundle.version:
             raise BundleMismatchError(
                 f"bundle {directory}: bundle.json was changed after training (expected version {bundle.version}, "
@@ -185,13 +187,14 @@ def _describe(
         "name": name,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": model_config.model_dump(mode="json"),
-        "dataset": json.loads(replace(manifest, splits={}).to_json()),
+        "dataset": replace(manifest, splits={}, files={}).facts(),
         "metrics": {key: float(value) for key, value in metrics.items()},
         "training": dict(training),
         "made_with": {"torch": torch.__version__},
         "files": files,
     }
-    return {**description, "version": _fingerprint(description)}
+    description["version"] = _fingerprint(description)
+    return {**description, "digest": sha256_json(description)}
 
 
 def _fingerprint(description: Mapping[str, Any]) -> str:
@@ -227,8 +230,7 @@ def _read_description(directory: Path) -> dict[str, Any]:
 
 
 def _check_parts(directory: Path, description: dict[str, Any]) -> None:
-    expected = {"name", "version", "model", "dataset", "metrics", "files"}
-    missing = sorted(expected - description.keys())
+    missing = sorted(_PARTS - description.keys())
     missing += sorted({WEIGHTS, VOCABULARY} - description.get("files", {}).keys())
     if missing:
         raise BundleMismatchError(f"bundle {directory}: {DESCRIPTION} lacks {', '.join(missing)}; copy it again")
@@ -255,6 +257,19 @@ def _check_file(path: Path, expected: Mapping[str, Any]) -> None:
         )
     if sha256_file(path) != expected["sha256"]:
         raise BundleMismatchError(f"bundle {path.parent}: {path.name} is damaged (its digest differs); copy it again")
+
+
+def _check_digest(bundle: Bundle) -> None:
+    """Name, metrics and configuration are those of the training. Bundles of earlier releases hold no digest."""
+    content = dict(bundle.description)
+    digest = content.pop("digest", None)
+    unknown = sorted(content.keys() - _PARTS - {"format", "created_at", "training", "made_with"})
+    if unknown or digest not in (None, sha256_json(content)):
+        raise BundleMismatchError(
+            f"bundle {bundle.directory}: {DESCRIPTION} was changed after training "
+            f"({'it says what no training says: ' + ', '.join(unknown) if unknown else 'its digest differs'}); "
+            f"copy the bundle again"
+        )
 
 
 def _check_vocabulary(bundle: Bundle) -> None:

@@ -18,6 +18,7 @@ from purchasepath.datasets.split import TimeSplit, split_by_time
 from purchasepath.datasets.statistics import fit_statistics
 from purchasepath.datasets.writer import now, publish, read_row_groups, write_examples
 from purchasepath.errors import InputError, UserError
+from purchasepath.storage.contents import describe
 from purchasepath.tables.catalog import EVENT_TYPES
 from purchasepath.tables.features import USER_FEATURE_NAMES
 from purchasepath.times import from_us
@@ -120,6 +121,7 @@ def _write(
         num_types=len(EVENT_TYPES) + 1, feature_names=USER_FEATURE_NAMES, statistics=statistics,
         vocabulary_sha=items.vocabulary_sha, feature_schema_sha=feature_schema_sha(config.features.identity),
         num_cold=items.num_cold, side_features=items.side_features, side_sha=items.side_sha,
+        files=describe(directory / version),
     )
     _check_complete(manifest, counts)
     return manifest, counts

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from purchasepath.errors import UserError
+from purchasepath.storage.contents import FileFacts, faults_in
+from purchasepath.storage.files import sha256_json
 from purchasepath.tables.features import USER_FEATURES_DECLARED
 
 FILE_NAME = "manifest.json"
@@ -34,6 +36,10 @@ CONTEXT, NOT_ASKED, NO_PURCHASE_FOLLOWS, PURCHASE_FOLLOWS = 0, 1, 2, 3
 
 class DatasetMissingError(UserError):
     """No readable dataset in the directory."""
+
+
+class DatasetDamagedError(UserError):
+    """A file of the dataset that cannot be read, or holds something else than the manifest says."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,8 @@ class Manifest:
     num_cold: int = 0
     side_features: Mapping[str, int] = field(default_factory=dict)
     side_sha: str = ""
+    files: Mapping[str, FileFacts] = field(default_factory=dict)
+    """Every file below the version's directory; none in datasets of releases that did not tell."""
 
     @property
     def num_known(self) -> int:
@@ -120,7 +128,7 @@ class Manifest:
         Version and creation time are left out; file names are taken relative to the version.
         """
         content = self._as_dict()
-        for volatile in ("version", "created_at"):
+        for volatile in ("version", "created_at", "files"):
             del content[volatile]
         for groups in content["splits"].values():
             for group in groups:
@@ -128,21 +136,41 @@ class Manifest:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
-        return json.dumps({"format": FORMAT, **self._as_dict()}, indent=1)
+        """The manifest with its own digest."""
+        content = {"format": FORMAT, **self._as_dict()}
+        return json.dumps({**content, "digest": sha256_json(content)}, indent=1)
+
+    def facts(self) -> dict[str, Any]:
+        """What is true of the dataset wherever its files lie: as `to_json`, without them and without the digest."""
+        content: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **self._as_dict()}))
+        del content["files"]
+        return content
+
+    def verify(self, directory: str | Path) -> None:
+        """Raises DatasetDamagedError, naming every file below the dataset directory that is not as it was written."""
+        faults = faults_in(Path(directory) / self.version, self.files, whole=True) if self.files else []
+        if faults:
+            raise DatasetDamagedError("\n".join([
+                "the dataset is not as it was written:", *(f"  - {fault}" for fault in faults[:10]),
+                "write it again: ./spark-submit.sh dataset"]))
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
         """The manifest written by `to_json`. Raises ValueError where the text is something else."""
         try:
             content = json.loads(text)
-            if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+            if not isinstance(content, dict) or content.get("format") != FORMAT:
                 raise ValueError("another format")
+            if content.pop("digest", None) not in (None, sha256_json(content)):
+                raise ValueError("it is not what was written: its digest differs")
+            del content["format"]
             return cls(**{
                 **content,
                 "splits": {s: tuple(RowGroup(**g) for g in groups) for s, groups in content["splits"].items()},
                 "boundaries": Boundaries(**content["boundaries"]),
                 "feature_names": tuple(content["feature_names"]),
                 "statistics": _statistics(**content["statistics"]),
+                "files": {name: FileFacts(**facts) for name, facts in content.get("files", {}).items()},
             })
         except (KeyError, TypeError, AttributeError, ValueError) as fault:
             raise ValueError(f"not a dataset manifest of format {FORMAT}: {fault!r}") from fault

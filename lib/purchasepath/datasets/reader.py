@@ -27,10 +27,10 @@ from petastorm.workers_pool import thread_pool
 from petastorm.workers_pool.ventilator import Ventilator
 from petastorm.workers_pool.worker_base import WorkerBase
 
-from purchasepath.datasets.manifest import Manifest, RowGroup
+from purchasepath.datasets.manifest import DatasetDamagedError, Manifest, RowGroup
 from purchasepath.datasets.rows import COLUMNS, Rows, join_rows, no_rows, rows_from_arrow
 from purchasepath.datasets.shards import Block, EpochPlan, check_ranks
-from purchasepath.errors import DamagedFileError, UserError
+from purchasepath.errors import DamagedFileError
 from purchasepath.storage.parquet import ParquetReader
 
 WORKERS = 2
@@ -42,10 +42,6 @@ OPEN_FILES = 16
 thread_pool.IO_TIMEOUT_INTERVAL_S = 0.02
 """How often a worker of Petastorm that has nothing to read looks whether it is to end. At its own 1 ms the two workers
 of a training rank, which wait nearly always, take a tenth of a core."""
-
-
-class DatasetDamagedError(UserError):
-    """A file of the dataset that cannot be read, or holds something else than the manifest says."""
 
 
 class Reader(Protocol):

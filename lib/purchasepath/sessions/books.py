@@ -1,6 +1,6 @@
 """The books of sessionize: what a run has to build, and that no event was lost or counted twice.
 
-    rows of EVENTS = events in SESSIONS + rows of LATE_EVENTS
+    events that ingest accepted = rows of EVENTS = events in SESSIONS + rows of LATE_EVENTS
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Sessions
+from purchasepath.errors import DamagedWarehouseError
+from purchasepath.sources.books import count_events_of
 from purchasepath.storage.files import sha256_json
 from purchasepath.storage.warehouse import Warehouse
-from purchasepath.tables.catalog import INGEST_BOOKS, SESSIONIZE_BOOKS, SESSIONS
+from purchasepath.tables.catalog import EVENTS, INGEST_BOOKS, SESSIONIZE_BOOKS, SESSIONS
 
 _ALGORITHM = 1
 """Raised when the same events and configuration give other rows than before."""
@@ -31,10 +33,19 @@ class Plan:
     last_ingest_run: str | None
     sessionized: int = 0
     """Events in SESSIONS now."""
+    accepted: int | None = None
+    """Rows that EVENTS must have by the books of ingest; None where there are none."""
 
     @property
     def mode(self) -> str:
         return "full" if self.why_full else "incremental"
+
+    def check(self, entry: Entry) -> Entry:
+        """The entry. Raises DamagedWarehouseError where EVENTS are not what ingest accepted."""
+        if self.accepted not in (None, entry.events):
+            raise DamagedWarehouseError([f"table {EVENTS.name}: {entry.events:,} rows are there, "
+                                         f"{self.accepted:,} were accepted by ingest"])
+        return entry
 
     def __str__(self) -> str:
         return f"{self.mode} ({self.why_full})" if self.why_full else self.mode
@@ -70,12 +81,12 @@ def make_plan(warehouse: Warehouse, config: Sessions) -> Plan:
     newest = max((row["run_id"] for row in ingests), default=None)
     done = _rows(warehouse.read(SESSIONIZE_BOOKS)) if warehouse.exists(SESSIONIZE_BOOKS) else []
     if not done or not warehouse.exists(SESSIONS):
-        return Plan("nothing was built before", rules, newest)
+        return Plan("nothing was built before", rules, newest, accepted=count_events_of(ingests))
     last = done[-1]
     replaced = any(row["history"] == "replace" and row["run_id"] > (last["last_ingest_run"] or "") for row in ingests)
     why = "the rules of sessions have changed" if last["rules"] != rules else \
         "ingest has replaced the history" if replaced else ""
-    return Plan(why, rules, newest, last["events"] - last["late"])
+    return Plan(why, rules, newest, last["events"] - last["late"], count_events_of(ingests))
 
 
 def books_row(spark: SparkSession, plan: Plan, entry: Entry, run_id: str) -> DataFrame:

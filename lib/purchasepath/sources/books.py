@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame, SparkSession
@@ -102,8 +104,13 @@ def other_sources(earlier: DataFrame, source: str) -> list[str]:
 
 def count_events(books: DataFrame) -> int | None:
     """Rows of EVENTS by INGEST_BOOKS; None where they hold no run."""
+    return count_events_of([run.asDict() for run in books.collect()])  # one row per run
+
+
+def count_events_of(runs: Iterable[Mapping[str, Any]]) -> int | None:
+    """Rows of EVENTS by these rows of INGEST_BOOKS; None where there is no run."""
     count: int | None = None
-    for run in books.orderBy("finished_at", "run_id").collect():  # one row per run
+    for run in sorted(runs, key=lambda run: (run["finished_at"], run["run_id"])):
         count = (0 if run["history"] == "replace" or count is None else count) + run["accepted"] - run["replaced"]
     return count
 

@@ -195,6 +195,8 @@ class EmbeddedWarehouse:
         for table, location in found:
             if self._registered.get(table.name) == location:
                 continue
+            if pinned:
+                pinned.verify(table.name)
             _check_stored(table, location)
             self.spark.sql(f"DROP TABLE IF EXISTS `{self.database}`.`{table.name}`")
             self.spark.sql(create_table_sql(table, self.database, location.as_uri()))
