@@ -1,14 +1,43 @@
-"""What is installed, what works, and what to do about the rest. Runs on a bare Python, outside Spark."""
+"""What is installed, what works, and what to do about the rest. Runs on a bare Python, outside Spark.
+
+With `--warehouse [DIR]` it reads every file of a warehouse, by default that of the configuration, and compares it
+with what was committed.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "lib"))  # also where set-up never finished
 
-from purchasepath.doctor.report import main  # noqa: E402
+from purchasepath.doctor.checks import Finding  # noqa: E402
+from purchasepath.doctor.report import main, report  # noqa: E402
+
+
+def examine_warehouse(arguments: Sequence[str]) -> int:
+    """Print what was found; 0 when all is as committed, 2 otherwise."""
+    from purchasepath.config import load_config
+    from purchasepath.job import guarded
+    from purchasepath.storage.audit import audit_warehouse
+
+    as_json = "--json" in arguments
+    places = [argument for argument in arguments if argument != "--json"]
+    status = 0
+
+    def work() -> None:
+        nonlocal status
+        root = Path(places[0] if places else load_config([]).paths.warehouse).absolute()
+        status = report([
+            Finding(audit.table, audit.found, "as committed", not audit.faults if audit.known else None,
+                    "\n    ".join(audit.faults)) for audit in audit_warehouse(root)], as_json=as_json)
+
+    return guarded(work) or status
+
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--warehouse"]:
+        sys.exit(examine_warehouse(sys.argv[2:]))
     sys.exit(main(sys.argv[1:], ROOT))

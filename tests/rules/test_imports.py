@@ -43,6 +43,7 @@ HEAVY = {"pyspark", "pyarrow", "torch", "mlflow", "horovod", "petastorm", "plotl
 
 OWN_IN_FUNCTIONS = {
     "job.py": "a wrong command line or configuration is answered before Spark is loaded",
+    "jobs/doctor.py": "a bare Python finds out why nothing is installed",
     "storage/__init__.py": "ranks read files, and load no Spark for it",
     "bundle/registry.py": "scoring from a directory needs no MLflow",
 }

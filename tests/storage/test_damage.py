@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs import doctor
 from purchasepath.errors import DamagedWarehouseError
 from purchasepath.storage.contents import facts_of, faults_in
 from purchasepath.storage.snapshots import Snapshot, Snapshots
@@ -173,3 +174,22 @@ def test_large_files_are_known_by_their_ends_and_read_whole_on_demand(tmp_path: 
     assert len(faults_in(tmp_path, contents, whole=True)) == 1
     flip_bit(tmp_path / "part.parquet", 199_000)
     assert len(faults_in(tmp_path, contents, whole=False)) == 1
+
+
+def test_the_doctor_names_every_damaged_file_of_every_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.examine_warehouse([str(root)]) == 0
+    assert "1 files" in capsys.readouterr().out
+    (root / "current/items/a.parquet").unlink()
+    flip_bit(root / "current/scores/d=1/a.parquet", 0)
+    assert doctor.examine_warehouse([str(root)]) == 2
+    told = capsys.readouterr().out
+    assert "items/000002/a.parquet: is missing" in told
+    assert "d=1/a.parquet: its content is not what was written" in told
+    (root / "current").unlink()
+    assert doctor.examine_warehouse([str(root)]) == 2
+    assert "put it back: ln -s" in capsys.readouterr().err
+
+
+def test_the_doctor_does_not_take_an_empty_directory_for_a_warehouse(tmp_path: Path) -> None:
+    assert doctor.examine_warehouse([str(tmp_path / "nowhere")]) == 2
+    assert not (tmp_path / "nowhere").exists()

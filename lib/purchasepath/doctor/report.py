@@ -10,7 +10,7 @@ from pathlib import Path
 
 from purchasepath.doctor.checks import Finding, examine
 
-USAGE = "./spark-submit.sh doctor [--json]"
+USAGE = "./spark-submit.sh doctor [--json], or: doctor --warehouse [DIR] [--json]"
 WIDEST = 60
 STATES = {True: "ok", False: "FAILED", None: "-"}
 
@@ -23,9 +23,13 @@ def main(arguments: Sequence[str], root: Path) -> int:
         return 0 if asked_for_help else 2
     if not arguments:
         print("looking around and trying every part; this takes up to a minute ...", file=sys.stderr, flush=True)
-    findings = examine(root)
+    return report(examine(root), as_json=bool(arguments))
+
+
+def report(findings: Sequence[Finding], *, as_json: bool) -> int:
+    """Print the findings; 0 when all is well, 2 otherwise."""
     well = all(finding.ok is not False for finding in findings)
-    if arguments:
+    if as_json:
         print(json.dumps({"ok": well, "findings": [asdict(finding) for finding in findings]}, indent=1))
     else:
         print(format_table(findings))
