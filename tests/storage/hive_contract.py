@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from purchasepath.config import load_config
-from purchasepath.errors import PublishError, TableMissingError
+from purchasepath.errors import DamagedWarehouseError, PublishError, TableMissingError
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.hive import HiveWarehouse
 from purchasepath.storage.session import build_session
@@ -139,4 +139,33 @@ assert users() == ["k1", "l1", "l2", "l3", "m1", "theirs"], users()
 with warehouse.transaction("r13") as work:  # the whole table: partitions without rows go away, whatever their names
     work.write(SCORES, SCORES.frame(spark, [score("last", DAY_1)]))
 assert users() == ["last"], users()
+def damage(told: str) -> None:
+    """A new process would find it, as this one has verified what it read."""
+    try:
+        open_warehouse(spark, config).read(SCORES)
+        raise AssertionError(f"not found: {told}")
+    except DamagedWarehouseError as error:
+        assert told in str(error), error  # noqa: PT017
+
+
+with warehouse.transaction("r20") as work:
+    work.write(SCORES, SCORES.frame(spark, [score("d1", DAY_1), score("d2", DAY_2)]))
+for day in ("as_of_date=2024-01-01", "as_of_date=2024-01-02"):
+    file = next((root / "wh" / "scores" / "r20" / day).rglob("*.parquet"))
+    content = file.read_bytes()
+    file.unlink()
+    damage(f"{file.name}: is missing")
+    file.write_bytes(content[:-1])
+    damage(f"{file.name}: has {len(content) - 1:,} bytes, {len(content):,} were written")
+    file.write_bytes(content)
+    stray = file.with_name("stray.parquet")
+    stray.write_bytes(content)
+    damage("stray.parquet: no commit wrote this file")
+    stray.unlink()
+(root / "wh" / "scores" / "r20").rename(root / "aside")
+damage("r20: is missing")
+(root / "aside").rename(root / "wh" / "scores" / "r20")
+assert open_warehouse(spark, config).read(SCORES).count() == 2
+(root / "wh" / "scores" / "r20" / "_files.json").unlink()  # as of a release that kept no lists
+assert open_warehouse(spark, config).read(SCORES).count() == 2
 print("the contract holds")

@@ -4,7 +4,8 @@ Files of a run go to `<warehouse>/<table>/<run_id>/…` and are never changed. A
 an unpartitioned table) at them with ALTER TABLE … SET LOCATION, which the metastore applies one partition at
 a time. So that a commit of many partitions is still all or nothing, its whole list of switches is written
 to `<warehouse>/_commits/` first: a commit that was cut off is carried on by the next transaction.
-Replaced files stay where they are for readers that still use them; remove old run directories by age.
+Replaced files stay where they are for readers that still use them; remove old run directories by age, if no table
+reads them any more. Each names its files (`hive_files.py`): what is missing is an error, not fewer rows.
 
 A partition has one location, so one that gains rows is written whole, old rows and new, to a new one. Rows
 are added only if the table's property `purchasepath.run` (the last run that changed it) is still what it was
@@ -28,6 +29,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from purchasepath.config import Config
 from purchasepath.errors import PublishError, TableMissingError
 from purchasepath.storage.files import sha256_json
+from purchasepath.storage.hive_files import live_locations, verify_locations, write_list
 from purchasepath.storage.warehouse import (
     Partition,
     Rows,
@@ -51,6 +53,8 @@ class HiveWarehouse:
         self.files = _HadoopFiles(spark)
         self.root = self.files.qualified(config.paths.warehouse)
         self._seen: dict[str, str] = {}
+        self._verified: set[str] = set()
+        """Places whose files are as they were written. They are never changed."""
 
     @property
     def snapshot(self) -> str:
@@ -65,7 +69,13 @@ class HiveWarehouse:
         name = f"`{self.database}`.`{table.name}`"
         self.seen_run(table.name)
         self.spark.sql(f"REFRESH TABLE {name}")  # another process may have switched partitions since
+        self._verify(table)
         return table.select(self.spark.table(name))
+
+    def _verify(self, table: Table) -> None:
+        places = live_locations(self.spark, self.database, table.name, partitioned=bool(table.partition_by))
+        verify_locations(self.files, f"{self.root}/{table.name}", [p for p in places if p not in self._verified])
+        self._verified.update(places)
 
     def local_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[Path] | None:
         return None  # on any file system that Spark reaches, and Python may not
@@ -191,6 +201,7 @@ class _HiveTransaction:
         elif not set(written) <= set(replaced):
             raise PublishError(f"table {table.name}: rows for partitions {sorted(set(written) - set(replaced))} were "
                                "staged, but they are not to be replaced. Nothing was published")
+        write_list(self.warehouse.files, location)
         self._switch(table, location, written, replaced)
         self._left[table.name] = self._with_rest(table, location, [*written.values(), *replaced.values()])
         return num_rows
@@ -313,6 +324,21 @@ class _HadoopFiles:
             return []
         names = [status.getPath().toString() for status in file_system.listStatus(target)]
         return sorted(name for name in names if name.endswith(".json"))
+
+    def exists(self, path: str) -> bool:
+        file_system, target = self._open(path)
+        return bool(file_system.exists(target))
+
+    def sizes(self, directory: str) -> dict[str, int]:
+        """Path below the directory → bytes, of all files below it but those that engines pass over."""
+        file_system, target = self._open(directory)
+        found, sizes = file_system.listFiles(target, True), {}
+        while found.hasNext():
+            status = found.next()
+            name = status.getPath().toString().removeprefix(f"{directory}/")
+            if not any(part.startswith(("_", ".")) for part in name.split("/")):
+                sizes[name] = int(status.getLen())
+        return sizes
 
     def remove(self, path: str) -> None:
         file_system, target = self._open(path)
