@@ -74,11 +74,13 @@ REJECTED_EVENTS = Table(
     "raw row that was not accepted",
     "ingest",
     (
-        C("raw", "string", "the raw row as it stood in the file (JSON of its columns where it came from Parquet)"),
+        C("raw", "string", "the raw row as it stood in the file (JSON of its columns where it came from Parquet); "
+                           "where it could be read, pseudonyms stand in place of the shop's ids"),
         C("file", "string", "file it came from"),
         C("reasons", "array<string>", "every rule it broke"),
         C("source", "string", "mapping it was read with"),
     ),
+    secret=("raw",),
 )
 
 EVENT_CHANGES = Table(
@@ -123,9 +125,10 @@ USER_KEYS = Table(
     "ingest",
     (
         C("user_id", "string", "keyed pseudonym, as everywhere else"),
-        C("raw_id", "string", "the shop's own id; the only table that holds it: restrict who may read it"),
+        C("raw_id", "string", "the shop's own id; the only table that holds it"),
     ),
     key=("user_id",),
+    secret=("user_id", "raw_id"),
 )
 
 SESSIONS = Table(
