@@ -23,13 +23,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 from purchasepath.errors import PublishError
+from purchasepath.storage.files import make_private
 
 _COMMIT_FILE = "commit.json"
 
@@ -37,9 +38,11 @@ _COMMIT_FILE = "commit.json"
 class Snapshots:
     """All snapshots below one root. Cheap to make; touches the disk only when used."""
 
-    def __init__(self, root: Path, *, keep: int) -> None:
+    def __init__(self, root: Path, *, keep: int, private: Collection[str] = ()) -> None:
         self.root = root.absolute()
         self.keep = keep
+        self.private = private
+        """Tables whose files their owner alone may read."""
 
     def pin(self) -> Snapshot | None:
         """The newest snapshot, protected from removal until it is released; None before the first commit."""
@@ -58,9 +61,10 @@ class Snapshots:
 
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
-        """A directory of our own to stage files in; gone afterwards."""
+        """A directory of our own to stage files in, which nobody else may enter; gone afterwards."""
         directory = self.root / "staging" / name
-        directory.mkdir(parents=True, mode=0o755)
+        directory.mkdir(parents=True)
+        directory.parent.chmod(0o700)
         with (directory / "owner").open("w") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX)
             try:
@@ -93,6 +97,7 @@ class Snapshots:
                 (directory / table).symlink_to(os.path.relpath(version, directory))
             commit = {"snapshot": number, "at": datetime.now(UTC).isoformat(), "tables": sorted(staged), **facts}
             (directory / _COMMIT_FILE).write_text(json.dumps(commit, indent=1, default=str) + "\n")
+            self._hide_private()
             self._switch(directory)
             self._collect_garbage()
         return directory
@@ -121,6 +126,13 @@ class Snapshots:
         if change.replaced is not None and old is not None and old.exists():
             _link_partitions(old.resolve(), version, change.replaced)
         return version
+
+    def _hide_private(self) -> None:
+        """Also what earlier releases left open; new files come from staging, where nobody could see them."""
+        for table in self.private:
+            directory = self.root / "data" / table
+            if directory.exists():
+                make_private(directory)
 
     def _switch(self, directory: Path) -> None:
         fresh = self.root / f".current.{os.getpid()}"

@@ -74,8 +74,7 @@ REJECTED_EVENTS = Table(
     "raw row that was not accepted",
     "ingest",
     (
-        C("raw", "string", "the raw row as it stood in the file (JSON of its columns where it came from Parquet); "
-                           "where it could be read, pseudonyms stand in place of the shop's ids"),
+        C("raw", "string", "the raw row as it stood in the file (JSON of its columns where it came from Parquet)"),
         C("file", "string", "file it came from"),
         C("reasons", "array<string>", "every rule it broke"),
         C("source", "string", "mapping it was read with"),
