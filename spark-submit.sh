@@ -104,6 +104,9 @@ if [[ $stage == doctor ]]; then # runs on any Python, also where set-up failed: 
   exec env JAVA_HOME="$(find_java_home)" "${python:-python3}" "$root/jobs/doctor.py" ${job[@]+"${job[@]}"}
 fi
 
+# Only who turns ids into pseudonyms holds the key: no query, model or report is answered by a process that does.
+[[ $stage == ingest || $stage == pipeline ]] || unset PURCHASEPATH_KEY
+
 ensure_environment all || exit $?
 venv=$root/.venv
 export JAVA_HOME

@@ -13,9 +13,10 @@ from pyspark.sql import SparkSession
 
 from purchasepath.config import load_config
 from purchasepath.storage import open_warehouse
-from purchasepath.storage.query import QueryError, run_query
+from purchasepath.storage.guard import QueryError
+from purchasepath.storage.query import run_query
 from purchasepath.storage.warehouse import Warehouse
-from purchasepath.tables.catalog import CALIBRATION, PATHS
+from purchasepath.tables.catalog import CALIBRATION, PATHS, REJECTED_EVENTS, USER_KEYS
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,8 @@ def warehouse(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
         rows = [{"path": "view > cart", "sessions": 12, "revenue": 1.5}, {"path": "a,b"}]
         work.write(PATHS, PATHS.frame(spark, rows))
         work.write(CALIBRATION, CALIBRATION.frame(spark))
+        work.write(USER_KEYS, USER_KEYS.frame(spark, [{"user_id": "p", "raw_id": "anna"}]))
+        work.write(REJECTED_EVENTS, REJECTED_EVENTS.frame(spark, [{"raw": "anna,?", "reasons": ["no time"]}]))
     yield opened
     spark.sql("USE default")
     spark.sql(f"DROP DATABASE IF EXISTS {opened.database} CASCADE")
@@ -61,8 +64,8 @@ def test_everything_but_reading_is_refused(spark: SparkSession, warehouse: Wareh
 
 @pytest.mark.parametrize(("query", "told"), [
     ("select * from path", r"^there is no table `path` \(did you mean `paths`\?\)$"),
-    ("select * from zebra", r"^there is no table `zebra` \(known: calibration, paths\)$"),
-    ("select nothing from paths", r"(?s)`nothing`.*tables: calibration, paths$"),
+    ("select * from zebra", r"^there is no table `zebra` \(known: calibration, paths, rejected_events\)$"),
+    ("select nothing from paths", r"(?s)`nothing`.*tables: calibration, paths, rejected_events$"),
 ])
 def test_an_unknown_name_is_told_with_the_known_ones(
     spark: SparkSession, warehouse: Warehouse, query: str, told: str

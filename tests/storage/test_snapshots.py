@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -163,3 +165,25 @@ def test_fingerprints_change_with_the_files_of_their_partition_only(tmp_path: Pa
     assert second["d=2"] != first["d=2"]
     commit(snapshots, "events", {}, replaced=frozenset({"d=2"}))
     assert fingerprints() == {partition: second[partition] for partition in ("d=1", "d=3")}
+
+
+def modes(directory: Path) -> set[int]:
+    return {stat.S_IMODE(path.stat().st_mode) for path in [directory, *directory.rglob("*")]}
+
+
+def test_private_tables_and_staging_are_their_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        commit(Snapshots(tmp_path, keep=2), "keys", {"a.parquet": "of an earlier release"})
+        assert 0o666 in modes(tmp_path / "data/keys")
+        snapshots = Snapshots(tmp_path, keep=2, private=["keys"])
+        with snapshots.staging("t2") as directory:
+            assert stat.S_IMODE(directory.parent.stat().st_mode) == 0o700
+        commit(snapshots, "scores", {"a.parquet": "1"})
+        assert modes(tmp_path / "data/keys") == {0o700, 0o600}
+        commit(snapshots, "keys", {"d=1/b.parquet": "new"}, appends=True)
+    finally:
+        os.umask(before)
+    assert modes(tmp_path / "data/keys") == {0o700, 0o600}
+    assert content(snapshots, "keys") == {"a.parquet": "of an earlier release", "d=1/b.parquet": "new"}
+    assert stat.S_IMODE((tmp_path / "data/scores").stat().st_mode) & 0o077

@@ -32,6 +32,14 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
+def make_private(directory: Path) -> None:
+    """Nobody but the owner may enter `directory` (0700) or read a file in it (0600), whatever the umask was."""
+    directory.chmod(0o700)
+    for path in directory.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(0o700 if path.is_dir() else 0o600)
+
+
 def flush(path: Path) -> None:
     """Asks the system to put a file's bytes, or a directory's entries, on disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -179,6 +179,8 @@ class _HiveTransaction:
             raise TypeError("rows in files, but no files were given out")
         location = f"{self.warehouse.root}/{table.name}/{self.run_id}"
         self._locations.append(location)
+        if table.secret:
+            self.warehouse.files.make_private(f"{self.warehouse.root}/{table.name}")
         write_parquet(table, rows, location)
         staged = self.warehouse.spark.read.schema(table.spark_schema()).parquet(location)
         num_rows = _count_without_nulls(table, staged)
@@ -249,6 +251,7 @@ class _HiveTransaction:
     def materialize(self, frame: DataFrame, name: str) -> DataFrame:
         location = f"{self.warehouse.root}/_staging/{self.run_id}/{name}"
         self._scratch.append(location)
+        self.warehouse.files.make_private(f"{self.warehouse.root}/_staging")
         frame.write.mode("overwrite").parquet(location)
         return self.warehouse.spark.read.schema(frame.schema).parquet(location)
 
@@ -343,6 +346,12 @@ class _HadoopFiles:
     def remove(self, path: str) -> None:
         file_system, target = self._open(path)
         file_system.delete(target, True)
+
+    def make_private(self, path: str) -> None:
+        """A directory that nobody but its owner may enter, made where it is not; object stores know no such thing."""
+        file_system, target = self._open(path)
+        file_system.mkdirs(target)
+        file_system.setPermission(target, self._jvm.org.apache.hadoop.fs.permission.FsPermission("700"))
 
     def _open(self, path: str) -> tuple[Any, Any]:
         target = self._jvm.org.apache.hadoop.fs.Path(path)

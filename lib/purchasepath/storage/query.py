@@ -1,99 +1,126 @@
-"""Read-only SQL over the registered tables of a warehouse."""
+"""Read-only SQL over the shown tables of a warehouse."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterable
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from typing import Any, TextIO
 
-from pyspark.errors import AnalysisException, ParseException, PySparkException
-from pyspark.sql import DataFrame, Row, SparkSession
+import pyarrow as pa
+from py4j.java_gateway import is_instance_of
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import DataFrame, SparkSession
 
-from purchasepath.errors import UserError, nearest
+from purchasepath.errors import nearest
+from purchasepath.storage.guard import ANSWERED, Guard, QueryError
+from purchasepath.storage.printing import FORMATS
 from purchasepath.storage.warehouse import Warehouse
 from purchasepath.tables.catalog import TABLES
+from purchasepath.tables.types import Table
 
-_READS = ("select", "with", "from", "values", "table", "show", "describe", "desc", "explain")
-_SHOWN = 200
-"""Most rows of the `table` format; the others print every row."""
-
-
-class QueryError(UserError):
-    """A query that cannot be answered."""
+_CLOSED = {
+    "spark.sql.variable.substitute": "false",  # '${env:HOME}' is replaced while a query is parsed
+    "spark.sql.runSQLOnFiles": "false",
+}
+"""Settings of Spark that a query is answered with."""
 
 
 def run_query(spark: SparkSession, warehouse: Warehouse, query: str, style: str, out: TextIO) -> None:
     """Answer `query` from one consistent state of the warehouse and print it in `style`, one of FORMATS."""
-    _refuse_changes(spark, query)
-    known = warehouse.register(list(TABLES))
+    if not query.strip():
+        raise QueryError(f"the query is empty. {ANSWERED}")
+    known: list[str] = []
     try:
-        spark.sql(f"USE `{warehouse.database if known else 'default'}`")
-        FORMATS[style](spark.sql(query), out)
+        with _closed(spark):
+            tables = _show_tables(spark, warehouse)
+            known = [table.name for table in tables]
+            FORMATS[style](_answer(spark, warehouse.database, tables, query), out)
     except AnalysisException as error:
-        if known and error.getCondition() == "TABLE_OR_VIEW_NOT_FOUND":
-            name = (error.getMessageParameters() or {}).get("relationName", "").strip("`")
-            raise QueryError(f"there is no table `{name}`{nearest(name, known)}") from None
-        tables = f"tables: {', '.join(sorted(known))}" if known else \
+        told = f"tables: {', '.join(sorted(known))}" if known else \
             "the warehouse is empty; fill it first: ./spark-submit.sh pipeline"
-        raise QueryError(f"{_first_lines(error)}\n  {tables}") from None
+        raise QueryError(f"{_first_lines(error)}\n  {told}") from None
     except PySparkException as error:
         raise QueryError(_first_lines(error)) from None
+    except Py4JJavaError as error:  # Spark's own errors that PySpark has no class for
+        if not is_instance_of(spark.sparkContext._gateway, error.java_exception, "org.apache.spark.SparkThrowable"):
+            raise
+        raise QueryError(str(error.java_exception.getMessage()).splitlines()[0]) from None
 
 
-def _refuse_changes(spark: SparkSession, query: str) -> None:
-    """Raise QueryError for anything but a read: the tables belong to the jobs that write them."""
-    word = query.strip().lstrip("(").split(None, 1)[0].lower() if query.strip() else ""
-    if word not in _READS:
-        raise QueryError(f"`sql` only reads; the query begins with `{word}`{nearest(word, _READS)}")
+@contextmanager
+def _closed(spark: SparkSession) -> Iterator[None]:
+    """The session without the settings that let the text of a query reach outside; afterwards as it was."""
+    before = {name: spark.conf.get(name) for name in _CLOSED}
     try:
-        plan = spark._jsparkSession.sessionState().sqlParser().parsePlan(query)
-    except ParseException as error:
-        raise QueryError(_first_lines(error)) from None
-    if "insert" in plan.getClass().getSimpleName().lower():
-        raise QueryError("`sql` only reads; this query inserts")
+        for name, value in _CLOSED.items():
+            spark.conf.set(name, value)
+        yield
+    finally:
+        for name, old in before.items():
+            spark.conf.set(name, str(old))
+        for table in TABLES:
+            if table.secret and table.shown:
+                spark.catalog.dropTempView(table.name)
+
+
+def _show_tables(spark: SparkSession, warehouse: Warehouse) -> list[Table]:
+    """The tables that are there and may be asked, registered by name; of one with secrets a view without them."""
+    found = set(warehouse.register([table for table in TABLES if not table.secret]))
+    for table in TABLES:
+        if table.secret and table.shown and warehouse.exists(table):
+            warehouse.read(table).select(*table.shown).createOrReplaceTempView(table.name)
+            found.add(table.name)
+    if found:
+        spark.catalog.setCurrentDatabase(warehouse.database)
+    return [table for table in TABLES if table.name in found]
+
+
+def _answer(spark: SparkSession, database: str, tables: Sequence[Table], query: str) -> DataFrame:
+    """The rows that answer `query`. Raises QueryError for all but a read of `tables`."""
+    state: Any = spark._jsparkSession.sessionState()
+    plan = state.sqlParser().parsePlan(query)
+    kind = plan.getClass().getSimpleName()
+    if kind == "ShowTables" and plan.namespace().getClass().getSimpleName() == "CurrentNamespace$":
+        pattern = plan.pattern().get() if plan.pattern().isDefined() else "*"
+        return _list_tables(spark, [table for table in tables if fnmatch(table.name, pattern)])
+    if kind == "DescribeRelation":
+        return _describe(spark, tables, str(plan.relation().multipartIdentifier().last()))
+    guard = Guard(spark, database, {table.name: table.shown for table in tables},
+                  views=[table.name for table in tables if table.secret],
+                  hidden=[table.name for table in TABLES if not table.shown])
+    if kind == "ExplainCommand":
+        rows = _guarded(spark, guard, plan.logicalPlan())
+        text = rows._jdf.queryExecution().explainString(plan.mode())
+        return spark.createDataFrame(pa.table({"plan": text.splitlines()}))
+    return _guarded(spark, guard, plan)
+
+
+def _guarded(spark: SparkSession, guard: Guard, parsed: Any) -> DataFrame:
+    guard.check_parsed(parsed)
+    jvm: Any = spark._jvm
+    rows = jvm.org.apache.spark.sql.classic.Dataset.ofRows(spark._jsparkSession, parsed)
+    guard.check_analysed(rows.queryExecution().analyzed())
+    return DataFrame(rows, spark)
+
+
+def _list_tables(spark: SparkSession, tables: Sequence[Table]) -> DataFrame:
+    rows = {"table": [t.name for t in tables], "one_row_per": [t.grain for t in tables],
+            "written_by": [t.written_by for t in tables]}
+    return spark.createDataFrame(pa.table({name: pa.array(column, pa.string()) for name, column in rows.items()}))
+
+
+def _describe(spark: SparkSession, tables: Sequence[Table], name: str) -> DataFrame:
+    table = next((t for t in tables if t.name == name.lower()), None)
+    if table is None:
+        raise QueryError(f"there is no table `{name}` to show{nearest(name, [t.name for t in tables])}")
+    columns = [table.column(column) for column in table.shown]
+    return spark.createDataFrame(pa.table({
+        "column": [c.name for c in columns], "type": [c.type for c in columns], "meaning": [c.meaning for c in columns],
+    }))
 
 
 def _first_lines(error: PySparkException) -> str:
     text = (error.getMessage() or str(error)).split("JVM stacktrace")[0]
     return "\n".join(line for line in text.splitlines()[:8] if line.strip())
-
-
-def _print_table(frame: DataFrame, out: TextIO) -> None:
-    rows = frame.limit(_SHOWN + 1).collect()
-    cells = [[_cell(value) for value in row] for row in rows[:_SHOWN]]
-    widths = [max(len(line[i]) for line in [frame.columns, *cells]) for i in range(len(frame.columns))]
-    numeric = [f.dataType.typeName() in ("integer", "long", "double", "float", "decimal") for f in frame.schema.fields]
-    for line in [frame.columns, ["-" * w for w in widths], *cells]:
-        padded = [c.rjust(w) if n else c.ljust(w) for c, w, n in zip(line, widths, numeric, strict=True)]
-        print("  ".join(padded).rstrip(), file=out)
-    more = f"; the first {_SHOWN} are shown, --format csv prints all" if len(rows) > _SHOWN else ""
-    print(f"({'more than ' if more else ''}{len(cells)} row{'' if len(cells) == 1 else 's'}{more})", file=out)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "null"
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _print_csv(frame: DataFrame, out: TextIO) -> None:
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(frame.columns)
-    writer.writerows(_stream(frame))
-
-
-def _print_json(frame: DataFrame, out: TextIO) -> None:
-    for row in _stream(frame):
-        print(json.dumps(row.asDict(recursive=True), default=str), file=out)
-
-
-def _stream(frame: DataFrame) -> Iterable[Row]:
-    """All rows, one partition in memory at a time."""
-    return frame.toLocalIterator()
-
-
-FORMATS: dict[str, Callable[[DataFrame, TextIO], None]] = {
-    "table": _print_table, "csv": _print_csv, "json": _print_json,
-}

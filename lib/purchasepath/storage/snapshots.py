@@ -30,7 +30,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +38,7 @@ from typing import IO, Any
 
 from purchasepath.errors import DamagedWarehouseError, PublishError
 from purchasepath.storage.contents import Contents, describe, faults_in, read_contents, write_contents
-from purchasepath.storage.files import sha256_json, write_text
+from purchasepath.storage.files import make_private, sha256_json, write_text
 
 _COMMIT_FILE = "commit.json"
 _MARK = ".published"
@@ -48,9 +48,11 @@ _NUMBER = re.compile(r"\d{6,}")
 class Snapshots:
     """All snapshots below one root. Cheap to make; touches the disk only when used."""
 
-    def __init__(self, root: Path, *, keep: int) -> None:
+    def __init__(self, root: Path, *, keep: int, private: Collection[str] = ()) -> None:
         self.root = root.absolute()
         self.keep = keep
+        self.private = private
+        """Tables whose files their owner alone may read."""
 
     def pin(self) -> Snapshot | None:
         """The newest snapshot, protected from removal until it is released; None before the first commit.
@@ -75,9 +77,10 @@ class Snapshots:
 
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
-        """A directory of our own to stage files in; gone afterwards."""
+        """A directory of our own to stage files in, which nobody else may enter; gone afterwards."""
         directory = self.root / "staging" / name
-        directory.mkdir(parents=True, mode=0o755)
+        directory.mkdir(parents=True)
+        directory.parent.chmod(0o700)
         with (directory / "owner").open("w") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX)
             try:
@@ -125,6 +128,7 @@ class Snapshots:
                   **json.loads(json.dumps(facts, default=str)), "files": lists}
         text = json.dumps({**commit, "digest": sha256_json(commit)}, indent=1)
         (directory / _COMMIT_FILE).write_text(text + "\n", encoding="utf-8")
+        self._hide_private()
         self._switch(directory)
         return directory
 
@@ -201,6 +205,13 @@ class Snapshots:
             (version / name).parent.mkdir(parents=True, exist_ok=True)
             os.link(old / name, version / name)
         return version, {**stay, **written}
+
+    def _hide_private(self) -> None:
+        """Also what earlier releases left open; new files come from staging, where nobody could see them."""
+        for table in self.private:
+            directory = self.root / "data" / table
+            if directory.exists():
+                make_private(directory)
 
     def _switch(self, directory: Path) -> None:
         fresh = self.root / f".current.{os.getpid()}"

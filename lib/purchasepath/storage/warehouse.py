@@ -28,6 +28,7 @@ from purchasepath.config import Config
 from purchasepath.errors import PublishError, TableMismatchError, TableMissingError
 from purchasepath.storage.parquet import read_footer
 from purchasepath.storage.snapshots import Snapshot, Snapshots, StagedTable
+from purchasepath.tables.catalog import TABLES
 from purchasepath.tables.types import Table
 
 Partition = Mapping[str, Any]
@@ -157,7 +158,8 @@ class EmbeddedWarehouse:
     def __init__(self, spark: SparkSession, config: Config) -> None:
         self.spark = spark
         self.database = config.warehouse.database
-        self._snapshots = Snapshots(Path(config.paths.warehouse), keep=config.warehouse.keep_snapshots)
+        self._snapshots = Snapshots(Path(config.paths.warehouse), keep=config.warehouse.keep_snapshots,
+                                    private=[table.name for table in TABLES if table.secret])
         self._pinned: Snapshot | None = None
         self._registered: dict[str, Path] = {}
 

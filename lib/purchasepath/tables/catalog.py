@@ -79,6 +79,7 @@ REJECTED_EVENTS = Table(
         C("reasons", "array<string>", "every rule it broke"),
         C("source", "string", "mapping it was read with"),
     ),
+    secret=("raw",),
 )
 
 EVENT_CHANGES = Table(
@@ -123,9 +124,10 @@ USER_KEYS = Table(
     "ingest",
     (
         C("user_id", "string", "keyed pseudonym, as everywhere else"),
-        C("raw_id", "string", "the shop's own id; the only table that holds it: restrict who may read it"),
+        C("raw_id", "string", "the shop's own id; the only table that holds it"),
     ),
     key=("user_id",),
+    secret=("user_id", "raw_id"),
 )
 
 SESSIONS = Table(

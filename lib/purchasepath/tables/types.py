@@ -35,7 +35,8 @@ class Table:
     """A declared table.
 
     `grain` completes the sentence "one row per …". `key` columns identify a row. `partition_by` are the
-    Hive-style partition columns, always last in `columns`. `written_by` names the stage that writes it.
+    Hive-style partition columns, always last in `columns`. `written_by` names the stage that writes it. `secret`
+    columns are not for `sql`, and a table that has some lies in files that only their owner may read.
     """
 
     name: str
@@ -45,18 +46,24 @@ class Table:
     key: tuple[str, ...] = ()
     partition_by: tuple[str, ...] = ()
     cluster_by: tuple[str, ...] = ()
+    secret: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         tail = tuple(c.name for c in self.columns[len(self.columns) - len(self.partition_by):])
         if tail != self.partition_by:
             raise ValueError(f"{self.name}: partition columns {self.partition_by} must come last, found {tail}")
-        unknown = [k for k in (*self.key, *self.cluster_by) if k not in self.names]
+        unknown = [k for k in (*self.key, *self.cluster_by, *self.secret) if k not in self.names]
         if unknown:
-            raise ValueError(f"{self.name}: unknown key or cluster columns {unknown}")
+            raise ValueError(f"{self.name}: unknown key, cluster or secret columns {unknown}")
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.columns)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Columns that `sql` shows; () for a table that it does not know."""
+        return tuple(name for name in self.names if name not in self.secret)
 
     def column(self, name: str) -> Column:
         return next(c for c in self.columns if c.name == name)
