@@ -12,15 +12,17 @@ from purchasepath.sources.delivery import add_to_history, read_history, replace_
 from purchasepath.sources.layout import find_source_layouts
 from purchasepath.sources.mapping import load_source
 from purchasepath.sources.pseudonyms import load_key
+from purchasepath.sources.reading import reading_session
 from purchasepath.tables.catalog import EVENTS, INGEST_BOOKS, REJECTED_EVENTS, USER_KEYS
 
 
 def run(job: Job) -> Summary:
     config = job.config
     source = load_source(config.ingest.source)
-    found = find_source_layouts(job.spark, source, config.paths.raw)
+    reader = reading_session(job.spark)
+    found = find_source_layouts(reader, source, config.paths.raw)
     key = load_key(config.ingest)  # may make the key file, so input that is not there comes first
-    rows = read_rows(job.spark, source, found.layouts, job.started_at)
+    rows = read_rows(reader, source, found.layouts, job.started_at)
 
     with job.warehouse.transaction(job.run_id) as tx:
         adds = config.ingest.history == "add"

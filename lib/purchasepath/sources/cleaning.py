@@ -21,7 +21,7 @@ from purchasepath.sources.history import FIRST
 from purchasepath.sources.layout import Layout
 from purchasepath.sources.mapping import FIELDS, OWN_PREFIX, Input, Source
 from purchasepath.sources.pseudonyms import add_pseudonyms
-from purchasepath.sources.raw import BROKEN, FILE, RAW, read_raw
+from purchasepath.sources.raw import BROKEN, FILE, RAW, file_path, read_raw
 from purchasepath.tables.catalog import EVENTS
 from purchasepath.tables.quality import broken_rules, first_broken
 
@@ -43,11 +43,23 @@ def clean_input(raw: DataFrame, spec: Input, source: Source, now: datetime) -> D
     texts = text_columns(spec)
     rows = raw.select(RAW, FILE, BROKEN, content_hash(spec).alias(_HASH),
                       *[text.alias(_TEXT + name) for name, text in texts.items()])
+    if spec.repeats == "events":
+        rows = rows.withColumn(_HASH, numbered_hash())
     text = {name: F.col(_TEXT + name) for name in texts}
     rows = rows.withColumns(typed_columns(spec, text))
     typed = {name: F.col(name) for name in FIELDS}
     against = first_broken(F.col(BROKEN), broken_rules(field_rules(text, typed, source.limits, now)))
     return rows.withColumn(REASONS, against).withColumns(_filled(typed)).select(*FIELDS, RAW, FILE, REASONS, _HASH)
+
+
+def numbered_hash() -> Column:
+    """The hash of the content, with a number from the second of equal rows of one file on.
+
+    Equal rows cannot be told apart, so their order does not matter: a file that comes again has the same hashes.
+    """
+    equal = Window.partitionBy(FILE, _HASH)
+    number = F.row_number().over(equal.orderBy(RAW))
+    return F.when(number == 1, F.col(_HASH)).otherwise(F.concat_ws("-", _HASH, number.cast("string")))
 
 
 def judge(rows: DataFrame, key: bytes) -> DataFrame:
@@ -59,7 +71,7 @@ def judge(rows: DataFrame, key: bytes) -> DataFrame:
     rejected = F.size(REASONS) > 0
     # rejected rows are no rivals: each stands in a group of equal texts, so no group is the group of all nulls
     rivals = F.when(rejected, F.concat(F.lit("!"), _HASH)).otherwise(F.col("event_id"))
-    kept_text = {name: F.when(rejected, F.col(name)) for name in (RAW, FILE)}
+    kept_text = {RAW: F.when(rejected, F.col(RAW)), FILE: F.when(rejected, file_path(F.col(FILE)))}
     copies = Window.partitionBy(rivals).orderBy(*FIRST)
     verdict = F.when(rejected, REJECTED).when(F.row_number().over(copies) > 1, DUPLICATE).otherwise(ACCEPTED)
     judged = rows.withColumns(kept_text).withColumn(VERDICT, verdict).withColumn("event_date", F.to_date("event_ts"))

@@ -95,13 +95,18 @@ class Input(Part):
     files: str = Field("*", description="glob for file names, or for paths below the given directory; a file that is "
                                         "given by itself to a mapping with one input need not match")
     optional: bool = Field(False, description="no such file is fine")
-    format: Literal["csv", "json", "parquet"] = Field(description="csv (any delimiter), json (one object per line), "
-                                                                  "parquet; text files may end in .gz")
+    format: Literal["csv", "json", "parquet"] = Field(description="csv (any delimiter), json (one object per line, or "
+                                                                  "one array per file), parquet; text files may end "
+                                                                  "in .gz")
     delimiter: str = Field(",", min_length=1, description="between the values of a csv line")
     quote: str = Field('"', max_length=1, description="around csv values that hold a delimiter; '' for none")
+    comment: str = Field("", description="lines of text files that begin with this are no rows; '' for none")
     header: bool = Field(True, description="the first line of each csv file names its columns")
     columns: tuple[str, ...] = Field((), description="names of the columns of csv files without a header, in order")
     time: TimeFormat = TimeFormat()
+    repeats: Literal["duplicates", "events"] = Field("duplicates", description="rows of one file that are equal: "
+                                                     "`duplicates` of one event, or `events` of their own, as where an "
+                                                     "order's two equal pieces are two equal lines; not with event_id")
     sequence: str | None = Field(None, description="source column with a number that orders events of equal time; it "
                                                    "becomes the front of derived event ids")
     events: dict[str, str] = Field(default_factory=dict, description="the shop's event word: ours; "
@@ -119,6 +124,8 @@ class Input(Part):
             raise ValueError("csv input either has `header: true` or names its `columns`")
         if self.columns:
             _check_words(self.source_columns, self.columns, "column")
+        if self.repeats == "events" and "event_id" in self.fields:
+            raise ValueError("`repeats: events` is for sources without ids; leave out fields.event_id")
         reserved = [name for name in self.source_columns if name.startswith(OWN_PREFIX)]
         if reserved:
             raise ValueError(f"source columns {reserved} start with {OWN_PREFIX}, which is ours")
