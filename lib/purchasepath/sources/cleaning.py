@@ -4,6 +4,7 @@
 - duplicate: an accepted row has its event id already. Of rows with one id the one that arrived first stays
   (`history.FIRST`, which also settles ties). Where a source has no ids, the id is a hash of the row's text, so
   exact duplicates share it.
+- collision: a duplicate whose contents are other than those of the row that stays: perhaps another event.
 - accepted: the rest. Whether an earlier run knew their ids is decided afterwards (`delivery`).
 """
 
@@ -17,7 +18,7 @@ import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 
 from purchasepath.sources.fields import content_hash, field_rules, text_columns, typed_columns
-from purchasepath.sources.history import FIRST
+from purchasepath.sources.history import CONTENTS, FIRST
 from purchasepath.sources.layout import Layout
 from purchasepath.sources.mapping import FIELDS, OWN_PREFIX, Input, Source
 from purchasepath.sources.pseudonyms import add_pseudonyms
@@ -25,7 +26,7 @@ from purchasepath.sources.raw import BROKEN, FILE, RAW, file_path, read_raw
 from purchasepath.tables.catalog import EVENTS
 from purchasepath.tables.quality import broken_rules, first_broken
 
-ACCEPTED, DUPLICATE, REJECTED = "accepted", "duplicate", "rejected"
+ACCEPTED, DUPLICATE, COLLISION, REJECTED = "accepted", "duplicate", "collision", "rejected"
 REASONS, VERDICT = f"{OWN_PREFIX}reasons", f"{OWN_PREFIX}verdict"
 IDS = ("user_id", "login_id")
 _TEXT, _HASH = f"{OWN_PREFIX}text_", f"{OWN_PREFIX}hash"
@@ -63,7 +64,7 @@ def numbered_hash() -> Column:
 
 
 def judge(rows: DataFrame, key: bytes) -> DataFrame:
-    """`rows` with a VERDICT each, pseudonyms for ids, and the text kept only where it was rejected.
+    """`rows` with a VERDICT each, pseudonyms for ids, and the text kept only where it was rejected or collides.
 
     Columns: EVENTS, raw_user_id, raw_login_id, RAW, FILE, REASONS, VERDICT.
     """
@@ -71,11 +72,15 @@ def judge(rows: DataFrame, key: bytes) -> DataFrame:
     rejected = F.size(REASONS) > 0
     # rejected rows are no rivals: each stands in a group of equal texts, so no group is the group of all nulls
     rivals = F.when(rejected, F.concat(F.lit("!"), _HASH)).otherwise(F.col("event_id"))
-    kept_text = {RAW: F.when(rejected, F.col(RAW)), FILE: F.when(rejected, file_path(F.col(FILE)))}
     copies = Window.partitionBy(rivals).orderBy(*FIRST)
-    verdict = F.when(rejected, REJECTED).when(F.row_number().over(copies) > 1, DUPLICATE).otherwise(ACCEPTED)
-    judged = rows.withColumns(kept_text).withColumn(VERDICT, verdict).withColumn("event_date", F.to_date("event_ts"))
-    return judged.drop(_HASH)
+    contents = F.struct(*CONTENTS)
+    stays = F.first(contents).over(copies.rowsBetween(Window.unboundedPreceding, Window.currentRow))
+    verdict = F.when(rejected, REJECTED).when(F.row_number().over(copies) == 1, ACCEPTED).when(
+        contents.eqNullSafe(stays), DUPLICATE).otherwise(COLLISION)
+    judged = rows.withColumn(VERDICT, verdict).withColumn("event_date", F.to_date("event_ts"))
+    shown = F.col(VERDICT).isin(REJECTED, COLLISION)
+    kept_text = {RAW: F.when(shown, F.col(RAW)), FILE: F.when(shown, file_path(F.col(FILE)))}
+    return judged.withColumns(kept_text).drop(_HASH)
 
 
 def keep_accepted(judged: DataFrame) -> DataFrame:

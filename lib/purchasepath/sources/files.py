@@ -128,10 +128,12 @@ def read_head(spark: SparkSession, file: RawFile) -> list[str]:
         raise InputError(f"{file.path} {fault}")
     lines = re.split(r"\r\n|\n|\r", content.decode("utf-8", errors="replace").removeprefix("\ufeff"))
     if not ended:
-        lines.pop()  # it may go on behind what we read
+        cut = lines.pop()  # it goes on behind what we read
+        if not any(line.strip() for line in lines) and cut.lstrip().startswith("["):
+            return [cut[:HEAD_BYTES]]  # an array is one line, or as good as one
         if not lines:
-            raise InputError(f"{file.path}: the first line does not end within {MOST_LINE_BYTES >> 20} MiB; expected one "
-                             f"event per line. Write every event on a line of its own")
+            raise InputError(f"{file.path}: the first line does not end within {MOST_LINE_BYTES >> 20} MiB; expected "
+                             f"one event per line. Write every event on a line of its own")
     return [line for line in lines if line.strip()][:HEAD_LINES]
 
 
@@ -142,7 +144,9 @@ def _first_bytes(stream: Any) -> tuple[bytes, bool]:
         content += bytes(stream.readNBytes(wanted - len(content)))
         if len(content) < wanted:
             return content, True
-        if wanted >= MOST_LINE_BYTES or any(line.strip() for line in re.split(rb"[\r\n]", content)[:-1]):
+        array = content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+        lines = re.split(rb"[\r\n]", content)[:-1]
+        if wanted >= MOST_LINE_BYTES or array or any(line.strip() for line in lines):
             return content, False
         wanted *= 4
 
@@ -228,7 +232,7 @@ def _files_below(spark: SparkSession, root: Any) -> Iterator[RawFile]:
 
 
 def _local_files_below(top: str, below: str, above: frozenset[str]) -> Iterator[RawFile]:
-    """Files of the local directory `top`/`below`. A link to one of the directories `above` it is not followed: a loop."""
+    """Files of the local directory `top`/`below`. A link to a directory `above` it is a loop and not followed."""
     path = f"{top}/{below}".rstrip("/")
     real = _real_path(path)
     if real in above:

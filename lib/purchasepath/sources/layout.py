@@ -76,7 +76,7 @@ def find_source_layouts(spark: SparkSession, source: Source, paths: str) -> Sour
     remarks = [f"{len(left_out)} files fit no input and were left out: {some_names(left_out)}"] if left_out else []
     whole = [file for found in layouts.values() for layout in found if layout.whole for file in layout.files]
     if whole:
-        remarks.append(f"{len(whole)} files were each read whole, by one task, because lines do not end their records "
+        remarks.append(f"{len(whole)} files were each read whole, by one task, for their records are not lines "
                        f"(line breaks or single quotes in values, JSON arrays): {some_names(whole)}")
     return SourceLayouts(layouts, num_files, remarks)
 
@@ -89,8 +89,7 @@ def find_layouts(spark: SparkSession, spec: Input, files: Sequence[RawFile]) -> 
     checked = even_sample(files, MOST_FILES_CHECKED)
     if spec.format == "parquet":
         return _parquet_layouts(spark, spec, files, checked)
-    heads = {file.path: [line for line in read_head(spark, file) if not (spec.comment and line.startswith(spec.comment))]
-             for file in checked}
+    heads = {file.path: without_comments(spec, read_head(spark, file)) for file in checked}
     filled = {file: heads[file.path] for file in checked if heads[file.path]}
     unseen = [file for file in files if file.path not in heads]
     rest = [*filled, *unseen]
@@ -138,6 +137,11 @@ def _by_records(spark: SparkSession, layout: Layout) -> list[Layout]:
 def even_sample(files: Sequence[RawFile], most: int) -> list[RawFile]:
     """`most` files spread evenly over all of them, or all if they are fewer."""
     return list(files) if len(files) <= most else [files[i * len(files) // most] for i in range(most)]
+
+
+def without_comments(spec: Input, lines: Sequence[str]) -> list[str]:
+    """The lines that are no comments."""
+    return [line for line in lines if not (spec.comment and line.startswith(spec.comment))]
 
 
 def split_line(spec: Input, line: str, delimiter: str | None = None) -> list[str]:
@@ -236,5 +240,6 @@ def _parquet_layouts(spark: SparkSession, spec: Input, files: Sequence[RawFile],
                    if name not in everywhere or (name in _required_columns(spec) and name not in layout.columns)]
         if missing:
             raise InputError(f"{layout.files[0].path}: columns {', '.join(missing)} are missing (input {spec.name})\n"
-                             f"  expected: {', '.join(spec.source_columns)}\n  found: {', '.join(layout.columns)[:500]}")
+                             f"  expected: {', '.join(spec.source_columns)}\n"
+                             f"  found: {', '.join(layout.columns)[:500]}")
     return layouts

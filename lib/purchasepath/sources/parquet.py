@@ -61,7 +61,7 @@ def parquet_columns(spark: SparkSession, files: Sequence[RawFile], footer: str) 
         found = spark.read.options(**read_options([first])).parquet(literal_path(first.path)).schema
     except Exception as failure:  # Spark has no class of its own for a type that it cannot read
         raise InputError(f"{first.path} holds a type that Spark does not read from Parquet: "
-                         f"{str(failure).splitlines()[0]}; write that column in another type, or leave it out") from None
+                         f"{str(failure).splitlines()[0]}; write that column in another type or leave it out") from None
     return ParquetColumns(found, {name: zone == "true" for name, zone in _NANOS.findall(footer)})
 
 

@@ -38,8 +38,9 @@ def find_files_with_open_quotes(spark: SparkSession, spec: Input, files: Sequenc
     if spec.comment:
         lines = lines.where(~F.col("value").startswith(spec.comment))
     with explained_damage():
-        found = lines.where(has_open_quote(F.col("value"), spec.quote)).select("_metadata.file_path").distinct().collect()
-    paths = {_as_listed(row[0]) for row in found}  # at most a row per file
+        open_lines = lines.where(has_open_quote(F.col("value"), spec.quote))
+        found = open_lines.select("_metadata.file_path").distinct().collect()  # at most a row per file
+    paths = {_as_listed(row[0]) for row in found}
     return [file for file in files if file.path in paths]
 
 
@@ -47,8 +48,8 @@ def check_whole(file: RawFile, why: str) -> None:
     """Raise InputError where a file that must be read whole is too large for it."""
     most = MOST_PACKED_BYTES if file.name.endswith(PACKED) else MOST_WHOLE_BYTES
     if file.size > most:
-        raise InputError(f"{file.path} {why}, so it is read whole, by one task, and {file.size:,} bytes are too many for "
-                         f"that: at most {most:,}. Cut it into smaller files (between two records)")
+        raise InputError(f"{file.path} {why}, so it is read whole, by one task, and {file.size:,} bytes are too many "
+                         f"for that: at most {most:,}. Cut it into smaller files (between two records)")
 
 
 def record_pattern(spec: Input) -> str:

@@ -26,7 +26,7 @@ UTF16 = "looks like UTF-16 (every other byte is zero); expected UTF-8. Run: icon
 
 
 def other_format(content: bytes, name: str) -> str | None:
-    """What a file that begins with `content`, unpacked, is instead of text in UTF-8; None where nothing speaks for it."""
+    """What a file that begins with `content` (unpacked) is instead of text in UTF-8; None where it may be that."""
     if content.startswith(b"PK\x03\x04") and (b"[Content_Types].xml" in content or b"xl/" in content[:4096]):
         return EXCEL
     start = content[:16].lower()
