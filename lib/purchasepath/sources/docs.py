@@ -90,7 +90,8 @@ inputs:
 TEXTS = """## What is read
 
 - Text in UTF-8, plain or packed as its name says (`.gz`, `.bz2`). A file that is something else (ZIP, Excel,
-  UTF-16, …) is named with what to do. Files and directories whose names begin with `.` or `_` are left out, unless a path names them.
+  UTF-16, …) is named with what to do. Files and directories whose names begin with `.` or `_` are left out, unless a
+  path names them.
 - A csv record is a line, or what its quotes hold together. A file in which a line does not close its quotes is
   read whole, by one task: at most 1 GiB, 128 MiB if packed. The same holds of a JSON file that is one array.
 - Parquet columns may differ in type from file to file. Every value becomes its exact text: an id is `13085` in a

@@ -56,6 +56,12 @@ SYNTAX = frozenset("""
 """.split())  # noqa: SIM905 - a list to be read
 
 
+WITHOUT_BRACKETS = frozenset(("current_date", "current_time", "current_timestamp", "current_user", "current_catalog",
+                              "current_database", "current_schema", "user", "session_user", "localtime",
+                              "localtimestamp", "grouping__id"))
+"""Functions that Spark takes for columns of their name."""
+
+
 def check_expressions(spark: SparkSession, source: Source) -> None:
     """Raise ConfigError with every `sql` and every pattern of `source` that Spark would not evaluate, or we forbid."""
     faults = []
@@ -73,7 +79,7 @@ def expression_fault(spark: SparkSession, sql: str, uses: tuple[str, ...]) -> st
     """Why `sql` is no expression for a mapping, over columns of strings; None where it is one."""
     try:
         parsed = spark._jsparkSession.sessionState().sqlParser().parseExpression(sql)
-        forbidden = next(filter(None, map(_forbidden, _nodes(parsed))), None)
+        forbidden = next(filter(None, (_forbidden(node, uses) for node in _nodes(parsed))), None)
         if forbidden:
             return forbidden
         empty = spark.createDataFrame([], StructType([StructField(name, StringType()) for name in uses]))
@@ -117,8 +123,12 @@ def _nodes(expression: Any) -> Iterator[Any]:
         yield from _nodes(children.apply(i))
 
 
-def _forbidden(node: Any) -> str | None:
+def _forbidden(node: Any, uses: tuple[str, ...]) -> str | None:
     kind = node.getClass().getSimpleName()
+    if kind == "UnresolvedAttribute" and _strings(node.nameParts())[0] not in uses:
+        return f"column `{_strings(node.nameParts())[0]}` is not in `uses` ({', '.join(uses)})"
+    if kind == "UnresolvedNamedLambdaVariable" and _strings(node.nameParts())[0].lower() in WITHOUT_BRACKETS:
+        return f"function `{_strings(node.nameParts())[0]}` is not allowed in a mapping"
     if kind == "UnresolvedFunction":
         name = ".".join(part.lower() for part in _strings(node.nameParts()))
         if name not in FUNCTIONS:
