@@ -15,7 +15,7 @@ def reading_session(spark: SparkSession) -> SparkSession:
     """
     session = spark.newSession()
     for key in _AS_IN:
-        session.conf.set(key, spark.conf.get(key))
+        session.conf.set(key, str(spark.conf.get(key)))
     session.conf.set("spark.sql.caseSensitive", "true")
     session.conf.set("spark.sql.legacy.parquet.nanosAsLong", "true")
     return session
