@@ -14,7 +14,7 @@ help:
 	@echo "make test-slow   the others: real data, longer training, whole commands"
 	@echo "make test-oldest-spark   the fast tests on the oldest supported Spark"
 	@echo "make bench       every benchmark; results in benchmarks/results"
-	@echo "make docs        docs/tables.md and docs/configuration.md from their declarations"
+	@echo "make docs        docs/tables.md, configuration.md and mappings.md from their declarations"
 	@echo "make clean       removes .venv, caches and var/ with every output in it"
 
 setup:
@@ -33,6 +33,7 @@ check: ready
 	$(PYTHON) -m mypy setup.py environment lib jobs
 	.venv/bin/shellcheck -x -P SCRIPTDIR spark-submit.sh environment/*.sh .ci/run
 	$(PYTHON) -m purchasepath.tables.docs --check
+	$(PYTHON) -m purchasepath.sources.docs --check
 
 test: ready
 	$(PYTHON) -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -53,6 +54,7 @@ bench: ready
 
 docs: ready
 	$(PYTHON) -m purchasepath.tables.docs
+	$(PYTHON) -m purchasepath.sources.docs
 
 clean:
 	rm -rf .venv var build dist spark-warehouse .mypy_cache .ruff_cache .hypothesis lib/*.egg-info

@@ -6,26 +6,38 @@ from dataclasses import replace
 
 from purchasepath.errors import InputError
 from purchasepath.job import Job, Summary, main
-from purchasepath.sources.books import books_row, check_rejected_share, other_sources, top_rejections
+from purchasepath.sources.books import (
+    books_row,
+    check_collision_share,
+    check_rejected_share,
+    collision_examples,
+    other_sources,
+    top_rejections,
+)
 from purchasepath.sources.cleaning import keep_rejected, read_rows
 from purchasepath.sources.delivery import add_to_history, read_history, replace_history, settle
+from purchasepath.sources.expressions import check_expressions, explained_values
 from purchasepath.sources.layout import find_source_layouts
 from purchasepath.sources.mapping import load_source
 from purchasepath.sources.pseudonyms import load_key
+from purchasepath.sources.reading import reading_session
 from purchasepath.tables.catalog import EVENTS, INGEST_BOOKS, REJECTED_EVENTS, USER_KEYS
 
 
 def run(job: Job) -> Summary:
     config = job.config
     source = load_source(config.ingest.source)
-    found = find_source_layouts(job.spark, source, config.paths.raw)
+    reader = reading_session(job.spark)
+    check_expressions(reader, source)
+    found = find_source_layouts(reader, source, config.paths.raw)
     key = load_key(config.ingest)  # may make the key file, so input that is not there comes first
-    rows = read_rows(job.spark, source, found.layouts, job.started_at)
+    rows = read_rows(reader, source, found.layouts, job.started_at)
 
     with job.warehouse.transaction(job.run_id) as tx:
         adds = config.ingest.history == "add"
         history = read_history(job.warehouse, key) if adds else None
-        judged, books = settle(tx, rows, key)
+        with explained_values(source):
+            judged, books = settle(tx, rows, key)
         if not books.read:
             raise InputError(f"{config.paths.raw}: {found.num_files} files without a single row; expected raw events")
         rejections = top_rejections(judged) if books.rejected else []
@@ -33,6 +45,9 @@ def run(job: Job) -> Summary:
 
         delivered = add_to_history(tx, judged, books, history, job.run_id) if history \
             else replace_history(tx, judged, books)
+        collided = collision_examples(judged) if books.collisions else []
+        collided += [f"event id {event_id!r}, as accepted by an earlier run" for event_id in delivered.collided]
+        check_collision_share(delivered.books, collided, config.ingest.max_collision_share)
         rejected = tx.write(REJECTED_EVENTS, keep_rejected(judged, source.name), append=adds)
         books = replace(delivered.books, rejected=rejected).check()
         entry = books_row(job.spark, books, run_id=job.run_id, source=source.name, files=found.num_files,
@@ -43,6 +58,9 @@ def run(job: Job) -> Summary:
 
     lines = [f"{source.name}, {found.num_files} files: {books}", *([books.news] if history else []),
              *[f"rejected: {r}" for r in rejections], *found.remarks]
+    if books.collisions:
+        lines.append(f"{books.collisions:,} rows had another row's event id but other contents, and were dropped or "
+                     f"displaced it: {'; '.join(collided)}")
     if others:
         lines.append(f"earlier runs read {', '.join(others)}; to begin anew: --set ingest.history=replace")
     written = {EVENTS.name: books.accepted, REJECTED_EVENTS.name: rejected, USER_KEYS.name: delivered.new_ids}

@@ -78,6 +78,8 @@ class Ingest(Section):
     history: Literal["add", "replace"] = Field("add", description="`add` to the events of earlier runs, or `replace` "
                                                "all of them")
     max_rejected_share: float = Field(0.02, ge=0, le=1, description="a larger share of rejected rows fails the job")
+    max_collision_share: float = Field(0.02, ge=0, le=1, description="a larger share of rows that have another row's "
+                                       "event id but other contents fails the job")
     pseudonym_key_env: str = Field("PURCHASEPATH_KEY", description="environment variable that holds the key")
     pseudonym_key_file: str = Field("var/pseudonym.key", description="key file used when the variable is not set; "
                                     "made with fresh randomness and mode 600 on first use")

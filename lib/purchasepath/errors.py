@@ -51,6 +51,10 @@ class TooManyRejectedError(UserError):
     """More rejected raw rows than `ingest.max_rejected_share` allows."""
 
 
+class TooManyCollisionsError(UserError):
+    """More rows with another row's event id and other contents than `ingest.max_collision_share` allows."""
+
+
 class TooFewRowGroupsError(UserError):
     """Fewer row groups than ranks: some rank would have nothing to read."""
 

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from jobs.ingest import run
 from purchasepath.config import load_config
-from purchasepath.errors import InputError, TooManyRejectedError
+from purchasepath.errors import InputError, TooManyCollisionsError, TooManyRejectedError
 from purchasepath.job import Job, Summary
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.warehouse import Warehouse
@@ -176,3 +176,15 @@ def test_real_data(
             "cart": 2_408,
             "purchase": 126,
         }
+
+
+def test_two_exports_that_number_from_one_are_told_also_one_by_one(ingest: Ingest, tmp_path: Path) -> None:
+    mapping = tmp_path / "shop.yaml"
+    mapping.write_text("inputs: [{format: csv, fields: {event_id: id, user_id: u, event_ts: t, event_type: e}}]")
+    first, second = ("id,u,t,e\n" + "".join(f"{n},{who}{n},2024-01-01,view\n" for n in (1, 2, 3)) for who in "ab")
+    _, warehouse = ingest({"a.csv": first}, f"ingest.source={mapping}")
+    with pytest.raises(TooManyCollisionsError, match=r"(?s)3 of 3 .*event id '1', as accepted by an earlier run"):
+        ingest({"b.csv": second}, f"ingest.source={mapping}")
+    assert warehouse.read(EVENTS).count() == 3
+    summary, _ = ingest({"b.csv": second}, f"ingest.source={mapping}", "ingest.max_collision_share=1")
+    assert any(line.startswith("3 rows had another row's event id but other contents") for line in summary.lines)

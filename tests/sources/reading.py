@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from purchasepath.sources.cleaning import REASONS, judge, read_rows
 from purchasepath.sources.layout import find_source_layouts
 from purchasepath.sources.mapping import Source, load_source
+from purchasepath.sources.reading import reading_session
 
 KEY = b"a key for tests, of any length"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -35,7 +36,8 @@ def source_of(**one_input: Any) -> Source:
 def read(spark: SparkSession, source: Source | str, paths: str) -> DataFrame:
     """Rows of `paths` as typed EVENTS fields with their reasons, before duplicates and pseudonyms."""
     known = load_source(source) if isinstance(source, str) else source
-    return read_rows(spark, known, find_source_layouts(spark, known, paths).layouts, NOW)
+    reader = reading_session(spark)
+    return read_rows(reader, known, find_source_layouts(reader, known, paths).layouts, NOW)
 
 
 def judged(spark: SparkSession, source: Source | str, paths: str) -> DataFrame:

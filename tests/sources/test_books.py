@@ -7,8 +7,15 @@ from datetime import UTC, datetime
 import pytest
 from pyspark.sql import SparkSession
 
-from purchasepath.errors import TooManyRejectedError
-from purchasepath.sources.books import Books, Rejection, books_row, check_rejected_share, top_rejections
+from purchasepath.errors import TooManyCollisionsError, TooManyRejectedError
+from purchasepath.sources.books import (
+    Books,
+    Rejection,
+    books_row,
+    check_collision_share,
+    check_rejected_share,
+    top_rejections,
+)
 from purchasepath.sources.cleaning import FILE, RAW, REASONS, REJECTED, VERDICT
 
 REJECTIONS = [Rejection(f"reason {n}", 10 - n, f"line {n}" * 100, f"file:///d/{n}.csv") for n in range(5)]
@@ -35,6 +42,13 @@ def test_share_above_the_limit_shows_reasons_and_three_examples() -> None:
     assert "(/d/2.csv)" in message
     assert "(/d/3.csv)" not in message
     assert all(len(line) < 210 for line in message.splitlines())
+
+
+def test_share_of_collisions_above_the_limit_shows_examples_and_what_to_do() -> None:
+    books = Books(100, 90, 10, 0, collisions=3)
+    check_collision_share(books, ["event id '1'"], 0.03)
+    with pytest.raises(TooManyCollisionsError, match=r"(?s)3 of 100 .*3.0%.*2.0%.*event id '1'.*concat"):
+        check_collision_share(books, ["event id '1'"], 0.02)
 
 
 def test_rejections_are_counted_by_reason_with_an_example(spark: SparkSession) -> None:

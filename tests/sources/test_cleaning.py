@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from purchasepath.sources.books import Books, count_verdicts
+from purchasepath.sources.books import Books, collision_examples, count_verdicts
 from purchasepath.sources.cleaning import (
     ACCEPTED,
+    COLLISION,
     DUPLICATE,
     REASONS,
     REJECTED,
@@ -197,6 +198,24 @@ def test_keys_hold_visitors_and_accounts_of_rows_not_rejected_once(spark: SparkS
     assert values(keep_accepted(rows), "user_id", "login_id") == sorted(
         ((keys[f"u{n % 2}"], keys["boss"] if n else None) for n in range(4)), key=repr
     )
+
+
+def test_a_row_with_another_rows_id_and_other_contents_is_a_collision(spark: SparkSession, tmp_path: Path) -> None:
+    again = line(got="2024-01-01 11:00:00")  # the same event, sent twice
+    other = line(got="2024-01-01 12:00:00", user="v", item="j")
+    rows = judged(spark, SHOP, shop(tmp_path, line(), again, other))
+    assert values(rows, VERDICT, "raw_user_id", RAW) == [
+        (ACCEPTED, "u", None), (COLLISION, "v", other.strip()), (DUPLICATE, "u", None)]
+    books = count_verdicts(rows, 3).check()
+    assert (books.accepted, books.duplicates, books.collisions) == (1, 2, 1)
+    (example,) = collision_examples(rows)
+    assert f"event id 'e1' ({tmp_path}/a.csv):\n    {other.strip()}" == example
+
+
+def test_a_file_of_rejected_rows_is_named_as_it_is(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "a b+%20ü.csv").write_text(HEADER + line(user=""), encoding="utf-8")
+    ((file,),) = values(keep_rejected(judged(spark, SHOP, str(tmp_path)), "shop"), "file")
+    assert Path(file).is_file()
 
 
 WORDS = st.sampled_from(

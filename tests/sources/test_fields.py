@@ -64,6 +64,24 @@ def parsed(spark: SparkSession, kind: str, texts: list[str | None], time: TimeFo
             [micros(2024, 7, 1), micros(2024, 7, 1, 2), micros(2024, 1, 1, 1)],
         ),
         (
+            TimeFormat(zone="Europe/Berlin"),  # the zone a text names counts, in whatever form; no text is moved twice
+            ["2023-01-01 10:00:00+01", "2023-01-01 10:00:00+01:00", "2023-01-01T10:00:00 Europe/Berlin",
+             "2023-01-01 10:00:00 CET", "2023-01-01T09:00:00UT", "2023-01-01T10:00+1:00", "2023-01-01T10:00:00+0100",
+             "2023-01-01T10 UTC+1", "2023-01-01T10:00:00.0+01:00:00", "2023-01-01 10:00", "2023-01-01T09:00:00z",
+             "2023-01-01", "2023-01-01 10:00:00 Nowhere", "2023-01-01 10:00:00:00", "2023-01-01x"],
+            [micros(2023, 1, 1, 9)] * 11 + [micros(2022, 12, 31, 23), None, None, None],
+        ),
+        (
+            TimeFormat(format="yyyy-MM-dd HH:mmXXX", zone="Europe/Berlin"),
+            ["2024-01-01 10:00+01:00", "2024-01-01 10:00Z", "2024-01-01 10:00"],
+            [micros(2024, 1, 1, 9), micros(2024, 1, 1, 10), None],
+        ),
+        (
+            TimeFormat(format="yyyy-MM-dd HH:mm[:ss][ VV]", zone="Europe/Berlin"),
+            ["2024-01-01 10:00 UTC", "2024-01-01 10:00:00", "2024-01-01 10:00"],
+            [micros(2024, 1, 1, 10), micros(2024, 1, 1, 9), micros(2024, 1, 1, 9)],
+        ),
+        (
             TimeFormat(format="yyyy-MM-dd HH:mm:ss 'UTC'"),
             ["2019-10-01 00:00:01 UTC", "2019-10-01 00:00:01"],
             [micros(2019, 10, 1, 0, 0, 1), None],
@@ -74,7 +92,7 @@ def parsed(spark: SparkSession, kind: str, texts: list[str | None], time: TimeFo
             [micros(2024, 2, 1), None],
         ),
     ],
-    ids=["ms", "s", "us", "iso", "iso zone", "pattern", "pattern zone"],
+    ids=["ms", "s", "us", "iso", "iso zone", "every zone", "offset", "perhaps a zone", "pattern", "pattern zone"],
 )
 def test_time(spark: SparkSession, time: TimeFormat, texts: list[str | None], expected: list[int | None]) -> None:
     assert parsed(spark, "timestamp", texts, time) == expected
@@ -103,3 +121,18 @@ def test_time_column_of_a_frame_is_a_timestamp(spark: SparkSession) -> None:
     for form in ("iso", "epoch_ms", "yyyy-MM-dd"):
         frame = spark.range(0).select(parse_time(F.lit("x"), TimeFormat(format=form)).alias("at"))
         assert frame.schema["at"].dataType.simpleString() == "timestamp"
+
+
+@pytest.mark.parametrize(("form", "local"), [
+    ("yyyy-MM-dd", "yyyy-MM-dd"), ("yyyy-MM-dd HH:mmX", None), ("yyyy HH[ z]", "yyyy HH"), ("yyyy 'XV'", "yyyy 'XV'"),
+    ("[yyyy]XXX[HH]", None),
+])
+def test_pattern_of_texts_without_a_zone(form: str, local: str | None) -> None:
+    assert TimeFormat(format=form).without_zone == local
+
+
+@pytest.mark.parametrize(("form", "message"), [
+    ("yyyy-MM-dd'T'HH:mm'Z'", "leave out the wrong one"), ("yyyy[[ ]X]", "brackets")])
+def test_pattern_that_says_two_things_is_refused(form: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TimeFormat(format=form, zone="Europe/Berlin")

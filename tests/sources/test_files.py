@@ -12,7 +12,7 @@ from purchasepath.errors import InputError
 from purchasepath.sources.files import RawFile, assign_files, find_files, read_head, split_paths
 from purchasepath.sources.layout import even_sample, find_source_layouts
 from purchasepath.sources.mapping import Source, load_source
-from tests.sources.reading import source_of, write_files
+from tests.sources.reading import read, source_of, write_files
 
 FIELDS = {"user_id": "u", "event_ts": "t", "event_type": "e"}
 
@@ -34,6 +34,38 @@ def test_file_glob_and_repeated_path_give_each_file_once(spark: SparkSession, tm
     write_files(tmp_path, {"a1.csv": "", "a2.csv": "", "b.csv": "", "odd [1].csv": ""})
     found = find_files(spark, f"{tmp_path}/a*.csv,{tmp_path}/a1.csv,{tmp_path}/odd [1].csv")
     assert names(found) == ["a1.csv", "a2.csv", "odd [1].csv"]
+
+
+@pytest.mark.parametrize(("pattern", "found"), [
+    ("*", ["a.csv", "b.csv"]), ("*/*.csv", ["b.csv"]), ("_staging/*", ["c.csv"]), ("_s*/c.csv", ["c.csv"]),
+    ("{a.csv,_SUCCESS,d}", ["_SUCCESS", "a.csv", "b.csv"]),
+])
+def test_wildcards_do_not_stand_for_hidden_names(
+    spark: SparkSession, tmp_path: Path, pattern: str, found: list[str]
+) -> None:
+    write_files(tmp_path, {"a.csv": "", "_SUCCESS": "", "_staging/c.csv": "", ".trash/e.csv": "", "d/b.csv": ""})
+    assert sorted(file.name for file in find_files(spark, f"{tmp_path}/{pattern}")) == sorted(found)
+
+
+def test_loops_of_links_end_and_no_file_is_found_twice(spark: SparkSession, tmp_path: Path) -> None:
+    write_files(tmp_path, {"raw/a.csv": "", "raw/d/b.csv": "", "other/c.csv": ""})
+    for link, target in {"loop": "raw", "again": "raw", "d/up": "raw/d", "far": "other", "a2.csv": "raw/a.csv",
+                         "gone": "nowhere"}.items():
+        (tmp_path / "raw" / link).symlink_to(tmp_path / target)
+    found = find_files(spark, f"{tmp_path}/raw,{tmp_path}/raw/*")
+    assert sorted(file.name for file in found) == ["a.csv", "b.csv", "c.csv"]
+
+
+def test_names_with_a_colon_are_read(spark: SparkSession, tmp_path: Path) -> None:
+    text = "u,t,e\nx,2024-01-01,view\n"
+    directory = write_files(tmp_path, {"a 10:00.csv": text, "b:2.csv.gz": text, "c.csv": text})
+    assert read(spark, source_of(format="csv", fields=FIELDS), directory).count() == 3
+
+
+def test_head_holds_a_first_line_of_any_length(spark: SparkSession, tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.csv": "\n" + "x" * 300_000 + "\ny\n", "b.csv.gz": "x" * 300_000})
+    assert [[len(line) for line in read_head(spark, file)] for file in find_files(spark, str(tmp_path))] == [
+        [300_000, 1], [300_000]]
 
 
 @pytest.mark.parametrize("paths", ["{0}/no.csv", "{0}/*.tsv", ""])
@@ -77,6 +109,13 @@ def test_head_is_unpacked_and_has_no_byte_order_mark_or_blank_lines(spark: Spark
     [
         ("a.csv.gz", b"u,t,e\nplain text\n", "cannot be read.*packed as its name says"),
         ("a.csv", gzip.compress(b"u,t,e\n"), "packed by gzip but not named so; rename it to a.csv.gz"),
+        ("a.csv", b"PK\x03\x04 a.csv", "a.csv is a ZIP archive.*unpack it"),
+        ("a.xlsx", b"PK\x03\x04 [Content_Types].xml", "is an Excel workbook; save it as CSV"),
+        ("a.csv", "u,t,e\n".encode("utf-16"), "is UTF-16.*iconv"),
+        ("a.csv", "u,t,e,xyz\n".encode("utf-16-le"), "looks like UTF-16 .*iconv -f UTF-16LE"),
+        ("a.csv", b"<!DOCTYPE html><p>log in", "is a web page"),
+        ("a.csv", b"PAR1 \xff PAR1", "format: parquet"),
+        ("a.csv.gz", b"", "every file is empty"),
         ("a.csv", b"", "every file is empty"),
         ("a.csv.gz", gzip.compress(b""), "every file is empty"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from purchasepath.errors import InputError
-from purchasepath.sources.layout import check_header, check_json_head, check_plain_head, split_line
+from purchasepath.sources.layout import check_header, check_json_heads, check_plain_heads, split_line
 from purchasepath.sources.mapping import load_source
 from tests.sources.reading import source_of
 
@@ -42,17 +42,17 @@ def test_quoted_header_and_long_delimiter() -> None:
 
 
 def test_headerless_file_with_the_wrong_delimiter() -> None:
-    check_plain_head(LOG, "f", ["broken line", "u\t2023-01-01 10:00:00\tbrowse-product\t1"])
+    check_plain_heads(LOG, {"f": ["broken line", "u\t2023-01-01 10:00:00\tbrowse-product\t1"]})
     with pytest.raises(InputError, match=r"expected 4 columns \(user, time, event, subject\).*found 1 .*','"):
-        check_plain_head(LOG, "f", ["u,2023-01-01 10:00:00,browse-product,1"])
+        check_plain_heads(LOG, {"f": ["u,2023-01-01 10:00:00,browse-product,1"]})
 
 
 def test_lines_that_are_not_json() -> None:
     with pytest.raises(InputError, match="one JSON object per line, found: u,t,e"):
-        check_json_head(JSON, "f", ["u,t,e", "[1]"])
+        check_json_heads(JSON, {"f": ["u,t,e", "[1]"]})
 
 
 def test_json_without_a_required_key() -> None:
-    check_json_head(JSON, "f", ["broken", '{"visitor": 1, "ts": 2, "type": 3}'])  # optional keys may be absent
+    check_json_heads(JSON, {"f": ["broken", '{"visitor": 1, "ts": 2, "type": 3}']})  # optional keys may be absent
     with pytest.raises(InputError, match=r"keys visitor are missing"):
-        check_json_head(JSON, "f", ['{"user": 1, "ts": 2, "type": 3}'])
+        check_json_heads(JSON, {"f": ['{"user": 1, "ts": 2, "type": 3}']})

@@ -8,6 +8,7 @@ from pyspark.sql import SparkSession
 
 from purchasepath.sources.layout import find_source_layouts
 from purchasepath.sources.raw import BROKEN, FILE, NOT_AN_OBJECT, NOT_UTF8, RAW, WRONG_COLUMNS, read_raw
+from purchasepath.sources.reading import reading_session
 from tests.sources.reading import source_of, values, write_files
 
 FIELDS = {"user_id": "u", "event_ts": "t", "event_type": "e"}
@@ -16,8 +17,9 @@ JSON = source_of(format="json", fields=FIELDS)
 
 
 def rows(spark: SparkSession, source: object, directory: str, *columns: str) -> list[tuple[object, ...]]:
-    layouts = find_source_layouts(spark, source, directory).layouts["events"]  # type: ignore[arg-type]
-    return values(read_raw(spark, layouts), *columns)
+    reader = reading_session(spark)
+    layouts = find_source_layouts(reader, source, directory).layouts["events"]  # type: ignore[arg-type]
+    return values(read_raw(reader, layouts), *columns)
 
 
 def test_csv_lines_with_quotes_blanks_and_faults(spark: SparkSession, tmp_path: Path) -> None:
@@ -89,6 +91,6 @@ def test_parquet_rows_carry_their_file_and_their_content_as_json(spark: SparkSes
     frame.coalesce(1).write.parquet(str(tmp_path / "p"))
     source = source_of(format="parquet", fields=FIELDS | {"price": "odd.name"})
     ((raw, file, user, price),) = rows(spark, source, str(tmp_path), RAW, FILE, "u", "`odd.name`")
-    assert raw == '{"u":1,"t":"2024-01-01","e":"view","odd.name":0.5}'
+    assert raw == '{"e":"view","odd.name":"0.5","t":"2024-01-01","u":"1"}'
     assert str(file).endswith(".parquet")
     assert (user, price) == ("1", "0.5")

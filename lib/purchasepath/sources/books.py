@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame, SparkSession
 
-from purchasepath.errors import TooManyRejectedError
-from purchasepath.sources.cleaning import ACCEPTED, DUPLICATE, FILE, RAW, REASONS, REJECTED, VERDICT
+from purchasepath.errors import TooManyCollisionsError, TooManyRejectedError
+from purchasepath.sources.cleaning import ACCEPTED, COLLISION, DUPLICATE, FILE, RAW, REASONS, REJECTED, VERDICT
 from purchasepath.tables.catalog import INGEST_BOOKS
 
 SHOWN_CHARACTERS = 200
@@ -19,7 +19,10 @@ SHOWN_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class Books:
-    """Counts of raw rows. `known` of the duplicates were there before; `replaced` rows of earlier runs gave way."""
+    """Counts of raw rows. `known` of the duplicates were there before; `replaced` rows of earlier runs gave way.
+
+    `collisions` of the duplicates and replaced rows had other contents than the row that has their id now.
+    """
 
     read: int
     accepted: int
@@ -27,6 +30,11 @@ class Books:
     rejected: int
     known: int = 0
     replaced: int = 0
+    collisions: int = 0
+
+    @property
+    def collision_share(self) -> float:
+        return self.collisions / self.read if self.read else 0.0
 
     @property
     def rejected_share(self) -> float:
@@ -69,7 +77,9 @@ class Rejection:
 def count_verdicts(judged: DataFrame, read: int) -> Books:
     """Books of the judged rows against `read`, the rows counted where they were read."""
     found = {row[VERDICT]: row["count"] for row in judged.groupBy(VERDICT).count().collect()}
-    return Books(read, found.get(ACCEPTED, 0), found.get(DUPLICATE, 0), found.get(REJECTED, 0))
+    collisions = found.get(COLLISION, 0)
+    return Books(read, found.get(ACCEPTED, 0), found.get(DUPLICATE, 0) + collisions, found.get(REJECTED, 0),
+                 collisions=collisions)
 
 
 def top_rejections(judged: DataFrame, most: int = 5) -> list[Rejection]:
@@ -91,6 +101,27 @@ def check_rejected_share(books: Books, rejections: list[Rejection], most: float)
         f"{books.rejected:,} of {books.read:,} raw rows were rejected ({books.rejected_share:.1%}); at most "
         f"{most:.1%} are allowed. Nothing was written\nreasons:{reasons}\nexamples:{examples}\n"
         f"adapt the source mapping, or allow more with --set ingest.max_rejected_share=<share>"
+    )
+
+
+def collision_examples(judged: DataFrame, most: int = 3) -> list[str]:
+    """A few rows that were dropped because another row of the delivery has their event id."""
+    rows = judged.where(F.col(VERDICT) == COLLISION).orderBy("event_id", RAW, FILE).limit(most)
+    return [f"event id {row['event_id']!r} ({row[FILE].removeprefix('file://')}):\n    {row[RAW][:SHOWN_CHARACTERS]}"
+            for row in rows.select("event_id", RAW, FILE).collect()]
+
+
+def check_collision_share(books: Books, examples: Sequence[str], most: float) -> None:
+    """Raise TooManyCollisionsError when more rows than `most` share their event id with a row of other contents."""
+    if books.collision_share <= most:
+        return
+    shown = "".join(f"\n  {example}" for example in examples)
+    raise TooManyCollisionsError(
+        f"{books.collisions:,} of {books.read:,} raw rows have the event id of another row and other contents than it "
+        f"({books.collision_share:.1%}); at most {most:.1%} are allowed, for of an id only one row is kept. Nothing "
+        f"was written\nexamples:{shown}\nmake the ids of several exports differ in the mapping, for example "
+        f"event_id: {{sql: \"concat('shop1-', id)\", uses: [id]}}, or leave event_id out; if rows of one id are "
+        f"versions of one event, allow more with --set ingest.max_collision_share=<share>"
     )
 
 

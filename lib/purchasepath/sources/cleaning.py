@@ -4,6 +4,7 @@
 - duplicate: an accepted row has its event id already. Of rows with one id the one that arrived first stays
   (`history.FIRST`, which also settles ties). Where a source has no ids, the id is a hash of the row's text, so
   exact duplicates share it.
+- collision: a duplicate whose contents are other than those of the row that stays: perhaps another event.
 - accepted: the rest. Whether an earlier run knew their ids is decided afterwards (`delivery`).
 """
 
@@ -17,15 +18,15 @@ import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 
 from purchasepath.sources.fields import content_hash, field_rules, text_columns, typed_columns
-from purchasepath.sources.history import FIRST
+from purchasepath.sources.history import CONTENTS, FIRST
 from purchasepath.sources.layout import Layout
 from purchasepath.sources.mapping import FIELDS, OWN_PREFIX, Input, Source
 from purchasepath.sources.pseudonyms import add_pseudonyms
-from purchasepath.sources.raw import BROKEN, FILE, RAW, read_raw
+from purchasepath.sources.raw import BROKEN, FILE, RAW, file_path, read_raw
 from purchasepath.tables.catalog import EVENTS
 from purchasepath.tables.quality import broken_rules, first_broken
 
-ACCEPTED, DUPLICATE, REJECTED = "accepted", "duplicate", "rejected"
+ACCEPTED, DUPLICATE, COLLISION, REJECTED = "accepted", "duplicate", "collision", "rejected"
 REASONS, VERDICT = f"{OWN_PREFIX}reasons", f"{OWN_PREFIX}verdict"
 IDS = ("user_id", "login_id")
 _TEXT, _HASH = f"{OWN_PREFIX}text_", f"{OWN_PREFIX}hash"
@@ -43,6 +44,8 @@ def clean_input(raw: DataFrame, spec: Input, source: Source, now: datetime) -> D
     texts = text_columns(spec)
     rows = raw.select(RAW, FILE, BROKEN, content_hash(spec).alias(_HASH),
                       *[text.alias(_TEXT + name) for name, text in texts.items()])
+    if spec.repeats == "events":
+        rows = rows.withColumn(_HASH, numbered_hash())
     text = {name: F.col(_TEXT + name) for name in texts}
     rows = rows.withColumns(typed_columns(spec, text))
     typed = {name: F.col(name) for name in FIELDS}
@@ -50,8 +53,18 @@ def clean_input(raw: DataFrame, spec: Input, source: Source, now: datetime) -> D
     return rows.withColumn(REASONS, against).withColumns(_filled(typed)).select(*FIELDS, RAW, FILE, REASONS, _HASH)
 
 
+def numbered_hash() -> Column:
+    """The hash of the content, with a number from the second of equal rows of one file on.
+
+    Equal rows cannot be told apart, so their order does not matter: a file that comes again has the same hashes.
+    """
+    equal = Window.partitionBy(FILE, _HASH)
+    number = F.row_number().over(equal.orderBy(RAW))
+    return F.when(number == 1, F.col(_HASH)).otherwise(F.concat_ws("-", _HASH, number.cast("string")))
+
+
 def judge(rows: DataFrame, key: bytes) -> DataFrame:
-    """`rows` with a VERDICT each, pseudonyms for ids, and the text kept only where it was rejected.
+    """`rows` with a VERDICT each, pseudonyms for ids, and the text kept only where it was rejected or collides.
 
     Columns: EVENTS, raw_user_id, raw_login_id, RAW, FILE, REASONS, VERDICT.
     """
@@ -59,11 +72,15 @@ def judge(rows: DataFrame, key: bytes) -> DataFrame:
     rejected = F.size(REASONS) > 0
     # rejected rows are no rivals: each stands in a group of equal texts, so no group is the group of all nulls
     rivals = F.when(rejected, F.concat(F.lit("!"), _HASH)).otherwise(F.col("event_id"))
-    kept_text = {name: F.when(rejected, F.col(name)) for name in (RAW, FILE)}
     copies = Window.partitionBy(rivals).orderBy(*FIRST)
-    verdict = F.when(rejected, REJECTED).when(F.row_number().over(copies) > 1, DUPLICATE).otherwise(ACCEPTED)
-    judged = rows.withColumns(kept_text).withColumn(VERDICT, verdict).withColumn("event_date", F.to_date("event_ts"))
-    return judged.drop(_HASH)
+    contents = F.struct(*CONTENTS)
+    stays = F.first(contents).over(copies.rowsBetween(Window.unboundedPreceding, Window.currentRow))
+    verdict = F.when(rejected, REJECTED).when(F.row_number().over(copies) == 1, ACCEPTED).when(
+        contents.eqNullSafe(stays), DUPLICATE).otherwise(COLLISION)
+    judged = rows.withColumn(VERDICT, verdict).withColumn("event_date", F.to_date("event_ts"))
+    shown = F.col(VERDICT).isin(REJECTED, COLLISION)
+    kept_text = {RAW: F.when(shown, F.col(RAW)), FILE: F.when(shown, file_path(F.col(FILE)))}
+    return judged.withColumns(kept_text).drop(_HASH)
 
 
 def keep_accepted(judged: DataFrame) -> DataFrame:

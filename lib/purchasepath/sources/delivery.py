@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
 from purchasepath.errors import InputError
 from purchasepath.sources.books import Books, count_verdicts
 from purchasepath.sources.cleaning import judge, keep_accepted, summarize_ids
 from purchasepath.sources.history import (
+    COLLIDES,
     DISPLACES,
     find_contests,
     find_days,
@@ -40,10 +42,12 @@ class History:
 
 @dataclass(frozen=True)
 class Delivered:
-    """The books of a delivery that met its history, and the ids that were new."""
+    """The books of a delivery that met its history, the visitors that were new, and event ids that stand for other
+    contents in the history than in the delivery (a few)."""
 
     books: Books
     new_ids: int
+    collided: tuple[str, ...] = ()
 
 
 def read_history(warehouse: Warehouse, key: bytes) -> History | None:
@@ -83,9 +87,11 @@ def add_to_history(tx: Transaction, judged: DataFrame, books: Books, history: Hi
     found = find_days(history.events, candidates, books.accepted).collect()  # one row per day
     nearby = keep_days(history.events, [row["event_date"] for row in found])
     contests = tx.materialize(find_contests(candidates, nearby), "contests")
-    outcomes = contests.groupBy(DISPLACES, "event_date").count().collect()  # at most two rows per day
-    known = sum(row["count"] for row in outcomes if not row[DISPLACES])
-    displaced = {row["event_date"]: row["count"] for row in outcomes if row[DISPLACES]}
+    counted = F.count("*").alias("rows"), F.count_if(COLLIDES).alias("collisions")
+    outcomes = contests.groupBy(DISPLACES, "event_date").agg(*counted).collect()  # at most two rows per day
+    known = sum(row["rows"] for row in outcomes if not row[DISPLACES])
+    displaced = {row["event_date"]: row["rows"] for row in outcomes if row[DISPLACES]}
+    collisions = books.collisions + sum(row["collisions"] for row in outcomes)
 
     new = keep_new(candidates, contests)
     rewritten = keep_days(history.events, displaced)
@@ -96,5 +102,9 @@ def add_to_history(tx: Transaction, judged: DataFrame, books: Books, history: Hi
     replaced = sum(displaced.values())
     stayed = rewritten.count() - replaced if displaced else 0
     books = dataclasses.replace(books, accepted=written - stayed, duplicates=books.duplicates + known, known=known,
-                                replaced=replaced)
-    return Delivered(books.check(), new_ids)
+                                replaced=replaced, collisions=collisions)
+    return Delivered(books.check(), new_ids, _some_ids(contests.where(COLLIDES)))
+
+
+def _some_ids(contests: DataFrame, most: int = 3) -> tuple[str, ...]:
+    return tuple(row["event_id"] for row in contests.select("event_id").orderBy("event_id").limit(most).collect())

@@ -17,6 +17,7 @@ from purchasepath.tables.quality import Rule
 NOUNS = {"timestamp": "time", "double": "number", "int": "whole number", "boolean": "yes or no"}
 LATEST_EPOCH_US = 253_402_300_799_000_000  # the last second of the year 9999
 EPOCH_UNITS_US = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+_CLOCK = r"^\d{4}-\d\d-\d\d([T ]\d{1,2}(:\d{1,2}(:\d{1,2}(\.\d+)?)?)?)?"
 DERIVED = ("event_id", "arrived_at")  # have a value of their own where the source has none
 
 
@@ -54,6 +55,9 @@ def typed_columns(spec: Input, texts: Mapping[str, Column]) -> dict[str, Column]
             typed[name] = our_event_type(texts[name], spec.words)
         else:
             typed[name] = typed_value(texts[name], kind, spec.time)
+            if kind == "timestamp" and spec.format == "parquet" and spec.time.format != "iso":
+                # a column of times has its own format, whatever the others' is
+                typed[name] = F.coalesce(typed[name], parse_time(texts[name], TimeFormat(zone=spec.time.zone)))
     return typed
 
 
@@ -73,13 +77,33 @@ def parse_time(text: Column, time: TimeFormat) -> Column:
         micros = text.try_cast("decimal(24,6)") * F.lit(EPOCH_UNITS_US[time.format])
         return F.when(micros.between(0, LATEST_EPOCH_US), F.timestamp_micros(micros.cast("bigint")))
     if time.format != "iso":
-        # a pattern with a zone letter takes the zone from the text
-        return _from_zone(F.try_to_timestamp(text, F.lit(time.format)), time.zone)
+        return _parse_pattern(text, time)
     # Spark also takes "12:30" (today!) and "2024" for timestamps; we do not
     dated = (text.substr(5, 1) == "-") & (text.substr(8, 1) == "-")
-    at = F.when(dated, text.try_cast("timestamp"))
-    return at if time.zone == "UTC" else \
-        F.when(text.rlike(r"(?i)(Z|UTC|GMT|[+-]\d{2}:?\d{2})$"), at).otherwise(_from_zone(at, time.zone))
+    return F.when(dated, (text if time.zone == "UTC" else _with_zone(text, time.zone)).try_cast("timestamp"))
+
+
+def _with_zone(text: Column, zone: str) -> Column:
+    """`text` with the zone it names, or else `zone`, so that nothing else decides whether it names one.
+
+    What follows the clock's digits is a zone, in any of the forms that Spark knows (+01, CET, UTC+1, Europe/Berlin);
+    if it is none of them, the text is no time.
+    """
+    clock = F.regexp_extract(text, _CLOCK, 0)
+    named = F.trim(F.substr(text, F.length(clock) + F.lit(1)))
+    missing = F.when(F.length(clock) == 10, " 00:00:00").when(~clock.contains(":"), ":00:00").when(
+        ~clock.like("%:%:%"), ":00").otherwise("")
+    return F.concat(clock, missing, F.lit(" "), F.when(named == "", zone).otherwise(named))
+
+
+def _parse_pattern(text: Column, time: TimeFormat) -> Column:
+    """By a pattern: its zone letters say that the text names a zone; those in brackets say that it may."""
+    given = F.try_to_timestamp(text, F.lit(time.format))
+    local = time.without_zone
+    if local is None:
+        return given
+    at = _from_zone(F.try_to_timestamp(text, F.lit(local)), time.zone)
+    return at if local == time.format else F.coalesce(at, given)
 
 
 def our_event_type(word: Column, words: Mapping[str, str]) -> Column:

@@ -14,15 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date
+from functools import reduce
 
 import pyspark.sql.functions as F
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 
 from purchasepath.sources.mapping import OWN_PREFIX
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS
 
 FIRST = ("arrived_at", *(name for name in EVENTS.names if name not in ("event_id", "arrived_at", "event_date")))
-DISPLACES = f"{OWN_PREFIX}displaces"
+CONTENTS = FIRST[1:]
+"""What an event is: two rows with one id that differ in it are a collision, not copies that arrived twice."""
+
+DISPLACES, COLLIDES = f"{OWN_PREFIX}displaces", f"{OWN_PREFIX}collides"
 _OURS, _THEIRS = f"{OWN_PREFIX}ours", f"{OWN_PREFIX}theirs"
 
 MOST_BROADCAST_IDS = 2_000_000
@@ -46,14 +50,17 @@ def keep_days(events: DataFrame, days: Iterable[date]) -> DataFrame:
 
 
 def find_contests(candidates: DataFrame, stored: DataFrame) -> DataFrame:
-    """One row per event id of both: `event_id`, DISPLACES (ours arrived first) and the stored row's user and times.
+    """One row per event id of both: `event_id`, DISPLACES (ours arrived first), COLLIDES (the contents differ) and
+    the stored row's user and times.
 
     Both sides hold an id once. Of two equal rows the stored one stays.
     """
     ours = candidates.select("event_id", F.struct(*FIRST).alias(_OURS))
     theirs = stored.select("event_id", "event_date", F.struct(*FIRST).alias(_THEIRS))
     both = ours.join(theirs, on="event_id", how="inner")
-    return both.select("event_id", (F.col(_OURS) < F.col(_THEIRS)).alias(DISPLACES), f"{_THEIRS}.user_id",
+    differ = [~F.col(f"{_OURS}.{name}").eqNullSafe(F.col(f"{_THEIRS}.{name}")) for name in CONTENTS]
+    return both.select("event_id", (F.col(_OURS) < F.col(_THEIRS)).alias(DISPLACES),
+                       reduce(Column.__or__, differ).alias(COLLIDES), f"{_THEIRS}.user_id",
                        f"{_THEIRS}.event_ts", f"{_THEIRS}.arrived_at", "event_date")
 
 

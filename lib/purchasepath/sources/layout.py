@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pyspark.sql import SparkSession
 
@@ -21,26 +21,40 @@ from purchasepath.sources.files import (
     find_files,
     literal_path,
     read_head,
+    read_options,
     some_names,
 )
-from purchasepath.sources.mapping import Input, Source
+from purchasepath.sources.mapping import REQUIRED_FIELDS, Input, Source
+from purchasepath.sources.parquet import ParquetColumns, parquet_columns, read_schema
+from purchasepath.sources.records import check_whole, find_files_with_open_quotes
 
 MOST_FILES_CHECKED = 1_000
 DELIMITERS = (",", ";", "\t", "|")
+csv.field_size_limit(2**31 - 1)  # a long value is no fault
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Files with the same columns; `header` is their first line, '' where they have none."""
+    """Files with the same columns; `header` is their first line, '' where they have none.
+
+    `whole`: their records do not end with their lines (quoted line breaks in csv, an array in json).
+    """
 
     input: Input
     files: tuple[RawFile, ...]
     columns: tuple[str, ...]
     header: str = ""
+    whole: bool = False
+    parquet: ParquetColumns | None = None
 
     @property
     def paths(self) -> list[str]:
         return [literal_path(file.path) for file in self.files]
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What Spark's readers must be told about these files' names."""
+        return read_options(self.files)
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,10 @@ def find_source_layouts(spark: SparkSession, source: Source, paths: str) -> Sour
     if not any(layouts.values()):
         raise InputError(f"{paths}: every file is empty ({num_files} files); expected raw events of {source.name}")
     remarks = [f"{len(left_out)} files fit no input and were left out: {some_names(left_out)}"] if left_out else []
+    whole = [file for found in layouts.values() for layout in found if layout.whole for file in layout.files]
+    if whole:
+        remarks.append(f"{len(whole)} files were each read whole, by one task, for their records are not lines "
+                       f"(line breaks or single quotes in values, JSON arrays): {some_names(whole)}")
     return SourceLayouts(layouts, num_files, remarks)
 
 
@@ -70,34 +88,60 @@ def find_layouts(spark: SparkSession, spec: Input, files: Sequence[RawFile]) -> 
     """
     checked = even_sample(files, MOST_FILES_CHECKED)
     if spec.format == "parquet":
-        return [_parquet_layout(spark, spec, files, checked)]
-    heads = {file.path: read_head(spark, file) for file in checked}
-    filled = [file for file in checked if heads[file.path]]
+        return _parquet_layouts(spark, spec, files, checked)
+    heads = {file.path: without_comments(spec, read_head(spark, file)) for file in checked}
+    filled = {file: heads[file.path] for file in checked if heads[file.path]}
+    unseen = [file for file in files if file.path not in heads]
+    rest = [*filled, *unseen]
     if not filled:
         return []
     if spec.format == "json":
-        for file in filled:
-            check_json_head(spec, file.path, heads[file.path])
-        return [Layout(spec, tuple(files), spec.source_columns)]
+        return _json_layouts(spec, filled, unseen)
     if not spec.header:
-        for file in filled:
-            check_plain_head(spec, file.path, heads[file.path])
-        return [Layout(spec, tuple(files), spec.columns)]
+        check_plain_heads(spec, {file.path: lines for file, lines in filled.items()})
+        return _by_records(spark, Layout(spec, tuple(rest), spec.columns))
     groups: dict[str, list[RawFile]] = {}
-    for file in filled:
-        groups.setdefault(heads[file.path][0], []).append(file)
-    unseen = [file for file in files if file.path not in heads]
+    for file, lines in filled.items():
+        groups.setdefault(lines[0], []).append(file)
     layouts = []
     for number, (header, members) in enumerate(groups.items()):
         # files beyond the sample are taken to look like the first one; rows that do not fit are rejected one by one
         mine = (*members, *unseen) if number == 0 else tuple(members)
-        layouts.append(Layout(spec, mine, check_header(spec, members[0].path, header), header))
+        columns = check_header(spec, members[0].path, header)
+        layouts += _by_records(spark, Layout(spec, mine, columns, header))
     return layouts
+
+
+def _json_layouts(spec: Input, filled: Mapping[RawFile, Sequence[str]], unseen: Sequence[RawFile]) -> list[Layout]:
+    arrays = [file for file, lines in filled.items() if is_json_array(lines)]
+    for file in arrays:
+        check_whole(file, "holds one JSON array instead of one object per line")
+    plain = {file: lines for file, lines in filled.items() if file not in arrays}
+    if plain:
+        check_json_heads(spec, {file.path: lines for file, lines in plain.items()})
+    by_lines = Layout(spec, (*plain, *unseen), spec.source_columns)
+    found = [by_lines, replace(by_lines, files=tuple(arrays), whole=True)]
+    return [layout for layout in found if layout.files]
+
+
+def _by_records(spark: SparkSession, layout: Layout) -> list[Layout]:
+    """`layout` in two: the files whose lines are records, and the others."""
+    whole = find_files_with_open_quotes(spark, layout.input, layout.files)
+    for file in whole:
+        check_whole(file, "holds line breaks or single quotes in values")
+    lines = tuple(file for file in layout.files if file not in whole)
+    found = [replace(layout, files=lines), replace(layout, files=tuple(whole), whole=True)]
+    return [part for part in found if part.files]
 
 
 def even_sample(files: Sequence[RawFile], most: int) -> list[RawFile]:
     """`most` files spread evenly over all of them, or all if they are fewer."""
     return list(files) if len(files) <= most else [files[i * len(files) // most] for i in range(most)]
+
+
+def without_comments(spec: Input, lines: Sequence[str]) -> list[str]:
+    """The lines that are no comments."""
+    return [line for line in lines if not (spec.comment and line.startswith(spec.comment))]
 
 
 def split_line(spec: Input, line: str, delimiter: str | None = None) -> list[str]:
@@ -116,6 +160,7 @@ def check_header(spec: Input, path: str, header: str) -> tuple[str, ...]:
     if missing:
         fitting = [d for d in DELIMITERS if set(spec.source_columns) <= set(split_line(spec, header, d))]
         advice = f"with delimiter {fitting[0]!r} it fits: set `delimiter` in the mapping" if fitting else \
+            "a line that is a comment is told by `comment: \"#\"` in the mapping" if header.startswith("#") else \
             "adapt the mapping's fields to the file"
         raise InputError(
             f"{path}: columns {', '.join(missing)} are missing (input {spec.name}, delimiter {spec.delimiter!r})\n"
@@ -127,30 +172,46 @@ def check_header(spec: Input, path: str, header: str) -> tuple[str, ...]:
     return found
 
 
-def check_plain_head(spec: Input, path: str, lines: Sequence[str]) -> None:
-    """Raise InputError if none of a headerless file's first lines has the mapping's number of columns."""
-    widths = [len(split_line(spec, line)) for line in lines]
-    if len(spec.columns) in widths:
+def check_plain_heads(spec: Input, heads: Mapping[str, Sequence[str]]) -> None:
+    """Raise InputError if none of the first lines of all headerless files has the mapping's number of columns.
+
+    One file alone may be all faults: its rows are rejected, and counted.
+    """
+    if any(len(split_line(spec, line)) == len(spec.columns) for lines in heads.values() for line in lines):
         return
+    path, lines = next(iter(heads.items()))
     fitting = [d for d in DELIMITERS if len(split_line(spec, lines[0], d)) == len(spec.columns)]
     advice = f"; with delimiter {fitting[0]!r} it has them: set `delimiter` in the mapping" if fitting else ""
     raise InputError(
         f"{path}: expected {len(spec.columns)} columns ({', '.join(spec.columns)}) with delimiter {spec.delimiter!r}, "
-        f"found {widths[0]} in the first line{advice}\n  first line: {lines[0][:200]}"
+        f"found {len(split_line(spec, lines[0]))} in the first line{advice}\n  first line: {lines[0][:200]}"
     )
 
 
-def check_json_head(spec: Input, path: str, lines: Sequence[str]) -> None:
-    """Raise InputError if no first line is a JSON object, or a required field's key is in none of them."""
-    objects = [parsed for line in lines if isinstance(parsed := _parsed(line), dict)]
+def is_json_array(lines: Sequence[str]) -> bool:
+    """Whether a file that begins with `lines` is one array, and not a line per value."""
+    return lines[0].lstrip().startswith("[") and (len(lines) == 1 or _parsed(lines[0]) is None)
+
+
+def check_json_heads(spec: Input, heads: Mapping[str, Sequence[str]]) -> None:
+    """Raise InputError if no first line of any file is a JSON object, or a required field's key is in none of them.
+
+    A writer that leaves nulls out may well write a file without a key, so all files are judged together.
+    """
+    objects = [parsed for lines in heads.values() for line in lines if isinstance(parsed := _parsed(line), dict)]
+    path, lines = next(iter(heads.items()))
     if not objects:
         raise InputError(f"{path}: expected one JSON object per line, found: {lines[0][:200]}")
     found = {key for parsed in objects for key in parsed}
-    needed = [c for name in ("user_id", "event_ts", "event_type") for c in spec.fields[name].columns]
-    missing = [key for key in needed if key not in found]
+    missing = [key for key in _required_columns(spec) if key not in found]
     if missing:
-        raise InputError(f"{path}: keys {', '.join(missing)} are missing (input {spec.name})\n"
-                         f"  expected: {', '.join(spec.source_columns)}\n  found: {', '.join(sorted(found))[:500]}")
+        raise InputError(f"{path}: keys {', '.join(missing)} are missing (input {spec.name}, {len(objects)} lines of "
+                         f"{len(heads)} files)\n  expected: {', '.join(spec.source_columns)}\n"
+                         f"  found: {', '.join(sorted(found))[:500]}")
+
+
+def _required_columns(spec: Input) -> list[str]:
+    return [column for name in REQUIRED_FIELDS for column in spec.fields[name].columns]
 
 
 def _parsed(line: str) -> object:
@@ -160,16 +221,25 @@ def _parsed(line: str) -> object:
         return None
 
 
-def _parquet_layout(spark: SparkSession, spec: Input, files: Sequence[RawFile], checked: Sequence[RawFile]) -> Layout:
+def _parquet_layouts(spark: SparkSession, spec: Input, files: Sequence[RawFile],
+                     checked: Sequence[RawFile]) -> list[Layout]:
+    """One layout per different schema: a column may be of whole numbers in one file and of words in another."""
+    groups: dict[str, list[RawFile]] = {}
     for file in checked:
         check_parquet(spark, file)
-    first = files[0]
-    try:
-        found = tuple(spark.read.parquet(literal_path(first.path)).columns)
-    except Exception as failure:  # Spark has no class of its own for a footer that cannot be read
-        raise InputError(f"{first.path} is not readable as Parquet: {str(failure).splitlines()[0]}") from None
-    missing = [name for name in spec.source_columns if name not in found]
-    if missing:
-        raise InputError(f"{first.path}: columns {', '.join(missing)} are missing (input {spec.name})\n"
-                         f"  expected: {', '.join(spec.source_columns)}\n  found: {', '.join(found)[:500]}")
-    return Layout(spec, tuple(files), found)
+        groups.setdefault(read_schema(spark, file), []).append(file)
+    seen = {file.path for file in checked}
+    next(iter(groups.values())).extend(file for file in files if file.path not in seen)
+    layouts = []
+    for footer, members in groups.items():
+        columns = parquet_columns(spark, members, footer)
+        layouts.append(Layout(spec, tuple(members), tuple(columns.schema.names), parquet=columns))
+    everywhere = {name for layout in layouts for name in layout.columns}
+    for layout in layouts:  # a field that need not be there may be missing in some files, a visitor in none
+        missing = [name for name in spec.source_columns
+                   if name not in everywhere or (name in _required_columns(spec) and name not in layout.columns)]
+        if missing:
+            raise InputError(f"{layout.files[0].path}: columns {', '.join(missing)} are missing (input {spec.name})\n"
+                             f"  expected: {', '.join(spec.source_columns)}\n"
+                             f"  found: {', '.join(layout.columns)[:500]}")
+    return layouts

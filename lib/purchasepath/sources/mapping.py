@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,7 +41,8 @@ class FieldSpec(Part):
 
     column: str | None = Field(None, description="column (CSV, Parquet) or key (JSON) of the source")
     constant: str | None = Field(None, description="the same value for every row")
-    sql: str | None = Field(None, description="Spark SQL expression over the columns in `uses`, all of them strings")
+    sql: str | None = Field(None, description="Spark SQL expression over the columns in `uses`, all of them strings; "
+                                           "a value of one row, of allowed functions")
     uses: tuple[str, ...] = Field((), description="source columns that `sql` reads")
     only_for: tuple[str, ...] = Field((), description="event types (ours) that have this field; the others get null")
     missing: tuple[str, ...] = Field((), description="further words that mean `no value`, beside the empty one")
@@ -68,10 +70,40 @@ class TimeFormat(Part):
     """How times are written."""
 
     format: str = Field("iso", description="`iso`, `epoch_s`, `epoch_ms`, `epoch_us`, or a pattern such as "
-                                           "`yyyy-MM-dd HH:mm:ss` (Spark's datetime patterns)")
-    zone: str = Field("UTC", description="zone of times that do not name one")
+                                           "`yyyy-MM-dd HH:mm:ss` (Spark's datetime patterns; what a text may lack "
+                                           "stands in brackets: `[XXX]`)")
+    zone: str = Field("UTC", description="zone of times that do not name one, be it as an offset (`+01`) or by name "
+                                         "(`CET`)")
 
     _known = field_validator("zone")(known_zone)
+
+    @model_validator(mode="after")
+    def _one_zone(self) -> TimeFormat:
+        if self.format == "iso" or self.format.startswith("epoch_"):
+            return self
+        words = [word for word in re.findall(r"'([^']*)'", self.format) if word.strip().upper() in ("Z", "UTC", "GMT")]
+        if words and self.zone != "UTC":
+            raise ValueError(f"the pattern says {words[0]!r} and `zone` says {self.zone!r}; leave out the wrong one")
+        if self.without_zone and _zone_letters(self.without_zone):
+            raise ValueError("zone letters stand in brackets within brackets; put them in brackets of their own: [XXX]")
+        return self
+
+    @property
+    def without_zone(self) -> str | None:
+        """The pattern of texts that name no zone; None where every text names one."""
+        bare = re.sub(r"\[[^\[\]]*\]", lambda part: "" if _zone_letters(part[0]) else part[0], self.format)
+        return None if _zone_letters(_required_part(bare)) else bare
+
+
+def _required_part(pattern: str) -> str:
+    """A pattern without what stands in brackets, which texts may lack."""
+    bare = re.sub(r"\[[^\[\]]*\]", "", pattern)
+    return bare if bare == pattern else _required_part(bare)
+
+
+def _zone_letters(pattern: str) -> bool:
+    """Whether a pattern holds a letter for a zone or an offset outside quotes."""
+    return bool(re.search("[VzOXxZ]", re.sub(r"'[^']*'", "", pattern)))
 
 
 class Limits(Part):
@@ -95,13 +127,18 @@ class Input(Part):
     files: str = Field("*", description="glob for file names, or for paths below the given directory; a file that is "
                                         "given by itself to a mapping with one input need not match")
     optional: bool = Field(False, description="no such file is fine")
-    format: Literal["csv", "json", "parquet"] = Field(description="csv (any delimiter), json (one object per line), "
-                                                                  "parquet; text files may end in .gz")
+    format: Literal["csv", "json", "parquet"] = Field(description="csv (any delimiter), json (one object per line, or "
+                                                                  "one array per file), parquet; text files may end "
+                                                                  "in .gz")
     delimiter: str = Field(",", min_length=1, description="between the values of a csv line")
     quote: str = Field('"', max_length=1, description="around csv values that hold a delimiter; '' for none")
+    comment: str = Field("", description="lines of text files that begin with this are no rows; '' for none")
     header: bool = Field(True, description="the first line of each csv file names its columns")
     columns: tuple[str, ...] = Field((), description="names of the columns of csv files without a header, in order")
-    time: TimeFormat = TimeFormat()
+    time: TimeFormat = Field(TimeFormat(), description="how times are written")
+    repeats: Literal["duplicates", "events"] = Field("duplicates", description="rows of one file that are equal: "
+                                                     "`duplicates` of one event, or `events` of their own, as where an "
+                                                     "order's two equal pieces are two equal lines; not with event_id")
     sequence: str | None = Field(None, description="source column with a number that orders events of equal time; it "
                                                    "becomes the front of derived event ids")
     events: dict[str, str] = Field(default_factory=dict, description="the shop's event word: ours; "
@@ -119,6 +156,8 @@ class Input(Part):
             raise ValueError("csv input either has `header: true` or names its `columns`")
         if self.columns:
             _check_words(self.source_columns, self.columns, "column")
+        if self.repeats == "events" and "event_id" in self.fields:
+            raise ValueError("`repeats: events` is for sources without ids; leave out fields.event_id")
         reserved = [name for name in self.source_columns if name.startswith(OWN_PREFIX)]
         if reserved:
             raise ValueError(f"source columns {reserved} start with {OWN_PREFIX}, which is ours")
@@ -139,10 +178,10 @@ class Source(Part):
     """A whole mapping: one stream of events from one or more inputs."""
 
     name: str
-    description: str = ""
-    limits: Limits = Limits()
+    description: str = Field("", description="for those who read the mapping")
+    limits: Limits = Field(Limits(), description="values outside these are rejected")
     ignore: tuple[str, ...] = Field((), description="globs, as in `files`, for files that are left out without a word")
-    inputs: tuple[Input, ...]
+    inputs: tuple[Input, ...] = Field(description="one or more; a file goes to the first that it matches")
 
     @model_validator(mode="after")
     def _distinct_names(self) -> Source:

@@ -1,9 +1,9 @@
-"""Raw rows: one row per line (or Parquet row) of the input, with its text, its file and its columns as strings.
+"""Raw rows: one row per record (or Parquet row) of the input, with its text, its file and its columns as strings.
 
-Lines are read as text and parsed by Spark's `from_csv` and `from_json`, so that a line that cannot be parsed is
-kept as it stood. What a line is: it ends with \\n, \\r\\n or \\r. Blank lines and (in csv files with a header)
-repetitions of the header are no rows. Quoted csv values that hold line breaks are not supported: their lines
-are rejected with the wrong number of columns.
+Records are read as text and parsed by Spark's `from_csv` and `from_json`, so that one that cannot be parsed is kept
+as it stood. A record is a line, which ends with \\n, \\r\\n or \\r; in a csv file with line breaks inside quotes it is
+what the quotes hold together (`records`), in a JSON array an element. Blank lines, comments and (in csv files with
+a header) repetitions of the header are no rows.
 """
 
 from __future__ import annotations
@@ -14,16 +14,23 @@ from functools import reduce
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, SparkSession
 
+from purchasepath.sources.exact import json_text
 from purchasepath.sources.layout import Layout
 from purchasepath.sources.mapping import OWN_PREFIX, Input
+from purchasepath.sources.parquet import read_parquet, row_text
+from purchasepath.sources.records import is_unclosed, split_records
+from purchasepath.tables.catalog import EVENTS
 from purchasepath.tables.quality import Rule, broken_rules
 
 RAW, FILE, BROKEN = f"{OWN_PREFIX}raw", f"{OWN_PREFIX}file", f"{OWN_PREFIX}broken"
 _VALUE, _PARSED, _CORRUPT = f"{OWN_PREFIX}value", f"{OWN_PREFIX}parsed", f"{OWN_PREFIX}corrupt"
+_VALID = f"{OWN_PREFIX}valid"
+_SHOWN = 10_000  # characters of an array that is none
 
 NOT_UTF8 = "line is not UTF-8"
 NOT_AN_OBJECT = "line is not one JSON object"
 WRONG_COLUMNS = "line has the wrong number of columns"
+OPEN_QUOTE = "line opens a quote that nothing closes"
 
 
 def read_raw(spark: SparkSession, layouts: Sequence[Layout]) -> DataFrame:
@@ -31,43 +38,86 @@ def read_raw(spark: SparkSession, layouts: Sequence[Layout]) -> DataFrame:
     return reduce(DataFrame.unionByName, [_read_layout(spark, layout) for layout in layouts])
 
 
+def file_path(uri: Column) -> Column:
+    """The path of a file as Spark names it, with the signs that a URI encodes."""
+    plus = F.replace(uri, F.lit("+"), F.lit("%2B"))  # a plus is a plus in paths, and a blank only in queries
+    return F.try_url_decode(plus)
+
+
 def _read_layout(spark: SparkSession, layout: Layout) -> DataFrame:
-    if layout.input.format == "parquet":
+    if layout.parquet:
         return _read_parquet(spark, layout)
-    lines = spark.read.text(layout.paths)
-    line = F.ltrim(F.col("value"), F.lit("\ufeff"))  # a byte order mark is no part of the first value
-    rows = lines.select(line.alias(_VALUE), F.col("_metadata.file_path").alias(FILE)).where(F.trim(_VALUE) != "")
+    rows = _read_records(spark, layout) if layout.whole else _read_lines(spark, layout)
+    rows = rows.where(F.trim(_VALUE) != "")
+    if layout.input.comment:
+        rows = rows.where(~F.col(_VALUE).startswith(layout.input.comment))
     if layout.header:
         rows = rows.where(F.col(_VALUE) != layout.header)
-    return parse_lines(rows, layout.input, layout.columns)
+    return parse_records(rows, layout)
 
 
-def parse_lines(rows: DataFrame, spec: Input, columns: Sequence[str]) -> DataFrame:
-    """Rows of text (_pp_value, _pp_file) parsed into the columns that the mapping reads."""
-    parse = _parsed_json if spec.format == "json" else _parsed_csv
-    parsed, malformed, position = parse(spec, columns)
-    rules = [Rule(NOT_UTF8, ~F.is_valid_utf8(F.col(_VALUE))), malformed]
-    rows = rows.withColumn(_PARSED, parsed)
-    return rows.select(
+def _read_lines(spark: SparkSession, layout: Layout) -> DataFrame:
+    """_VALUE, FILE and _VALID (whether the line is UTF-8)."""
+    lines = spark.read.options(**layout.options).text(layout.paths)
+    return lines.select(_without_mark(F.col("value")).alias(_VALUE), F.col("_metadata.file_path").alias(FILE),
+                        F.is_valid_utf8("value").alias(_VALID))
+
+
+def _read_records(spark: SparkSession, layout: Layout) -> DataFrame:
+    """The same of files whose records are not their lines. Each is one value, on one task."""
+    texts = spark.read.options(**layout.options).text(layout.paths, wholetext=True)
+    text = _without_mark(F.col("value"))
+    if layout.input.format == "json":
+        broken = F.array(F.substring(text, 1, _SHOWN))
+        records = F.coalesce(F.from_json(text, "array<string>"), broken)
+    else:
+        records = split_records(text, layout.input)
+    rows = texts.select(F.explode(records).alias(_VALUE), F.col("_metadata.file_path").alias(FILE),
+                        F.is_valid_utf8("value").alias(_VALID))
+    # cutting replaces what is no UTF-8
+    return rows.withColumn(_VALID, F.col(_VALID) | ~F.col(_VALUE).contains("\ufffd"))
+
+
+def _without_mark(text: Column) -> Column:
+    return F.ltrim(text, F.lit("\ufeff"))  # a byte order mark is no part of the first value
+
+
+def parse_records(rows: DataFrame, layout: Layout) -> DataFrame:
+    """Records (_VALUE, FILE, _VALID) parsed into the columns that the mapping reads."""
+    spec = layout.input
+    parse = _parsed_json if spec.format == "json" else _parsed_csv if spec.quote else _split_csv
+    parsed, malformed, values = parse(spec, layout.columns)
+    rules = [Rule(NOT_UTF8, ~F.col(_VALID)), malformed]
+    if layout.whole and spec.format == "csv":
+        rules.append(Rule(OPEN_QUOTE, is_unclosed(F.col(_VALUE), spec)))
+    return rows.withColumn(_PARSED, parsed).select(
         F.make_valid_utf8(F.col(_VALUE)).alias(RAW), FILE, broken_rules(rules).alias(BROKEN),
-        *[_text(F.col(f"{_PARSED}.`{position[name]}`")).alias(name) for name in spec.source_columns],
+        *[_text(values[name]).alias(name) for name in spec.source_columns],
     )
 
 
-def _parsed_csv(spec: Input, columns: Sequence[str]) -> tuple[Column, Rule, dict[str, str]]:
+def _split_csv(spec: Input, columns: Sequence[str]) -> tuple[Column, Rule, dict[str, Column]]:
+    """Array of strings: without quotes a delimiter is a delimiter. (Spark's parser always has a quote, if only NUL.)"""
+    parsed = F.split(F.col(_VALUE), f"\\Q{spec.delimiter}\\E", -1)
+    values = {name: F.get(F.col(_PARSED), F.lit(i)) for i, name in reversed(list(enumerate(columns)))}
+    return parsed, Rule(WRONG_COLUMNS, F.size(_PARSED) != len(columns)), values
+
+
+def _parsed_csv(spec: Input, columns: Sequence[str]) -> tuple[Column, Rule, dict[str, Column]]:
     """Struct of strings named by position: a header may hold any names, or one twice."""
-    position = {name: f"{OWN_PREFIX}{i}" for i, name in reversed(list(enumerate(columns)))}
+    values = {name: F.col(f"{_PARSED}.{OWN_PREFIX}{i}") for i, name in reversed(list(enumerate(columns)))}
     schema = ", ".join([f"{OWN_PREFIX}{i} string" for i in range(len(columns))] + [f"{_CORRUPT} string"])
     parsed = F.from_csv(F.col(_VALUE), schema, {
         "mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT, "sep": spec.delimiter, "quote": spec.quote,
-        "escape": spec.quote or "\0",  # a quote inside a quoted value is written twice
+        "escape": spec.quote,  # a quote inside a quoted value is written twice
         "ignoreLeadingWhiteSpace": "true", "ignoreTrailingWhiteSpace": "true",
     })
-    return parsed, Rule(WRONG_COLUMNS, F.col(f"{_PARSED}.{_CORRUPT}").isNotNull()), position
+    return parsed, Rule(WRONG_COLUMNS, F.col(f"{_PARSED}.{_CORRUPT}").isNotNull()), values
 
 
-def _parsed_json(spec: Input, columns: Sequence[str]) -> tuple[Column, Rule, dict[str, str]]:
-    schema = ", ".join([f"`{name}` string" for name in columns] + [f"{_CORRUPT} string"])
+def _parsed_json(spec: Input, columns: Sequence[str]) -> tuple[Column, Rule, dict[str, Column]]:
+    names = {name: "`" + name.replace("`", "``") + "`" for name in columns}
+    schema = ", ".join([f"{name} string" for name in names.values()] + [f"{_CORRUPT} string"])
     parsed = F.from_json(F.col(_VALUE), schema, {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT})
     # the parser is content with the first value of a line; arrays and objects run together would lose events
     line = F.trim(_VALUE)
@@ -75,15 +125,22 @@ def _parsed_json(spec: Input, columns: Sequence[str]) -> tuple[Column, Rule, dic
     nested = F.locate("}", line) < F.length(line)
     one_object = framed & ~(nested & line.rlike(r'\}\s*\{\s*"[^"]*"\s*:'))
     broken = F.col(_PARSED).isNull() | F.col(f"{_PARSED}.{_CORRUPT}").isNotNull() | ~one_object
-    return parsed, Rule(NOT_AN_OBJECT, broken), {name: name for name in columns}
+    values = {name: F.col(f"{_PARSED}.{quoted}") for name, quoted in names.items()}
+    exact = {name: json_text(values[name], F.col(_VALUE), name) for name in _columns_of_words(spec)}
+    return parsed, Rule(NOT_AN_OBJECT, broken), values | exact
+
+
+def _columns_of_words(spec: Input) -> set[str]:
+    """Source columns whose text is kept, or read by an expression; the others become numbers and times."""
+    return {name for field, origin in spec.fields.items() if origin.sql or EVENTS.column(field).type == "string"
+            for name in origin.columns}
 
 
 def _read_parquet(spark: SparkSession, layout: Layout) -> DataFrame:
-    rows = spark.read.parquet(*layout.paths)
-    everything = F.to_json(F.struct(*[F.col(f"`{name}`") for name in rows.columns]))
-    return rows.select(
-        everything.alias(RAW), F.col("_metadata.file_path").alias(FILE), broken_rules([]).alias(BROKEN),
-        *[_text(F.col(f"`{name}`").cast("string")).alias(name) for name in layout.input.source_columns],
+    assert layout.parquet
+    return read_parquet(spark, layout.files, layout.parquet).select(
+        row_text(layout.parquet).alias(RAW), F.col("_metadata.file_path").alias(FILE), broken_rules([]).alias(BROKEN),
+        *[_text(layout.parquet.text(name)).alias(name) for name in layout.input.source_columns],
     )
 
 

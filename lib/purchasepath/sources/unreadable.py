@@ -28,6 +28,8 @@ SIGNS = {
     "stored gzip CRC": "its gzip data are damaged (wrong checksum)",
     "stored gzip size": "its gzip data are damaged (wrong size)",
     "ZipException": "its gzip data are damaged",
+    "PARQUET_COLUMN_DATA_TYPE_MISMATCH": "a column has another type than in the other files (of more than a thousand "
+                                         "files not all are looked into); deliver those of one type at a time",
     "ParquetDecodingException": "its Parquet data are damaged",
     "FAILED_READ_FILE": "its data are damaged",
 }

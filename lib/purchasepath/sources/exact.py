@@ -1,0 +1,83 @@
+"""Exact texts: a value's text is the value's own, whatever the type of the column it came in.
+
+An id is 13085 in a column of whole numbers, of doubles (pandas makes them of every column with a gap), of decimals
+with zeros and of words. Nothing is rounded: times keep their nanoseconds.
+
+    type                 value                     text
+    double               214536502.0               214536502
+    decimal(9,2)         13085.00                  13085
+    timestamp            10:00:00.000100, in UTC   2024-01-01 10:00:00.0001Z
+    timestamp_ntz        10:00, of no zone         2024-01-01 10:00:00
+    struct, array, map                             JSON
+"""
+
+from __future__ import annotations
+
+import pyspark.sql.functions as F
+from pyspark.sql import Column
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    DataType,
+    DecimalType,
+    DoubleType,
+    FloatType,
+    MapType,
+    StructType,
+    TimestampType,
+)
+
+_TO_JSON = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"}
+
+
+def exact_text(value: Column, kind: DataType) -> Column:
+    """The text of a value of a Parquet column; null for null and for NaN, which is no number."""
+    if isinstance(kind, DoubleType | FloatType):
+        return number_text(value, kind.simpleString())
+    text = value.cast("string")
+    if isinstance(kind, DecimalType):
+        return without_zeros(text) if kind.scale else text
+    if isinstance(kind, TimestampType):
+        return F.concat(text, F.lit("Z"))  # an instant: no zone of the mapping is to move it
+    if isinstance(kind, BinaryType):
+        return F.when(F.is_valid_utf8(text), text).otherwise(F.lower(F.hex(value)))
+    if isinstance(kind, StructType | ArrayType | MapType):
+        return F.to_json(value, _TO_JSON)
+    return text
+
+
+def number_text(value: Column, kind: str) -> Column:
+    """A float's or double's shortest text that stands for it alone: no exponent, no `.0`."""
+    text = value.cast("string")
+    whole, plain = value.try_cast("bigint"), text.try_cast("decimal(38,18)")
+    return F.when(whole.cast(kind) == value, whole.cast("string")).when(F.isnan(value), None).when(
+        plain.cast(kind) == value, without_zeros(plain.cast("string"))).otherwise(text)
+
+
+def without_zeros(text: Column) -> Column:
+    """Digits without the zeros that end a fraction."""
+    return F.when(text.contains("."), F.rtrim(F.rtrim(text, F.lit("0")), F.lit("."))).otherwise(text)
+
+
+def nanos_text(nanos: Column, *, in_utc: bool) -> Column:
+    """Nanoseconds since 1970 as a time; `in_utc` says that the zone is known."""
+    rest = F.pmod(nanos, F.lit(1_000_000_000))
+    second = F.timestamp_seconds(F.call_function("div", nanos - rest, F.lit(1_000_000_000))).cast("string")
+    text = without_zeros(F.concat(second, F.lit("."), F.lpad(rest.cast("string"), 9, "0")))
+    return F.concat(text, F.lit("Z")) if in_utc else text
+
+
+def json_text(text: Column, line: Column, key: str) -> Column:
+    """`text`, which Spark's JSON parser made of the value of `key` in `line`, exact where it was a number.
+
+    That parser passes fractions through a double (13085.0, 2.14E8, 17 digits of 20). Lines are parsed again, as
+    variants, only where the text looks like it.
+    """
+    quote = "'" if '"' in key else '"'
+    path = f"$[{quote}{key}{quote}]"
+    value = F.try_variant_get(F.try_parse_json(line), path, "variant")
+    kind = F.schema_of_variant(value)
+    number = F.when(kind.startswith("DECIMAL"), F.try_variant_get(value, "$", "string")).when(
+        kind == "DOUBLE", number_text(F.try_variant_get(value, "$", "double"), "double"))
+    suspect = text.rlike(r"^-?\d+(\.\d+)?([eE][+-]?\d+)?$") & text.rlike("[.eE]")
+    return F.when(suspect, F.coalesce(number, text)).otherwise(text)

@@ -1,0 +1,112 @@
+"""Exact texts: one id is one id, whatever the type of the column it came in."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from purchasepath.sources.cleaning import REASONS
+from purchasepath.sources.mapping import Source
+from tests.sources.reading import read, source_of, values, write_files
+
+FIELDS = {"user_id": "u", "event_ts": "t", "event_type": "e", "item_id": "i"}
+TEN = dt.datetime(2024, 1, 1, 10)
+
+
+def parquet(zone: str = "UTC", form: str = "iso") -> Source:
+    return source_of(format="parquet", fields=FIELDS, time={"format": form, "zone": zone})
+
+
+def write(directory: Path, name: str, items: pa.Array, times: pa.Array | None = None) -> None:
+    many = len(items)
+    at = pa.array([TEN] * many, pa.timestamp("us", tz="UTC")) if times is None else times
+    pq.write_table(pa.table({"u": ["u"] * many, "t": at, "e": ["view"] * many, "i": items}), directory / name)
+
+
+def test_an_id_has_one_text_in_columns_of_all_types(spark: SparkSession, tmp_path: Path) -> None:
+    same = {
+        "whole": pa.array([214536502]), "double": pa.array([214536502.0]), "words": pa.array(["214536502"]),
+        "decimal": pa.array([Decimal("214536502.00")]), "bytes": pa.array([b"214536502"]),
+        "dictionary": pa.array(["214536502"]).dictionary_encode(), "unsigned": pa.array([214536502], pa.uint64()),
+    }
+    for name, items in same.items():
+        write(tmp_path, f"{name}.parquet", items)
+    rows = read(spark, parquet(), str(tmp_path))
+    assert values(rows, "item_id") == [("214536502",)] * len(same)
+    assert len(set(values(rows, "event_id"))) == 1, "equal rows are equal whatever their columns' types"
+
+
+def test_numbers_keep_every_digit_and_have_no_exponent(spark: SparkSession, tmp_path: Path) -> None:
+    given = {13085.0: "13085", -0.0: "0", 1e17: "100000000000000000", 2.0**62: "4611686018427387904", 1.5: "1.5",
+             12345678.25: "12345678.25", 1e-5: "0.00001", 0.1: "0.1", 1026454.4271112504: "1026454.4271112504"}
+    write(tmp_path, "a.parquet", pa.array([*given, float("nan"), None]))
+    write(tmp_path, "b.parquet", pa.array([0.1, 16777216.0], pa.float32()))
+    expected = [*given.values(), "0.1", "16777216"]
+    rows = read(spark, parquet(), str(tmp_path))
+    assert sorted(item for item, in values(rows, "item_id") if item) == sorted(expected)
+    assert rows.where("item_id is null").count() == 2, "NaN is no number, and the id of nobody"
+
+
+@pytest.mark.parametrize(("zone", "hour"), [("UTC", 10), ("Europe/Berlin", 9)])
+def test_nanoseconds_are_read_and_tell_rows_apart(spark: SparkSession, tmp_path: Path, zone: str, hour: int) -> None:
+    base = int(TEN.replace(tzinfo=dt.UTC).timestamp()) * 10**9
+    times = pa.array([base + 100, base + 200, base + 100_000], pa.timestamp("ns"))
+    write(tmp_path, "a.parquet", pa.array(["1"] * 3), times)
+    rows = read(spark, parquet(zone), str(tmp_path))
+    since = "unix_micros(event_ts) - unix_micros(timestamp'2024-01-01 00:00:00Z') us"
+    found = values(rows.selectExpr(since), "us")
+    assert found == sorted([(hour * 3_600_000_000,)] * 2 + [(hour * 3_600_000_000 + 100,)])
+    assert rows.select("event_id").distinct().count() == 3
+
+
+@pytest.mark.parametrize("form", ["iso", "yyyyMMdd", "epoch_s"])
+def test_an_instant_is_not_moved_by_the_zone_nor_read_by_the_pattern(spark: SparkSession, tmp_path: Path,
+                                                                    form: str) -> None:
+    write(tmp_path, "a.parquet", pa.array(["1"]))
+    rows = read(spark, parquet("Europe/Berlin", form), str(tmp_path))
+    assert values(rows.selectExpr("string(event_ts) at"), "at") == [("2024-01-01 10:00:00",)]
+
+
+def test_rows_a_microsecond_apart_are_two_events(spark: SparkSession, tmp_path: Path) -> None:
+    times = pa.array([TEN, TEN + dt.timedelta(microseconds=1)], pa.timestamp("us"))
+    write(tmp_path, "a.parquet", pa.array(["1", "1"]), times)
+    assert read(spark, parquet(), str(tmp_path)).select("event_id").distinct().count() == 2
+
+
+def test_columns_that_differ_in_case_and_one_missing_in_a_file(spark: SparkSession, tmp_path: Path) -> None:
+    table = {"u": ["u"], "U": ["L"], "t": ["2024-01-01"], "e": ["view"], "i": [7]}
+    pq.write_table(pa.table(table), tmp_path / "a.parquet")
+    pq.write_table(pa.table({name: table[name] for name in "uUte"}), tmp_path / "b.parquet")
+    source = source_of(format="parquet", fields=FIELDS | {"login_id": "U"})
+    assert values(read(spark, source, str(tmp_path)), "user_id", "login_id", "item_id") == [
+        ("u", "L", "7"), ("u", "L", None)]
+
+
+def test_json_numbers_have_the_same_text(spark: SparkSession, tmp_path: Path) -> None:
+    numbers = ["13085.0", "1.3085E4", "13085", '"13085"', "0.10", '"13085.0"', '"1E5"',
+               "12345678901234567890.1234567890"]
+    text = "".join(f'{{"u": {n}, "U": "x", "t": "2024-01-01", "e": "view"}}\n' for n in numbers)
+    source = source_of(format="json", fields=FIELDS | {"login_id": "U"})
+    assert values(read(spark, source, write_files(tmp_path, {"a.jsonl": text})), "user_id") == sorted(
+        [("13085",)] * 4 + [("0.1",), ("13085.0",), ("1E5",), ("12345678901234567890.123456789",)], key=repr)
+
+
+def test_the_first_json_line_may_be_long_and_a_file_may_lack_a_key(spark: SparkSession, tmp_path: Path) -> None:
+    row = '{"u": "u", "t": "2024-01-01", "e": "view", "i": "1", "x": "%s"}\n'
+    files = {"a.jsonl": row % ("x" * 70_000), "b.jsonl": row.replace('"u": "u", ', "") % "", "c.jsonl": "broken\n"}
+    rows = read(spark, source_of(format="json", fields=FIELDS), write_files(tmp_path, files))
+    assert values(rows, REASONS) == [([],), (["line is not one JSON object"],), (["user_id is missing"],)]
+
+
+def test_a_json_array_is_read_by_its_elements(spark: SparkSession, tmp_path: Path) -> None:
+    text = '[{"u": "a", "t": "2024-01-01",\n "e": "view"}, {"u": "b", "t": "2024-01-01", "e": "view"}, 5]'
+    files = {"a.json": text, "b.json": text.replace('"a"', '"c"').replace('"b"', '"d"'), "c.json": '[{"u": "e"'}
+    rows = read(spark, source_of(format="json", fields=FIELDS), write_files(tmp_path, files))
+    assert values(rows.where("user_id is not null"), "user_id") == [("a",), ("b",), ("c",), ("d",)]
+    assert rows.count() == 7
