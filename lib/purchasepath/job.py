@@ -23,6 +23,7 @@ from purchasepath import __version__
 from purchasepath.config import Config, load_config
 from purchasepath.cost import Cost, Meter
 from purchasepath.errors import UserError
+from purchasepath.process import run_in_utc
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -58,7 +59,9 @@ class Job:
     @cached_property
     def spark(self) -> SparkSession:
         from purchasepath.storage.session import build_session
+        from purchasepath.storage.settings import refuse_settings
 
+        refuse_settings(self.config.spark.conf, self.config.warehouse.catalog)
         spark = self._given_spark or build_session(self.name, self.config)
         self._meter = Meter(spark)
         return spark
@@ -104,8 +107,9 @@ def argument_parser(name: str) -> argparse.ArgumentParser:
 
 def guarded(work: Callable[[], object]) -> int:
     """Run `work` and turn what it raises into an exit code; prints the message or the traceback."""
+    run_in_utc()
     logging.basicConfig(level=os.environ.get("PURCHASEPATH_LOG", "INFO"), stream=sys.stderr,
-                        format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+                        format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%SZ")
     for noisy in ("py4j", "alembic", "matplotlib", "urllib3", "git"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     for repeating in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):  # they print, as JSON, what is raised

@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from purchasepath.errors import UserError, nearest
 from purchasepath.storage.warehouse import Warehouse
+from purchasepath.storage.zulu import with_zulu_times
 from purchasepath.tables.catalog import TABLES
 
 _READS = ("select", "with", "from", "values", "table", "show", "describe", "desc", "explain")
@@ -29,7 +30,7 @@ def run_query(spark: SparkSession, warehouse: Warehouse, query: str, style: str,
     known = warehouse.register(list(TABLES))
     try:
         spark.sql(f"USE `{warehouse.database if known else 'default'}`")
-        FORMATS[style](spark.sql(query), out)
+        FORMATS[style](with_zulu_times(spark.sql(query)), out)
     except AnalysisException as error:
         if known and error.getCondition() == "TABLE_OR_VIEW_NOT_FOUND":
             name = (error.getMessageParameters() or {}).get("relationName", "").strip("`")
