@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from purchasepath.config import load_config
 from purchasepath.job import Job, guarded
-from purchasepath.storage.settings import PINNED, SettingError, drop_legacy_settings, refuse_settings, require_utf8
+from purchasepath.storage.settings import PINNED, SettingError, drop_foreign_defaults, refuse_settings, require_utf8
 
 
 @pytest.mark.parametrize(("key", "value"), [
@@ -50,7 +50,7 @@ def test_what_a_cluster_says_of_legacy_behaviour_does_not_count(
     conf = spark.sparkContext.getConf().set(key, "LEGACY")
     monkeypatch.setattr(spark.sparkContext, "getConf", lambda: conf)
     try:
-        drop_legacy_settings(spark)
+        drop_foreign_defaults(spark)
         assert spark.conf.get(key) == default != "LEGACY"
     finally:
         spark.conf.unset(key)

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from purchasepath.config import Config
 from purchasepath.process import run_in_utc
-from purchasepath.storage.settings import PINNED, drop_legacy_settings, refuse_settings, require_utf8
+from purchasepath.storage.settings import PINNED, drop_foreign_defaults, refuse_settings, require_utf8
 
 
 def build_session(name: str, config: Config, *, master: str | None = None) -> SparkSession:
@@ -61,7 +61,7 @@ def build_session(name: str, config: Config, *, master: str | None = None) -> Sp
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     require_utf8(spark)
-    drop_legacy_settings(spark)
+    drop_foreign_defaults(spark)
     if "spark.sql.shuffle.partitions" not in config.spark.conf:
         chosen = config.spark.shuffle_partitions or max(2, 2 * spark.sparkContext.defaultParallelism)
         spark.conf.set("spark.sql.shuffle.partitions", str(chosen))

@@ -21,7 +21,6 @@ PINNED = {
     "spark.sql.caseSensitive": "false",
     "spark.sql.groupByOrdinal": "true",
     "spark.sql.orderByOrdinal": "true",
-    "spark.sql.parser.escapedStringLiterals": "false",
     "spark.sql.variable.substitute": "false",  # `${…}` in a text or a path is these characters
     # no file is passed over in silence, no partition replaced that was not written
     "spark.sql.files.ignoreCorruptFiles": "false",
@@ -32,7 +31,8 @@ PINNED = {
 """Settings of the session that every run fixes. What a cluster's own defaults say of them does not count; a
 configuration that asks for another value is refused."""
 
-_LEGACY = "spark.sql.legacy."
+_LEFT_ALONE = ("spark.sql.legacy.", "spark.sql.parser.escapedStringLiterals")
+"""Settings, or what their names begin with, that have Spark's default in every run."""
 
 
 class SettingError(UserError):
@@ -45,15 +45,15 @@ def refuse_settings(conf: Mapping[str, str], catalog: str) -> None:
     faults = [f"{key}: {value} (here it is always {fixed[key]})" for key, value in conf.items()
               if key in fixed and value.strip().lower() != fixed[key].lower()]
     faults += [f"{key}: {value} (here it is always Spark's default)" for key, value in conf.items()
-               if key.startswith(_LEGACY)]
+               if key.startswith(_LEFT_ALONE)]
     if faults:
         raise SettingError("spark.conf holds settings that change results, so that two runs could not be compared; "
                            "leave them out:\n" + "\n".join(f"  - {fault}" for fault in faults))
 
 
-def drop_legacy_settings(spark: SparkSession) -> None:
-    """Back to Spark's defaults of what a cluster's own defaults say of `spark.sql.legacy.*`."""
-    for key in [key for key, _ in spark.sparkContext.getConf().getAll() if key.startswith(_LEGACY)]:
+def drop_foreign_defaults(spark: SparkSession) -> None:
+    """Back to Spark's defaults where a cluster has others of its own, as of `spark.sql.legacy.*`."""
+    for key in [key for key, _ in spark.sparkContext.getConf().getAll() if key.startswith(_LEFT_ALONE)]:
         if spark.conf.isModifiable(key):
             spark.conf.unset(key)
 
