@@ -23,26 +23,28 @@ from purchasepath.knobs import (
     Days,
     Hours,
     Minutes,
-    Place,
     Seconds,
     Section,
     Seed,
     Weight,
     known_day,
     known_zone,
+    some_path,
 )
 from purchasepath.plain_yaml import KeyTwiceError, read_yaml
 
 
 class Paths(Section):
-    raw: Place = Field("var/raw", description="raw event files: a file, a directory, a glob, or several joined by ','")
+    raw: str = Field("var/raw", description="raw event files: a file, a directory, a glob, or several joined by ','")
     items: str = Field("", description="the shop's own table of its items, Parquet: `item_id` and any of `category`, "
                        "`brand`, `price`, `vector` (of a text or an image); read for `dataset.side_features`")
-    warehouse: Place = Field("var/warehouse", description="directory of the warehouse's tables")
-    dataset: Place = Field("var/dataset", description="directory of EXAMPLES, VOCABULARY and the manifest")
-    models: Place = Field("var/models", description="directory of bundles and checkpoints")
-    report: Place = Field("var/report/report.html", description="the HTML report")
-    runs: Place = Field("var/runs", description="one JSON manifest per finished job")
+    warehouse: str = Field("var/warehouse", description="directory of the warehouse's tables")
+    dataset: str = Field("var/dataset", description="directory of EXAMPLES, VOCABULARY and the manifest")
+    models: str = Field("var/models", description="directory of bundles and checkpoints")
+    report: str = Field("var/report/report.html", description="the HTML report")
+    runs: str = Field("var/runs", description="one JSON manifest per finished job")
+
+    _given = field_validator("raw", "warehouse", "dataset", "models", "report", "runs", mode="before")(some_path)
 
 
 class Warehouse(Section):

@@ -19,7 +19,6 @@ Hours = Annotated[float, Field(ge=0.001, le=24 * _CENTURY_DAYS)]
 Minutes = Annotated[float, Field(ge=0.001, le=24 * 60 * _CENTURY_DAYS)]
 Seconds = Annotated[float, Field(ge=0.001, le=86_400 * _CENTURY_DAYS)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Place = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -46,3 +45,10 @@ def known_day(text: str) -> str:
     if not 1970 <= day.year < 2200 or str(day) != text:
         raise ValueError("expected a day between 1970-01-01 and 2199-12-31, written so")
     return text
+
+
+def some_path(path: object) -> object:
+    """`path`, unless it is empty: that would be the working directory itself."""
+    if isinstance(path, str) and not path.strip():
+        raise ValueError("expected a path")
+    return path
