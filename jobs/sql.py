@@ -19,7 +19,8 @@ def main(arguments: Sequence[str]) -> int:
     def work() -> None:
         job = Job("sql", load_config(options.config, options.set))
         job.log.disabled = True
-        run_query(job.spark, job.warehouse, options.query, options.format, sys.stdout)
+        with job.explaining():
+            run_query(job.spark, job.warehouse, options.query, options.format, sys.stdout)
 
     return guarded(work)
 

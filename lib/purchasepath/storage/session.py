@@ -9,7 +9,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Config
-from purchasepath.process import run_in_utc
+from purchasepath.process import keeping_signals, run_in_utc
 from purchasepath.storage.settings import PINNED, drop_foreign_defaults, refuse_settings, require_utf8
 
 
@@ -59,7 +59,8 @@ def build_session(name: str, config: Config, *, master: str | None = None) -> Sp
             settings.setdefault("spark.driver.bindAddress", "127.0.0.1")
     for key, value in settings.items():
         builder = builder.config(key, value)
-    spark = builder.getOrCreate()
+    with keeping_signals():  # PySpark's own handler asks the JVM first, which Ctrl-C stops, too
+        spark = builder.getOrCreate()
     require_utf8(spark)
     drop_foreign_defaults(spark)
     if "spark.sql.shuffle.partitions" not in config.spark.conf:
