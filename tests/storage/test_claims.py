@@ -15,7 +15,8 @@ HOLD = "import sys, time; from pathlib import Path; from purchasepath.storage.cl
 
 
 def test_a_second_run_is_told_whose_directory_it_is_until_that_process_is_gone(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "d")], stdout=subprocess.PIPE, text=True) as holder:
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "d")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with (pytest.raises(ClaimedError, match=rf"run-a, process {holder.pid} on .*--set paths\.dataset="),
