@@ -3,6 +3,10 @@
 # Exit codes: 0 done; 2 you can put it right (one message); 1 a defect (with traceback).
 
 set -euo pipefail
+# The same on every machine: texts and file names are UTF-8 also where cron, systemd or a container name no locale (the
+# JVM's file names follow LC_ALL alone), and clocks are read in UTC. Python starts as it does without settings.
+export LC_ALL=C.UTF-8 TZ=UTC
+unset PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONIOENCODING
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=environment/ensure.sh
 source "$root/environment/ensure.sh"
@@ -112,13 +116,15 @@ venv=$root/.venv
 export JAVA_HOME
 JAVA_HOME=$(find_java_home)
 [[ -n $JAVA_HOME ]] || fail "no JDK 17 found; ./spark-submit.sh doctor tells how to install one"
-# Spark reads log4j2.properties from this directory: our lines on the console, not Spark's.
-export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$root/conf/spark}
 bundled=$(echo "$venv"/lib/python3.*/site-packages/pyspark)
 
 if [[ $master == local || $master == local\[* ]]; then
-  export SPARK_HOME=$bundled PYSPARK_PYTHON=${PYSPARK_PYTHON:-$venv/bin/python}
-  export PYSPARK_DRIVER_PYTHON=${PYSPARK_DRIVER_PYTHON:-$PYSPARK_PYTHON} SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
+  # Whatever another Spark, a notebook or a cluster's gateway has set up for itself is not for this one.
+  for name in "${!SPARK_@}" "${!PYSPARK_@}"; do
+    [[ $name == SPARK_LOCAL_* || $name == SPARK_SUBMIT_OPTS ]] || unset "$name"
+  done
+  export SPARK_HOME=$bundled PYSPARK_PYTHON=$venv/bin/python PYSPARK_DRIVER_PYTHON=$venv/bin/python
+  export PYTHONPATH=$root/lib SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
   spark+=(--properties-file "${properties:-$root/conf/spark/local.conf}")
   # A query lives for seconds; without the JVM's second compiler it starts with half the processor time.
   [[ $stage != sql ]] ||
@@ -129,10 +135,13 @@ else
   source "$root/environment/ship.sh"
   ship_package
   [[ -z $pack ]] || ship_environment
-  if [[ $deploy_mode == cluster ]]; then ship_files; else export PYSPARK_DRIVER_PYTHON=${PYSPARK_DRIVER_PYTHON:-$venv/bin/python}; fi
+  if [[ $deploy_mode == cluster ]]; then ship_files && ship_locale; else export PYSPARK_DRIVER_PYTHON=${PYSPARK_DRIVER_PYTHON:-$venv/bin/python}; fi
   export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$venv/bin/python}
   spark+=(--deploy-mode "$deploy_mode" --properties-file "${properties:-$root/conf/spark/cluster.conf}" --load-spark-defaults)
 fi
+# Spark reads log4j2.properties from this directory: our lines on the console, not Spark's.
+export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$root/conf/spark}
+export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:+$SPARK_SUBMIT_OPTS }-Dfile.encoding=UTF-8 -Duser.timezone=UTC"
 [[ -z $py_files ]] || spark+=(--py-files "$py_files")
 [[ -z $archives ]] || spark+=(--archives "$archives")
 

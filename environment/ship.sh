@@ -28,3 +28,14 @@ ship_files() {
   zip=$("$venv/bin/python" "$root/environment/archive.py" conf "$shipped")
   archives=${archives:+$archives,}$zip#conf
 }
+
+# A driver on the cluster starts with that node's locale and zone: give it those of spark-submit.sh. Executors have
+# theirs from the session.
+ship_locale() {
+  local name place
+  for name in LC_ALL TZ; do
+    for place in spark.yarn.appMasterEnv spark.kubernetes.driverEnv; do
+      spark+=(--conf "$place.$name=${!name}")
+    done
+  done
+}

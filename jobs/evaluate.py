@@ -13,6 +13,7 @@ from purchasepath.scoring.metric_rows import calibration_rows, metric_rows, trac
 from purchasepath.scoring.standings import format_standings
 from purchasepath.tables.catalog import CALIBRATION, METRICS, SESSIONS
 from purchasepath.training.tracking import add_metrics
+from purchasepath.training.unregistered import register_waiting
 
 
 def run(job: Job) -> Summary:
@@ -45,10 +46,11 @@ def _track(job: Job, bundle: Bundle, values: dict[str, float]) -> list[str]:
     """Adds the metrics to the bundle's own training run; the tables stand whether or not that works."""
     trained_by = bundle.description.get("training", {}).get("run_id")
     try:
+        waited = register_waiting(job.config)
         run_id = add_metrics(job.config.tracking, trained_by, values) if trained_by else None
     except UserError as failure:
         return [f"not logged to MLflow: {failure}"]
-    return [f"logged to MLflow run {run_id}"] if run_id else []
+    return [*waited, f"logged to MLflow run {run_id}"] if run_id else waited
 
 
 if __name__ == "__main__":

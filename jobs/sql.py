@@ -26,8 +26,9 @@ def main(arguments: Sequence[str]) -> int:
         job.log.disabled = True
         variable = job.config.ingest.pseudonym_key_env
         os.environ.pop(variable, None)  # before a JVM of our own is started
-        refuse_key(job.spark, variable)
-        run_query(job.spark, job.warehouse, options.query, options.format, sys.stdout)
+        with job.explaining():
+            refuse_key(job.spark, variable)
+            run_query(job.spark, job.warehouse, options.query, options.format, sys.stdout)
 
     return guarded(work)
 

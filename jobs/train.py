@@ -9,11 +9,13 @@ from purchasepath.bundle.contract import starting_bundle
 from purchasepath.bundle.trained import save_result
 from purchasepath.datasets.manifest import Manifest
 from purchasepath.job import Job, Summary, main
+from purchasepath.storage.claims import claim
 from purchasepath.tables.catalog import TRAINING_CURVES
 from purchasepath.training.launch import run_on_ranks
 from purchasepath.training.start import keep_start
-from purchasepath.training.task import Request, Result, clear_workspace, read_result, train_on_rank
-from purchasepath.training.tracking import Tracker, track
+from purchasepath.training.task import Request, clear_workspace, read_result, train_on_rank
+from purchasepath.training.tracking import close_left_open, track
+from purchasepath.training.unregistered import Told, describe_run, register_waiting, tell
 
 
 def run(job: Job) -> Summary:
@@ -21,9 +23,15 @@ def run(job: Job) -> Summary:
     manifest.verify(job.config.paths.dataset)
     start = starting_bundle(job.config, manifest)
     tags = {"data": manifest.source, "dataset_version": manifest.version, "run_id": job.run_id}
+    with claim(Path(job.config.paths.models), job.run_id, "paths.models"):
+        close_left_open(job.config)
+        return train(job, manifest, start, tags, register_waiting(job.config))
+
+
+def train(job: Job, manifest: Manifest, start: Bundle | None, tags: dict[str, str], waited: list[str]) -> Summary:
+    """The training itself: what it leaves is published before MLflow is told."""
     with track(job.config, name=job.run_id, tags=tags) as tracker:
-        tracker.log_params({**job.config.model.model_dump(), **job.config.training.model_dump(), **tags})
-        tracker.log_json("config.json", job.config.model_dump(mode="json"))
+        describe_run(tracker, job.config, tags)
         request = Request.of(job.config, manifest, start.version if start else "")
         clear_workspace(Path(request.workspace), checkpoints=not job.config.training.resume)
         if start:
@@ -31,25 +39,20 @@ def run(job: Job) -> Summary:
         run_on_ranks(train_on_rank, request.to_json(), spark=lambda: job.spark, config=job.config.training)
         result = read_result(Path(request.workspace))
         bundle = save_result(result, job.config, manifest, run_id=job.run_id, start=start)
-        reference = report(tracker, result, bundle, tags)
         curves = TRAINING_CURVES.frame(job.spark, result.curve_rows(bundle.version))
         with job.warehouse.transaction(job.run_id) as tx:
             written = tx.write(TRAINING_CURVES, curves)
-    point_latest(bundle)
-    clear_workspace(Path(request.workspace), checkpoints=True)
+        point_latest(bundle)
+        clear_workspace(Path(request.workspace), checkpoints=True)
+        told = Told(bundle.directory.name, bundle.name, {**tags, "bundle_version": bundle.version}, result.curves,
+                    {f"best_{name}": value for name, value in result.best.items()} | result.calibration)
+        registered = tell(told, tracker, job.config)
     begun = f", {job.config.training.tune} from bundle {start.name} {start.version}" if start else ""
     lines = [
         f"trained on {manifest.source} data, {job.config.training.ranks} ranks{begun}", *result.lines(),
-        f"bundle {bundle.directory} ({reference})",
-        f"MLflow run {tracker.run_id} in {job.config.tracking.uri}",
+        f"bundle {bundle.directory}{registered}", f"MLflow run {tracker.run_id} in {job.config.tracking.uri}", *waited,
     ]
     return Summary(rows={"training_curves": written}, lines=lines, next="./spark-submit.sh evaluate")
-
-
-def report(tracker: Tracker, result: Result, bundle: Bundle, tags: dict[str, str]) -> str:
-    tracker.log_curves(result.curves)
-    tracker.log_metrics({f"best_{name}": value for name, value in result.best.items()} | result.calibration)
-    return tracker.log_bundle(bundle.directory, bundle.name, {**tags, "bundle_version": bundle.version})
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from purchasepath.config import Config, load_config
 from purchasepath.errors import ConfigError, UserError, nearest
+from purchasepath.plain_yaml import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -56,6 +57,64 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
 ])
 def test_overrides_are_read_as_yaml_values(override: str, read) -> None:  # type: ignore[no-untyped-def]
     assert read(load_config([], [override]))
+
+
+@pytest.mark.parametrize(("override", "read"), [
+    ("simulate.start=2024-01-01", "2024-01-01"), ("paths.raw=2023", "2023"), ("paths.raw=010", "010"),
+    ("paths.raw=a #b.csv", "a #b.csv"), ("paths.raw=[x]", "[x]"), ("paths.raw={a,b}.csv", "{a,b}.csv"),
+    ("paths.raw='[x]'", "[x]"), ("paths.raw=no", "no"), ("paths.raw=12:30", "12:30"), ("paths.raw=a: b", "a: b"),
+    ("paths.raw=1_000", "1_000"), ("paths.items=", ""), ("paths.raw=null", "null"), ("paths.raw=ü'x", "ü'x"),
+])
+def test_text_is_what_is_written(override: str, read: str) -> None:
+    section, _, key = override.partition("=")[0].partition(".")
+    assert getattr(getattr(load_config([], [override]), section), key) == read
+
+
+def test_a_file_holds_what_is_written(tmp_path: Path) -> None:
+    file = yaml_file(tmp_path, "c.yaml", "simulate: {start: 2024-02-29}\npaths: {raw: 010, items: 1_000, runs: no}\n"
+                     "sessions: {cut_at_midnight: true, gap_minutes: 1e2}\n"
+                     "spark: {conf: {spark.a: 0.00, spark.b: on}}\n")
+    config = load_config([file])
+    assert (config.simulate.start, config.paths.raw, config.paths.items, config.paths.runs) == (
+        "2024-02-29", "010", "1_000", "no")
+    assert (config.sessions.cut_at_midnight, config.sessions.gap_minutes) == (True, 100)
+    assert config.spark.conf == {"spark.a": "0.00", "spark.b": "on"}
+
+
+def test_a_key_given_twice_is_refused_with_its_lines(tmp_path: Path) -> None:
+    text = "training: {epochs: 9, epochs: 8}\nmodel: {width: 8}\ntraining: {ranks: 1}\n"
+    file = yaml_file(tmp_path, "twice.yaml", text)
+    (fault,) = faults_of([file], [])
+    assert "twice.yaml: `epochs` is given twice (lines 1 and 1); `training` is given twice (lines 1 and 3)" in fault
+    assert "given twice" in faults_of([], ["spark.conf={spark.a: 1, spark.a: 2}"])[0]
+
+
+def test_keys_that_a_merge_brings_may_be_given_anew(tmp_path: Path) -> None:
+    file = yaml_file(tmp_path, "m.yaml", "sessions: &s {max_hours: 3, max_events: 7}\n"
+                     "features: {every_hours: 24}\n")
+    assert load_config([file]).sessions.max_events == 7
+    assert read_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}") == {"a": {"x": "1", "y": "2"}, "b": {"x": "3", "y": "2"}}
+
+
+@pytest.mark.parametrize("override", [
+    "sessions.gap_minutes=inf", "sessions.gap_minutes=nan", "sessions.max_hours=-1", "sessions.max_hours=1e-9",
+    "sessions.late_horizon_days=1.0e9", "simulate.start=2024-02-30", "simulate.start=20240101",
+    "simulate.start=0001-01-01",
+    "training.learning_rate=inf", "training.seed=-1", "dataset.horizon_hours=1e30",
+    "paths.warehouse=", "spark.driver_memory=0g", "training.ranks=1e99", "training.ranks=",
+])
+def test_a_value_that_nothing_can_be_done_with_is_refused_when_it_is_read(override: str) -> None:
+    key, _, value = override.partition("=")
+    (fault,) = faults_of([], [override])
+    assert fault.startswith(key)
+    assert value.strip("[]") in fault
+
+
+def test_every_number_has_a_largest_value() -> None:
+    free = [f"{name}.{key}" for name, field in Config.model_fields.items()
+            for key, knob in field.annotation.model_fields.items()  # type: ignore[union-attr]
+            if knob.annotation in (int, float) and not any(hasattr(r, "le") or hasattr(r, "lt") for r in knob.metadata)]
+    assert not free
 
 
 def test_spark_settings_from_file_and_command_line_come_together(tmp_path: Path) -> None:

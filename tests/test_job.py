@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +23,13 @@ def fail_with(error: BaseException) -> int:
         raise error
 
     return guarded(work)
+
+
+def fail_in_job(error: BaseException, *overrides: str) -> int:
+    def fails(job: Job) -> Summary:
+        raise error
+
+    return guarded(lambda: run_job(Job("ingest", load_config([], overrides)), fails))
 
 
 def test_a_user_error_is_one_message_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,10 +55,70 @@ def test_a_full_disk_is_the_users_to_mend(capsys: pytest.CaptureFixture[str]) ->
     (errno.ENOTDIR, "there is a file")])
 def test_a_place_that_cannot_be_written_is_the_users_to_mend(
         capsys: pytest.CaptureFixture[str], number: int, told: str) -> None:
-    assert fail_with(OSError(number, os.strerror(number), "/mnt/warehouse")) == 2
+    failure = OSError(number, os.strerror(number), "/mnt/warehouse/data")
+    assert fail_in_job(failure, "paths.warehouse=/mnt/warehouse") == 2
     error = capsys.readouterr().err
     assert told in error
     assert "/mnt/warehouse" in error
+
+
+@pytest.mark.parametrize("failure", [
+    OSError(errno.EACCES, os.strerror(errno.EACCES), "/mnt"),  # a directory above it
+    RuntimeError("Job aborted\njava.io.FileNotFoundException: /mnt/warehouse/x (Permission denied)\n\tat y"),
+    RuntimeError("PermissionError: [Errno 13] Permission denied: '/mnt/warehouse/staging/f'"),
+    RuntimeError("[PATH_NOT_FOUND] Path does not exist: file:/mnt/warehouse/x. SQLSTATE: 42K03"),
+])
+def test_so_is_one_that_spark_or_a_worker_could_not_use(
+        capsys: pytest.CaptureFixture[str], failure: Exception) -> None:
+    assert fail_in_job(failure, "paths.warehouse=/mnt/warehouse") == 2
+    assert "/mnt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("failure", [
+    ValueError("Permission denied: '/mnt/warehouse'"),  # not of the file system
+    OSError(errno.EACCES, os.strerror(errno.EACCES), "/proc/1/environ"),  # not of the configuration
+    RuntimeError("x\njava.io.IOException: Not a directory: /opt/spark/jars"),
+    RuntimeError("[PATH_NOT_FOUND] Path does not exist: file:/somewhere/else"),
+])
+def test_a_defect_that_speaks_of_permissions_is_ours(capsys: pytest.CaptureFixture[str], failure: Exception) -> None:
+    assert fail_in_job(failure, "paths.warehouse=/mnt/warehouse") == 1
+    assert "defect of purchasepath" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code", "told"), [
+    (signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+def test_a_signal_is_one_line_and_its_exit_code(
+        capsys: pytest.CaptureFixture[str], number: int, code: int, told: str) -> None:
+    cleaned = []
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        finally:
+            os.kill(os.getpid(), number)  # an impatient second one
+            cleaned.append(True)
+
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert guarded(work) == code
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert (cleaned, capsys.readouterr().err) == ([True], f"\n{told}; nothing unfinished was published\n")
+
+
+def test_a_driver_ends_with_the_jvm_that_started_it(tmp_path: Path) -> None:
+    driver = f"{sys.executable} -c 'import time; from purchasepath.job import guarded; " \
+             f"print(guarded(lambda: (open(\"{tmp_path}/up\", \"w\"), time.sleep(300))))'"
+    jvm = subprocess.Popen(["bash", "-c", f"{driver} > {tmp_path}/code 2> {tmp_path}/told & wait"],
+                           env={**os.environ, "PYSPARK_GATEWAY_PORT": "1"})
+    until = time.monotonic() + 120
+    while not (tmp_path / "up").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    jvm.kill()
+    jvm.wait()
+    while not (tmp_path / "code").read_text() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert (tmp_path / "code").read_text() == "143\n"
+    assert (tmp_path / "told").read_text() == "\nterminated; nothing unfinished was published\n"
 
 
 def test_an_unknown_key_on_the_command_line_exits_2_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,28 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
-from zoneinfo import ZoneInfo
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 from purchasepath.errors import ConfigError, nearest
-
-
-def known_zone(name: str) -> str:
-    """`name`, if it is a time zone's; a ValueError otherwise, which the configuration tells with the key."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # OSError: a folder of the zone database, such as "Europe"
-        raise ValueError("not a time zone; expected a name such as Europe/Berlin") from None
-    return name
-
-
-class Section(BaseModel):
-    """A frozen group of knobs; unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+from purchasepath.knobs import (
+    Count,
+    CountOrNone,
+    Days,
+    Hours,
+    Minutes,
+    Seconds,
+    Section,
+    Seed,
+    Weight,
+    known_day,
+    known_zone,
+    some_path,
+)
+from purchasepath.plain_yaml import KeyTwiceError, read_yaml
 
 
 class Paths(Section):
@@ -44,33 +44,38 @@ class Paths(Section):
     report: str = Field("var/report/report.html", description="the HTML report")
     runs: str = Field("var/runs", description="one JSON manifest per finished job")
 
+    _given = field_validator("raw", "warehouse", "dataset", "models", "report", "runs", mode="before")(some_path)
+
 
 class Warehouse(Section):
     catalog: Literal["embedded", "hive"] = Field(
         "embedded", description="`embedded`: snapshots on a local or shared directory; `hive`: a Hive metastore"
     )
     database: str = Field("purchasepath", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="database of the tables")
-    keep_snapshots: int = Field(3, ge=1, description="newest snapshots kept for readers that hold no lock")
+    keep_snapshots: int = Field(3, ge=1, le=10_000, description="newest snapshots kept for readers that hold no lock")
 
 
 class Spark(Section):
-    shuffle_partitions: int = Field(0, ge=0, description="0: twice the cores Spark reports (at least 2)")
-    driver_memory: str = Field("2g", pattern=r"^\d+[mgMG]$", description="heap of a driver that we start ourselves")
+    shuffle_partitions: int = Field(0, ge=0, le=1_000_000, description="0: twice the cores Spark reports (at least 2)")
+    driver_memory: str = Field("2g", pattern=r"^[1-9]\d{0,5}[mgMG]$",
+                               description="heap of a driver that we start ourselves")
     conf: dict[str, str] = Field(default_factory=dict, description="any further Spark setting, as `key: value`")
 
 
 class Simulate(Section):
-    users: int = Field(20_000, ge=1, description="visitors of the generated shop")
-    days: int = Field(42, ge=1, description="days of history")
-    start: str = Field("2024-01-01", pattern=r"^\d{4}-\d{2}-\d{2}$", description="first day (UTC)")
-    items: int = Field(800, ge=10, description="size of the catalogue")
-    seed: int = Field(7, description="same seed, same shop, on any number of partitions")
+    users: Count = Field(20_000, description="visitors of the generated shop")
+    days: int = Field(42, ge=1, le=3650, description="days of history")
+    start: str = Field("2024-01-01", description="first day (UTC)")
+    items: int = Field(800, ge=10, le=10_000_000, description="size of the catalogue")
+    seed: Seed = Field(7, description="same seed, same shop, on any number of partitions")
     bot_share: float = Field(0.01, ge=0, lt=1, description="share of visitors that are bots")
     login_share: float = Field(0.3, ge=0, le=1, description="share of visitors that log in at some time")
     late_share: float = Field(0.01, ge=0, lt=1, description="share of events that arrive hours or days late")
     duplicate_share: float = Field(0.01, ge=0, lt=1, description="share of events that are delivered twice")
     malformed_share: float = Field(0.001, ge=0, lt=1, description="share of lines that are broken")
     predictable: float = Field(0.85, ge=0, le=1, description="0: items are picked at random; 1: by taste and path")
+
+    _known = field_validator("start")(known_day)
 
 
 class Ingest(Section):
@@ -86,44 +91,46 @@ class Ingest(Section):
 
 
 class Sessions(Section):
-    gap_minutes: float = Field(30, gt=0, description="a longer pause between two events opens a new session")
-    max_hours: float = Field(12, gt=0, description="longest session")
-    max_events: int = Field(2500, ge=1, description="largest session")
-    late_horizon_days: float = Field(3, ge=0, description="an event that arrived later than this after it happened "
+    gap_minutes: Minutes = Field(30, description="a longer pause between two events opens a new session")
+    max_hours: Hours = Field(12, description="longest session")
+    max_events: Count = Field(2500, description="largest session")
+    late_horizon_days: Days = Field(3, description="an event that arrived later than this after it happened "
                                      "goes to late_events and into no session")
     cut_on_campaign: bool = Field(False, description="a new campaign opens a new session")
     cut_at_midnight: bool = Field(False, description="local midnight opens a new session")
     timezone: str = Field("UTC", description="zone of `cut_at_midnight`")
-    bot_events_per_window: int = Field(100, ge=2, description="this many events ...")
-    bot_window_seconds: float = Field(100, gt=0, description="... within this time flag a session as a bot's")
-    bot_max_events: int = Field(1000, ge=2, description="sessions of at least this many events are flagged")
+    bot_events_per_window: int = Field(100, ge=2, le=1_000_000_000, description="this many events ...")
+    bot_window_seconds: Seconds = Field(100, description="... within this time flag a session as a bot's")
+    bot_max_events: int = Field(1000, ge=2, le=1_000_000_000,
+                                description="sessions of at least this many events are flagged")
 
     _known = field_validator("timezone")(known_zone)
 
 
 class Features(Section):
-    every_hours: float = Field(168, gt=0, description="distance of the as-of times, counted back from the data's end")
+    every_hours: Hours = Field(168, description="distance of the as-of times, counted back from the data's end")
     identity: Literal["visitor", "person"] = Field(
         "visitor", description="user features over the visitor's own events, or over those of all visitors behind whom "
         "the same account stands, as that was known at the as-of time"
     )
-    chunk_days: int = Field(60, ge=1, description="days of partial aggregates computed and committed at a time; a run "
-                            "that was cut off goes on after the last of them")
+    chunk_days: int = Field(60, ge=1, le=36_500, description="days of partial aggregates computed and committed at "
+                            "a time; a run that was cut off goes on after the last of them")
 
 
 class Dataset(Section):
-    min_item_count: int = Field(3, ge=1, description="rarer items share the OOV id")
-    max_items: int = Field(1_000_000, ge=1, description="largest item vocabulary")
+    min_item_count: Count = Field(3, description="rarer items share the OOV id")
+    max_items: Count = Field(1_000_000, description="largest item vocabulary")
     side_features: tuple[Literal["category", "brand", "price", "vector"], ...] = Field(
         (), description="what the model is told of an item beside its history, as events of the training span and "
         "`paths.items` say it; with any, items without a history are scored, too"
     )
-    max_length: int = Field(64, ge=2, description="events per example; longer histories become several examples")
-    horizon_hours: float = Field(168, gt=0, description="the purchase head predicts a purchase within this time")
-    valid_hours: float = Field(168, gt=0, description="validation span, just before the test span")
-    test_hours: float = Field(168, gt=0, description="test span at the end of the data")
-    rows_per_group: int = Field(256, ge=1, description="rows of every Parquet row group of EXAMPLES")
-    seed: int = Field(11, description="shuffles users over row groups")
+    max_length: int = Field(64, ge=2, le=65_536,
+                            description="events per example; longer histories become several examples")
+    horizon_hours: Hours = Field(168, description="the purchase head predicts a purchase within this time")
+    valid_hours: Hours = Field(168, description="validation span, just before the test span")
+    test_hours: Hours = Field(168, description="test span at the end of the data")
+    rows_per_group: int = Field(256, ge=1, le=1_000_000, description="rows of every Parquet row group of EXAMPLES")
+    seed: Seed = Field(11, description="shuffles users over row groups")
 
 
 class Model(Section):
@@ -137,53 +144,55 @@ class Model(Section):
         "horizon after an as-of time; `session`: a purchase later in the running session; `churn`: no event within the "
         "horizon; `next_type`: the next event's type"
     )
-    width: int = Field(64, ge=8, description="size of the vectors (D)")
-    layers: int = Field(2, ge=1, description="blocks of a transformer, layers of a recurrent encoder")
-    heads: int = Field(2, ge=1, description="attention heads of a transformer; divides `width`")
-    feed_forward: float = Field(2.0, gt=0, description="inner width of a transformer's blocks, in multiples of `width`")
+    width: int = Field(64, ge=8, le=16_384, description="size of the vectors (D)")
+    layers: int = Field(2, ge=1, le=256, description="blocks of a transformer, layers of a recurrent encoder")
+    heads: int = Field(2, ge=1, le=256, description="attention heads of a transformer; divides `width`")
+    feed_forward: float = Field(2.0, gt=0, le=64, description="inner width of a transformer's blocks, in multiples of "
+                                "`width`")
     dropout: float = Field(0.1, ge=0, lt=1, description="on embeddings and residual branches")
     mask_share: float = Field(0.3, gt=0, le=1, description="`bert4rec`: share of the next items that a training step "
                               "masks and learns from")
 
 
 class Training(Section):
-    ranks: int = Field(2, ge=1, description="training processes; 1 runs in the driver itself")
+    ranks: int = Field(2, ge=1, le=10_000, description="training processes; 1 runs in the driver itself")
     backend: Literal["auto", "horovod", "torch", "solo"] = Field(
         "auto", description="what joins the ranks; `horovod`; `torch`: torch.distributed; `auto`: Horovod, or torch "
         "where set-up could not build it; `solo`: nothing, for one rank"
     )
     elastic: bool = Field(False, description="with Horovod: go on without a rank that was lost, from the last "
                           "checkpoint, and take in another one that Spark starts in its place")
-    epochs: int = Field(4, ge=1, description="most passes over the training examples")
-    patience: int = Field(2, ge=1, description="stop after this many epochs without a better one")
+    epochs: Count = Field(4, description="most passes over the training examples")
+    patience: Count = Field(2, description="stop after this many epochs without a better one")
     select_by: Literal["loss", "ndcg"] = Field("loss", description="what makes an epoch the better one on the "
                                                "validation split: its loss, or NDCG@10 of the next item")
-    batch_size: int = Field(64, ge=1, description="examples per step over all ranks together")
-    lanes: int = Field(8, ge=1, description="parts a batch is cut into; batches are the same for any ranks <= lanes")
-    learning_rate: float = Field(0.004, gt=0, description="peak rate for a batch of 128; scaled with the batch")
-    warmup_steps: int = Field(50, ge=0, description="linear warm-up")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW")
-    clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
-    valid_examples: int = Field(4096, ge=1, description="validation examples looked at after an epoch: the first "
+    batch_size: int = Field(64, ge=1, le=10_000_000, description="examples per step over all ranks together")
+    lanes: int = Field(8, ge=1, le=10_000_000,
+                       description="parts a batch is cut into; batches are the same for any ranks <= lanes")
+    learning_rate: float = Field(0.004, gt=0, le=100, description="peak rate for a batch of 128; scaled with the batch")
+    warmup_steps: CountOrNone = Field(50, description="linear warm-up")
+    weight_decay: float = Field(0.01, ge=0, le=100, description="AdamW")
+    clip_norm: float = Field(1.0, gt=0, le=1_000_000_000, description="largest gradient norm")
+    valid_examples: Count = Field(4096, description="validation examples looked at after an epoch: the first "
                                 "row groups (users lie in random order) with at least this many")
-    negatives: int = Field(0, ge=0, description="items that a step's targets are told from, drawn anew every step and "
-                           "shared by its examples (sampled softmax); 0: the whole catalogue, which is exact and, up "
-                           "to some 10,000 items, no slower")
+    negatives: CountOrNone = Field(0, description="items that a step's targets are told from, drawn anew every step "
+                           "and shared by its examples (sampled softmax); 0: the whole catalogue, which is exact and, "
+                           "up to some 10,000 items, no slower")
     item_dropout: float = Field(0.2, ge=0, lt=1, description="share of items whose own vector a step leaves out, for "
                                 "their side features to learn to stand alone; without side features none")
-    other_weight: float = Field(0.5, ge=0, description="weight of every other loss beside the next item's")
+    other_weight: Weight = Field(0.5, description="weight of every other loss beside the next item's")
     start_from: str = Field("", description="bundle whose weights training begins with: `latest`, a bundle directory, "
                             "or models:/<name>/<version or @alias>; empty: fresh weights")
     tune: Literal["full", "frozen", "lora"] = Field(
         "full", description="what changes of a model that training begins with: everything, its heads alone, or its "
         "heads and low-rank adapters on attention and feed-forward matrices"
     )
-    lora_rank: int = Field(8, ge=1, description="rank of the adapters of `tune: lora`")
+    lora_rank: int = Field(8, ge=1, le=16_384, description="rank of the adapters of `tune: lora`")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="`auto`: bf16 on a GPU, fp32 elsewhere")
-    seed: int = Field(13, description="weights, dropout and the order of batches")
+    seed: Seed = Field(13, description="weights, dropout and the order of batches")
     resume: bool = Field(True, description="go on from the checkpoint of a run with the same config and data")
-    checkpoint_steps: int = Field(500, ge=1, description="steps between checkpoints, beside one after every epoch")
-    timeout_minutes: float = Field(30, gt=0, description="longest wait for all ranks to start")
+    checkpoint_steps: Count = Field(500, description="steps between checkpoints, beside one after every epoch")
+    timeout_minutes: float = Field(30, gt=0, le=10_080, description="longest wait for all ranks to start")
 
 
 class Tracking(Section):
@@ -194,7 +203,9 @@ class Tracking(Section):
 
 
 class Evaluate(Section):
-    ks: tuple[int, ...] = Field((5, 10, 20), min_length=1, description="cut-offs of Recall, NDCG, MRR and coverage")
+    ks: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(
+        (5, 10, 20), min_length=1, description="cut-offs of Recall, NDCG, MRR and coverage"
+    )
     baselines: tuple[Literal[
         "popular_7d", "popular_category_7d", "markov_1", "markov_2", "item_knn", "als", "logistic_regression"], ...
     ] = Field(
@@ -208,11 +219,11 @@ class Evaluate(Section):
 
 class Score(Section):
     bundle: str = Field("latest", description="`latest`, a bundle directory, or models:/<name>/<version or @alias>")
-    top_k: int = Field(10, ge=1, description="recommendations per user")
+    top_k: int = Field(10, ge=1, le=10_000, description="recommendations per user")
     exclude: Literal["none", "purchased", "seen"] = Field("none", description="items never recommended to a user")
-    batch_rows: int = Field(1024, ge=1, description="users scored at once")
-    item_block: int = Field(65_536, ge=1, description="items scored at once")
-    max_drift: float = Field(1.0, ge=0, description="population stability index of the purchase probabilities against "
+    batch_rows: int = Field(1024, ge=1, le=1_000_000, description="users scored at once")
+    item_block: Count = Field(65_536, description="items scored at once")
+    max_drift: Weight = Field(1.0, description="population stability index of the purchase probabilities against "
                              "the last published ones, above which nothing is published (0.25 is a clear shift); "
                              "0 turns the check off")
 
@@ -220,9 +231,10 @@ class Score(Section):
 class Analyze(Section):
     funnel: tuple[str, ...] = Field(("view", "cart", "checkout", "purchase"), min_length=2,
                                     description="steps of the funnel, in order")
-    price_bands: int = Field(4, ge=1, description="price bands (quantiles of item prices)")
-    top_paths: int = Field(20, ge=1, description="most common paths shown")
-    path_length: int = Field(8, ge=2, description="steps of a path told apart; the middle of longer ones is cut")
+    price_bands: int = Field(4, ge=1, le=1000, description="price bands (quantiles of item prices)")
+    top_paths: int = Field(20, ge=1, le=100_000, description="most common paths shown")
+    path_length: int = Field(8, ge=2, le=1000,
+                             description="steps of a path told apart; the middle of longer ones is cut")
 
 
 class Config(Section):
@@ -262,7 +274,9 @@ def load_config(files: Iterable[str | Path] = (), overrides: Iterable[str] = ())
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        content = read_yaml(file.read_text(encoding="utf-8")) or {}
+    except KeyTwiceError as doubles:
+        raise ConfigError([f"{file}: {doubles}; keep one of them"]) from None
     except OSError as failure:
         raise ConfigError([f"{file} cannot be read ({failure.strerror}); give --config an existing file"]) from None
     except (yaml.YAMLError, UnicodeDecodeError) as failure:
@@ -277,13 +291,22 @@ def _parse_override(override: str) -> dict[str, Any]:
     section, dot, key = path.strip().partition(".")
     if not (equals and dot and key):
         raise ConfigError([f"--set {override}: expected section.key=value, for example sessions.gap_minutes=20"])
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        parsed = value
     # `--set spark.conf.spark.sql.x=1`: the rest of the path is one key of that mapping
     outer, inner_dot, inner = key.partition(".")
-    return {section: {outer: {inner: str(value)} if inner_dot else parsed}}
+    return {section: {outer: {inner: value} if inner_dot else _read_value(section, key, value)}}
+
+
+def _read_value(section: str, key: str, value: str) -> Any:
+    """Text as written, also `a #b` and `[x]`; a list or a mapping where the knob is one; quotes are taken off."""
+    knob = _fields_of(section).get(key)
+    if value[:1] not in ({"'", '"'} if knob and knob.annotation is str else {"'", '"', "[", "{"}):
+        return value
+    try:
+        return read_yaml(value)
+    except KeyTwiceError as doubles:
+        raise ConfigError([f"--set {section}.{key}: {doubles}; keep one of them"]) from None
+    except yaml.YAMLError:
+        return value
 
 
 def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
@@ -303,6 +326,7 @@ def _explain(fault: Any) -> str:
     return f"{name}: {fault['msg'].removeprefix('Value error, ')} (found {fault['input']!r})"
 
 
-def _fields_of(section: str) -> Iterable[str]:
-    annotation = Config.model_fields[section].annotation
-    return annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, BaseModel) else ()
+def _fields_of(section: str) -> Mapping[str, FieldInfo]:
+    field = Config.model_fields.get(section)
+    annotation = field.annotation if field else None
+    return annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, BaseModel) else {}

@@ -1,6 +1,7 @@
 """Run one job: arguments, configuration, logging, Spark session, exit code, run manifest.
 
-Exit codes: 0 done; 2 the user can put it right (one message, no traceback); 1 a defect (with traceback).
+Exit codes: 0 done; 2 the user can put it right (one message, no traceback); 1 a defect (with traceback); 130 and 143
+interrupted and terminated.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ import argparse
 import json
 import logging
 import os
-import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,16 +24,14 @@ from typing import TYPE_CHECKING
 from purchasepath import __version__
 from purchasepath.config import Config, load_config
 from purchasepath.cost import Cost, Meter
-from purchasepath.errors import DamagedFileError, UserError
+from purchasepath.errors import UserError
+from purchasepath.faults import explain_failure
+from purchasepath.process import Terminated, lost_its_jvm, run_in_utc, stop_code, stoppable
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from purchasepath.storage.warehouse import Warehouse
-
-_DAMAGE_IN_TASK = re.compile(r"^purchasepath\.errors\.DamagedFileError: (?P<told>.+)$", re.MULTILINE)
-_UNREAD_BY_SPARK = re.compile(r"\[FAILED_READ_FILE\.(NO_HINT|FILE_NOT_EXIST|CANNOT_READ_FILE_FOOTER)\] "
-                              r"Encountered error while reading file (?P<file>\S.*?)\.(\s|$)")
 
 
 @dataclass
@@ -63,7 +62,9 @@ class Job:
     @cached_property
     def spark(self) -> SparkSession:
         from purchasepath.storage.session import build_session
+        from purchasepath.storage.settings import refuse_settings
 
+        refuse_settings(self.config.spark.conf, self.config.warehouse.catalog)
         spark = self._given_spark or build_session(self.name, self.config)
         self._meter = Meter(spark)
         return spark
@@ -74,6 +75,19 @@ class Job:
 
         return open_warehouse(self.spark, self.config)
 
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Failures in using a path of the configuration, within the block, as UserError."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            message = explain_failure(error, self.config)
+            if message is None:
+                raise
+            raise UserError(message) from error
+
     def cost(self, events: int | None = None) -> Cost | None:
         """What the run's Spark tasks have cost so far; None where it used no Spark."""
         return self._meter.read(events) if self._meter else None
@@ -82,11 +96,12 @@ class Job:
 def run_job(job: Job, run: Callable[[Job], Summary]) -> Summary:
     """Run the stage, print its summary and leave its manifest in `paths.runs`."""
     clock = time.perf_counter()
-    summary = run(job)
-    seconds = time.perf_counter() - clock
-    cost = job.cost(summary.events)
-    print(format_summary(job.name, summary, seconds, cost), flush=True)
-    _write_manifest(job, summary, seconds, cost)
+    with job.explaining():
+        summary = run(job)
+        seconds = time.perf_counter() - clock
+        cost = job.cost(summary.events)
+        print(format_summary(job.name, summary, seconds, cost), flush=True)
+        _write_manifest(job, summary, seconds, cost)
     return summary
 
 
@@ -109,23 +124,26 @@ def argument_parser(name: str) -> argparse.ArgumentParser:
 
 def guarded(work: Callable[[], object]) -> int:
     """Run `work` and turn what it raises into an exit code; prints the message or the traceback."""
+    run_in_utc()
     logging.basicConfig(level=os.environ.get("PURCHASEPATH_LOG", "INFO"), stream=sys.stderr,
-                        format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+                        format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%SZ")
     for noisy in ("py4j", "alembic", "matplotlib", "urllib3", "git"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     for repeating in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):  # they print, as JSON, what is raised
         logging.getLogger(repeating).setLevel(logging.CRITICAL)
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # MLflow sets its loggers' level when it is imported
     try:
-        work()
+        with stoppable():
+            work()
     except UserError as error:
         print(f"\nerror: {error}", file=sys.stderr, flush=True)
         return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; nothing unfinished was published", file=sys.stderr, flush=True)
-        return 130
+    except (KeyboardInterrupt, Terminated) as stop:
+        return stop_code(stop)
     except Exception as error:
-        message = explain_spark_error(error)
+        if lost_its_jvm(error):
+            return stop_code(error)
+        message = explain_failure(error)
         if message:
             print(f"\nerror: {message}", file=sys.stderr, flush=True)
             return 2
@@ -134,29 +152,6 @@ def guarded(work: Callable[[], object]) -> int:
               file=sys.stderr, flush=True)
         return 1
     return 0
-
-
-def explain_spark_error(error: BaseException) -> str | None:
-    """One clear message for failures of the environment that reach us through Spark; None for all others."""
-    text = str(error)
-    if damage := _DAMAGE_IN_TASK.search(text):
-        return damage["told"]
-    if unread := _UNREAD_BY_SPARK.search(text):
-        causes = re.findall(r"^Caused by: [\w.$]+: (.+)$", text, re.MULTILINE)
-        return str(DamagedFileError(unread["file"], f"Spark cannot read it ({(causes or ['it is not there'])[-1]})"))
-    known = {
-        "No space left on device": "the disk is full: free some space (tables are as they were) and run this again",
-        "PATH_NOT_FOUND": "a path in the configuration does not exist",
-        "Permission denied": "a file or directory may not be written or read by this user",
-        "Operation not permitted": "a file or directory may not be written or read by this user",
-        "Read-only file system": "a file or directory to be written lies where nothing can be: give another path",
-        "Not a directory": "a directory was expected where there is a file: give another path",
-    }
-    for sign, meaning in known.items():
-        if sign in text:
-            detail = next((line.strip() for line in text.splitlines() if sign in line), "")
-            return f"{meaning}\n  {detail[:300]}"
-    return None
 
 
 def format_summary(name: str, summary: Summary, seconds: float, cost: Cost | None) -> str:

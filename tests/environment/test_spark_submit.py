@@ -16,7 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FAKE_SUBMIT = """#!/usr/bin/env bash
 printf 'arg:%s\\n' "$@"
-for name in SPARK_HOME SPARK_CONF_DIR SPARK_LOCAL_IP PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON; do
+for name in SPARK_HOME SPARK_CONF_DIR SPARK_LOCAL_IP SPARK_REMOTE SPARK_SUBMIT_OPTS PYSPARK_PYTHON \
+    PYSPARK_DRIVER_PYTHON PYTHONPATH PYTHONHOME PYTHONSTARTUP LC_ALL TZ; do
   echo "$name=${!name:-}"
 done
 echo 'WARNING: Using incubator modules: jdk.incubator.vector' >&2
@@ -100,15 +101,45 @@ def test_an_option_without_its_value_is_refused(checkout: Path) -> None:
 
 
 def test_what_the_user_has_set_stays(checkout: Path) -> None:
-    done = submit(checkout, "features", "--properties-file", "mine.conf",
-                  PYSPARK_PYTHON="/opt/python", SPARK_LOCAL_IP="10.0.0.1")
+    done = submit(checkout, "features", "--properties-file", "mine.conf", SPARK_LOCAL_IP="10.0.0.1")
     assert "mine.conf" in given(done)
-    assert value(done, "PYSPARK_PYTHON") == "/opt/python"
     assert value(done, "SPARK_LOCAL_IP") == "10.0.0.1"
 
 
-def test_a_foreign_spark_is_for_clusters_only(checkout: Path) -> None:
-    assert value(submit(checkout, "features", SPARK_HOME="/opt/spark"), "SPARK_HOME").endswith("/pyspark")
+FOREIGN = {
+    "SPARK_HOME": "/opt/spark", "SPARK_CONF_DIR": "/etc/spark/conf", "PYSPARK_PYTHON": "/opt/python",
+    "PYSPARK_DRIVER_PYTHON": "jupyter", "SPARK_REMOTE": "sc://elsewhere", "PYTHONPATH": "/opt/old",
+}
+
+
+def test_what_another_spark_has_set_up_counts_on_clusters_only(checkout: Path) -> None:
+    here = submit(checkout, "features", **FOREIGN)
+    python, spark = f"{checkout}/.venv/bin/python", value(here, "SPARK_HOME")
+    assert spark.startswith(f"{checkout}/.venv/lib/")
+    assert {name: value(here, name) for name in FOREIGN} == {
+        "SPARK_HOME": spark, "SPARK_CONF_DIR": f"{checkout}/conf/spark", "PYSPARK_PYTHON": python,
+        "PYSPARK_DRIVER_PYTHON": python, "SPARK_REMOTE": "", "PYTHONPATH": f"{checkout}/lib"}
+    documented = {**FOREIGN, "SPARK_HOME": spark}
+    there = submit(checkout, "features", "--master", "yarn", **documented)
+    assert {name: value(there, name) for name in FOREIGN} == documented
+
+
+def test_python_starts_without_foreign_settings(checkout: Path) -> None:
+    done = submit(checkout, "features", PYTHONSTARTUP="/opt/startup.py", PYTHONHOME="/opt/old")
+    assert value(done, "PYTHONSTARTUP") == value(done, "PYTHONHOME") == ""
+
+
+@pytest.mark.parametrize("given_by_the_machine", [{"LC_ALL": "POSIX", "TZ": "Asia/Tokyo"}, {"LC_ALL": "", "TZ": ""}])
+def test_locale_and_zone_are_the_same_on_every_machine(checkout: Path, given_by_the_machine: dict[str, str]) -> None:
+    done = submit(checkout, "features", SPARK_SUBMIT_OPTS="-Dmine=1", **given_by_the_machine)
+    assert (value(done, "LC_ALL"), value(done, "TZ")) == ("C.UTF-8", "UTC")
+    assert value(done, "SPARK_SUBMIT_OPTS") == "-Dmine=1 -Dfile.encoding=UTF-8 -Duser.timezone=UTC"
+
+
+def test_a_driver_on_the_cluster_gets_locale_and_zone(checkout: Path) -> None:
+    passed = given(submit(checkout, "score", "--master", "yarn", "--deploy-mode", "cluster", TZ="Asia/Tokyo"))
+    assert {"spark.yarn.appMasterEnv.LC_ALL=C.UTF-8", "spark.yarn.appMasterEnv.TZ=UTC",
+            "spark.kubernetes.driverEnv.LC_ALL=C.UTF-8", "spark.kubernetes.driverEnv.TZ=UTC"} <= set(passed)
 
 
 @pytest.mark.parametrize("code", [0, 1, 2])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from purchasepath.errors import ConfigError
-from purchasepath.sources.mapping import load_source
+from purchasepath.sources.mapping import Source, load_source
 from tests.conftest import ROOT
 
 GOOD = "inputs:\n  - format: csv\n    fields: {user_id: u, event_ts: t, event_type: e}\n"
@@ -57,6 +57,41 @@ def test_shipped_mapping_is_valid_by_name_and_by_path(file: Path) -> None:
 def test_fault_is_named_with_what_was_meant(tmp_path: Path, change: tuple[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load(tmp_path, GOOD.replace(*change))
+
+
+def test_words_and_ids_are_as_written(tmp_path: Path) -> None:
+    price = "event_type: e, price: {column: 007, missing: [0.00, no, 1_000]}}"
+    events = "    events: {010: view, on: cart, 12:30: purchase, 2024-01-01: search}\n    fields"
+    source = load(tmp_path, GOOD.replace("event_type: e}", price).replace("    fields", events))
+    assert isinstance(source, Source)
+    read = source.inputs[0]
+    assert (read.fields["price"].column, read.fields["price"].missing) == ("007", ("0.00", "no", "1_000"))
+    assert read.events == {"010": "view", "on": "cart", "12:30": "purchase", "2024-01-01": "search"}
+
+
+@pytest.mark.parametrize("text", [GOOD + GOOD, GOOD.replace("fields", "events: {buy: view, buy: cart}\n    fields"),
+                                  GOOD.replace("user_id: u", "user_id: u, user_id: v")])
+def test_a_key_given_twice_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"shop\.yaml: `(inputs|buy|user_id)` is given twice \(lines \d and \d\)"):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize(("limits", "message"), [
+    ("earliest: 2015", "expected a day or a time"), ("latest: 1420070400", "expected a day or a time"),
+    ("earliest: 2015-02-30", "earliest"), ("price: [5, 1]", "lowest value first"), ("price: [0, inf]", "finite"),
+    ("quantity: [1, nan]", "quantity"),
+])
+def test_limits_that_cannot_be_meant_are_refused(tmp_path: Path, limits: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, f"{GOOD}limits: {{{limits}}}\n")
+
+
+def test_a_limit_may_be_a_day_or_a_time(tmp_path: Path) -> None:
+    source = load(tmp_path, GOOD + "limits: {earliest: 2015-01-31, latest: 2016-01-01T10:00:00Z}\n")
+    assert isinstance(source, Source)
+    assert source.limits.latest is not None
+    assert (source.limits.earliest.isoformat(), source.limits.latest.isoformat()) == (
+        "2015-01-31T00:00:00+00:00", "2016-01-01T10:00:00+00:00")
 
 
 def test_all_faults_of_a_mapping_are_reported_together(tmp_path: Path) -> None:

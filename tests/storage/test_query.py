@@ -51,6 +51,27 @@ def test_csv_quotes_and_json_types(spark: SparkSession, warehouse: Warehouse) ->
     assert row["day"] == str(date(2024, 1, 2))
 
 
+AT = "timestamp'2024-01-02 03:04:05.5'"
+
+
+@pytest.mark.parametrize(("value", "printed"), [
+    (AT, "2024-01-02T03:04:05.5Z"),
+    ("timestamp'10000-01-01 00:00:00'", "+10000-01-01T00:00:00Z"),  # a year that Python has not
+    ("timestamp_ntz'2024-01-02 03:04:05'", "2024-01-02 03:04:05"),  # nobody says where
+    (f"array({AT}, null)", ["2024-01-02T03:04:05.5Z", None]),
+    (f"named_struct('at', {AT}, 'n', 1)", {"at": "2024-01-02T03:04:05.5Z", "n": 1}),
+    (f"map({AT}, {AT})", {"2024-01-02T03:04:05.5Z": "2024-01-02T03:04:05.5Z"}),
+    (f"if(1 = 2, named_struct('at', {AT}), null)", None),
+])
+def test_times_say_that_they_are_utc(spark: SparkSession, warehouse: Warehouse, value: str, printed: object) -> None:
+    assert json.loads(answer(spark, warehouse, f"select {value} as x", "json")) == {"x": printed}
+
+
+@pytest.mark.parametrize("style", ["table", "csv"])
+def test_times_say_so_in_every_format(spark: SparkSession, warehouse: Warehouse, style: str) -> None:
+    assert "2024-01-02T03:04:05.5Z" in answer(spark, warehouse, f"select {AT} as x, 1 as x", style)
+
+
 @pytest.mark.parametrize("query", [
     "drop table paths", "insert into paths select * from paths",
     "with x as (select 1) insert into calibration select * from x",

@@ -9,7 +9,17 @@ import pytest
 
 from purchasepath.config import Tracking, load_config
 from purchasepath.errors import UserError
-from purchasepath.training.tracking import MemoryTracker, MlflowTracker, Tracker, open_client, track
+from purchasepath.training import unregistered
+from purchasepath.training.tracking import (
+    MemoryTracker,
+    MlflowTracker,
+    Tracker,
+    TrackingError,
+    close_left_open,
+    open_client,
+    track,
+)
+from purchasepath.training.unregistered import Told, register_waiting
 from tests.tiny_bundle import tiny_bundle
 
 
@@ -68,6 +78,44 @@ def test_the_store_is_one_sqlite_file_and_its_artifacts_lie_where_the_configurat
         ).fetchone()
     experiment.finish()
     assert location.startswith(Path(config.artifacts).resolve().as_uri())
+
+
+def test_a_deleted_experiment_says_how_to_restore_it(mlflow_store: list[str]) -> None:
+    config = load_config([], [*mlflow_store, "tracking.experiment=deleted"])
+    MlflowTracker(config, name="one", tags={})
+    client = open_client(config.tracking)
+    client.delete_experiment(client.get_experiment_by_name("deleted").experiment_id)
+    with pytest.raises(TrackingError, match=r"was deleted; restore it: mlflow experiments restore --experiment-id \d+"):
+        MlflowTracker(config, name="two", tags={})
+
+
+def test_runs_that_died_here_are_closed_and_others_are_left_alone(tmp_path: Path, mlflow_store: list[str]) -> None:
+    here, there = (load_config([], [*mlflow_store, "tracking.experiment=left", f"paths.models={tmp_path / place}"])
+                   for place in ("here", "there"))
+    died, goes_on = (MlflowTracker(config, name="x", tags={}) for config in (here, there))
+    close_left_open(here)
+    statuses = [died.client.get_run(tracker.run_id).info.status for tracker in (died, goes_on)]
+    assert statuses == ["KILLED", "RUNNING"]
+
+
+def test_what_a_store_was_not_told_is_kept_and_told_when_it_answers(
+        tmp_path: Path, mlflow_store: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config([], [*mlflow_store, "tracking.experiment=later", f"paths.models={tmp_path}"])
+    bundle = tiny_bundle(tmp_path)
+    told = Told(bundle.directory.name, "test-later", {"run_id": "job-1"},
+                [{"epoch": 1, "valid_loss": 2.5}], {"best": 2.5})
+    with track(config, name="job-1", tags=told.tags) as tracker:
+        assert isinstance(tracker, MlflowTracker)
+        with monkeypatch.context() as gone:
+            gone.setattr(tracker.client, "log_batch", down)
+            assert "not registered: the tracking store" in unregistered.tell(told, tracker, config)
+    (line,) = register_waiting(config)
+    assert "models:/test-later/1" in line
+    assert register_waiting(config) == []
+
+
+def down(*arguments: object, **options: object) -> None:
+    raise ConnectionError("connection refused")
 
 
 def test_the_twin_in_memory_keeps_what_it_is_told(tmp_path: Path) -> None:

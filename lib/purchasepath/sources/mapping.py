@@ -21,8 +21,9 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from purchasepath.config import known_zone
 from purchasepath.errors import ConfigError, nearest
+from purchasepath.knobs import known_zone
+from purchasepath.plain_yaml import KeyTwiceError, read_yaml
 from purchasepath.tables.catalog import EVENT_TYPES, EVENTS
 
 FIELDS = tuple(c.name for c in EVENTS.columns if c.name not in EVENTS.partition_by)
@@ -31,9 +32,9 @@ OWN_PREFIX = "_pp_"  # our own columns beside a source's
 
 
 class Part(BaseModel):
-    """A frozen part of a mapping; unknown keys are errors; YAML's numbers may stand for words."""
+    """A frozen part of a mapping; unknown keys are errors. Words and ids are as written: `010`, `0.00`, `no`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FieldSpec(Part):
@@ -113,6 +114,20 @@ class Limits(Part):
     latest: datetime | None = Field(None, description="latest of both; one day after the start of the job if not given")
     price: tuple[float, float] = Field((0.0, 10_000_000.0), description="lowest and highest price")
     quantity: tuple[int, int] = Field((1, 100_000), description="lowest and highest quantity")
+
+    @field_validator("earliest", "latest", mode="before")
+    @classmethod
+    def _as_day(cls, given: Any) -> Any:
+        if isinstance(given, str) and re.fullmatch(r"[\d_.+-]*", given) and given.count("-") != 2:  # 2015: seconds
+            raise ValueError("expected a day or a time such as 2015-01-31 or 2015-01-31T10:00:00Z")
+        return given
+
+    @field_validator("price", "quantity")
+    @classmethod
+    def _lowest_first(cls, span: tuple[float, float]) -> tuple[float, float]:
+        if span[0] > span[1]:
+            raise ValueError("expected the lowest value first, then the highest")
+        return span
 
     @field_validator("earliest", "latest")
     @classmethod
@@ -198,7 +213,9 @@ def load_source(name: str, directories: Iterable[Path] | None = None) -> Source:
     folders = list(directories) if directories is not None else _mapping_directories()
     file = _mapping_file(name, folders)
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = read_yaml(file.read_text(encoding="utf-8"))
+    except KeyTwiceError as doubles:
+        raise ConfigError([f"source mapping {file}: {doubles}; keep one of them"]) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
         raise ConfigError([f"source mapping {file} cannot be read: {failure}"]) from None
     if not isinstance(content, dict):

@@ -30,6 +30,7 @@ from purchasepath.config import Config
 from purchasepath.errors import PublishError, TableMissingError
 from purchasepath.storage.files import sha256_json
 from purchasepath.storage.hive_files import live_locations, verify_locations, write_list
+from purchasepath.storage.paths import read_parquet, sql_text
 from purchasepath.storage.warehouse import (
     Partition,
     Rows,
@@ -145,14 +146,14 @@ class HiveWarehouse:
             name = f"`{self.database}`.`{switch['table']}`"
             self.spark.sql(switch["create"])
             if switch["partition"] is None:
-                self.spark.sql(f"ALTER TABLE {name} SET LOCATION '{switch['location']}'")
+                self.spark.sql(f"ALTER TABLE {name} SET LOCATION {sql_text(switch['location'])}")
             elif not switch["partition"]:
                 pass  # a partitioned table without any rows: being there is all
             elif switch["location"] is None:
                 self.spark.sql(f"ALTER TABLE {name} DROP IF EXISTS PARTITION ({_spec(switch['partition'])})")
             else:
                 spec = _spec(switch["partition"])
-                place = f"LOCATION '{switch['location']}'"
+                place = f"LOCATION {sql_text(switch['location'])}"
                 self.spark.sql(f"ALTER TABLE {name} ADD IF NOT EXISTS PARTITION ({spec}) {place}")
                 self.spark.sql(f"ALTER TABLE {name} PARTITION ({spec}) SET {place}")
             self.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{_LAST_RUN}'='{switch['run']}')")
@@ -182,12 +183,12 @@ class _HiveTransaction:
         if table.secret:
             self.warehouse.files.make_private(f"{self.warehouse.root}/{table.name}")
         write_parquet(table, rows, location)
-        staged = self.warehouse.spark.read.schema(table.spark_schema()).parquet(location)
+        staged = read_parquet(self.warehouse.spark, location, table.spark_schema())
         num_rows = _count_without_nulls(table, staged)
         self._written[table.name] = staged
         if kept is not None and partitions:
             write_parquet(table, kept, location, mode="append", gather=False)
-            staged = self.warehouse.spark.read.schema(table.spark_schema()).parquet(location)
+            staged = read_parquet(self.warehouse.spark, location, table.spark_schema())
         existing = self._existing(table)
         found = [r.asDict() for r in staged.select(*table.partition_by).distinct().collect()] \
             if table.partition_by else []  # one row per partition
@@ -222,7 +223,7 @@ class _HiveTransaction:
 
     def _with_rest(self, table: Table, location: str, partitions: Sequence[Partition]) -> DataFrame:
         """The staged files, and the partitions that they do not take the place of."""
-        staged = self.warehouse.spark.read.schema(table.spark_schema()).parquet(location)  # lists the files anew
+        staged = read_parquet(self.warehouse.spark, location, table.spark_schema())  # lists the files anew
         if not table.partition_by or not self.warehouse.exists(table):
             return staged
         return keep_other_partitions(self.warehouse.read(table), partitions).union(staged)
@@ -253,7 +254,7 @@ class _HiveTransaction:
         self._scratch.append(location)
         self.warehouse.files.make_private(f"{self.warehouse.root}/_staging")
         frame.write.mode("overwrite").parquet(location)
-        return self.warehouse.spark.read.schema(frame.schema).parquet(location)
+        return read_parquet(self.warehouse.spark, location, frame.schema)
 
     def discard(self, *, only_scratch: bool = False) -> None:
         for location in [*self._scratch, *([] if only_scratch else self._locations)]:
@@ -286,10 +287,7 @@ def _count_without_nulls(table: Table, staged: DataFrame) -> int:
 
 
 def _spec(partition: dict[str, str]) -> str:
-    def quoted(value: str) -> str:
-        return value.replace("\\", "\\\\").replace("'", "\\'")
-
-    return ", ".join(f"`{name}`='{quoted(value)}'" for name, value in partition.items())
+    return ", ".join(f"`{name}`={sql_text(value)}" for name, value in partition.items())
 
 
 class _HadoopFiles:

@@ -17,6 +17,7 @@ from purchasepath.errors import nearest
 from purchasepath.storage.guard import ANSWERED, Guard, QueryError
 from purchasepath.storage.printing import FORMATS
 from purchasepath.storage.warehouse import Warehouse
+from purchasepath.storage.zulu import with_zulu_times
 from purchasepath.tables.catalog import TABLES
 from purchasepath.tables.types import Table
 
@@ -36,7 +37,7 @@ def run_query(spark: SparkSession, warehouse: Warehouse, query: str, style: str,
         with _closed(spark):
             tables = _show_tables(spark, warehouse)
             known = [table.name for table in tables]
-            FORMATS[style](_answer(spark, warehouse.database, tables, query), out)
+            FORMATS[style](with_zulu_times(_answer(spark, warehouse.database, tables, query)), out)
     except AnalysisException as error:
         told = f"tables: {', '.join(sorted(known))}" if known else \
             "the warehouse is empty; fill it first: ./spark-submit.sh pipeline"

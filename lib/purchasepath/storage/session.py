@@ -9,25 +9,31 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Config
+from purchasepath.process import keeping_signals, run_in_utc
+from purchasepath.storage.settings import PINNED, drop_foreign_defaults, refuse_settings, require_utf8
 
 
 def build_session(name: str, config: Config, *, master: str | None = None) -> SparkSession:
     """A session named `purchasepath <name>`.
 
     `master` only where nobody gave one: under spark-submit the command line decides.
-    Settings in `config.spark.conf` win over ours.
+    Settings in `config.spark.conf` win over ours; those that would change results are refused with a SettingError.
     """
+    refuse_settings(config.spark.conf, config.warehouse.catalog)
+    run_in_utc()  # Spark gives Python its times in the zone of this process
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     settings = {
-        "spark.sql.session.timeZone": "UTC",
-        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        **PINNED,
+        # executors' nodes have locales and zones of their own
+        "spark.executorEnv.LC_ALL": "C.UTF-8",
+        "spark.executorEnv.TZ": "UTC",
+        "spark.executor.defaultJavaOptions": "-Dfile.encoding=UTF-8 -Duser.timezone=UTC",
         "spark.sql.parquet.compression.codec": "zstd",
         # a page that its checksum does not fit is an error; without the second setting nobody looks at checksums
         "spark.hadoop.parquet.page.write-checksum.enabled": "true",
         "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
         # half of a session is ids in hexadecimal digits, of which lz4 saves nothing: zstd moves less, and sooner
         "spark.io.compression.codec": "zstd",
-        "spark.sql.sources.partitionOverwriteMode": "dynamic",
         "spark.sql.hive.manageFilesourcePartitions": str(config.warehouse.catalog == "hive").lower(),
         "spark.sql.catalogImplementation": "hive" if config.warehouse.catalog == "hive" else "in-memory",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
@@ -36,7 +42,6 @@ def build_session(name: str, config: Config, *, master: str | None = None) -> Sp
         "spark.sql.execution.arrow.maxBytesPerBatch": str(2**31 - 1),
         # a short task waits 40 ms for TCP's acknowledgement of its last bytes; Spark 4.0 knows no other way
         "spark.python.unix.domain.socket.enabled": "true",
-        "spark.sql.ansi.enabled": "true",
         # a scored table must not be read from a stale file list after another process replaced it
         "spark.sql.filesourceTableRelationCacheSize": "0",
         # up to this many partitions the driver lists the files of a table itself: a Spark job for it takes longer
@@ -57,7 +62,10 @@ def build_session(name: str, config: Config, *, master: str | None = None) -> Sp
             settings.setdefault("spark.driver.bindAddress", "127.0.0.1")
     for key, value in settings.items():
         builder = builder.config(key, value)
-    spark = builder.getOrCreate()
+    with keeping_signals():  # PySpark's own handler asks the JVM first, which Ctrl-C stops, too
+        spark = builder.getOrCreate()
+    require_utf8(spark)
+    drop_foreign_defaults(spark)
     if "spark.sql.shuffle.partitions" not in config.spark.conf:
         chosen = config.spark.shuffle_partitions or max(2, 2 * spark.sparkContext.defaultParallelism)
         spark.conf.set("spark.sql.shuffle.partitions", str(chosen))

@@ -27,6 +27,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from purchasepath.config import Config
 from purchasepath.errors import PublishError, TableMismatchError, TableMissingError
 from purchasepath.storage.parquet import read_footer
+from purchasepath.storage.paths import NO_GLOB, read_parquet, spark_path, sql_text
 from purchasepath.storage.snapshots import Snapshot, Snapshots, StagedTable
 from purchasepath.tables.catalog import TABLES
 from purchasepath.tables.types import Table
@@ -148,7 +149,8 @@ def create_table_sql(table: Table, database: str, location: str) -> str:
     partitioned = f" PARTITIONED BY ({', '.join(table.partition_by)})" if table.partition_by else ""
     return (
         f"CREATE TABLE IF NOT EXISTS `{database}`.`{table.name}` ({table.ddl(with_comments=True)}) USING parquet"
-        f"{partitioned} LOCATION '{location}' COMMENT 'one row per {table.grain}'"
+        f" OPTIONS ({NO_GLOB} 'false'){partitioned} LOCATION {sql_text(location)}"
+        f" COMMENT {sql_text(f'one row per {table.grain}')}"
     )
 
 
@@ -192,7 +194,7 @@ class EmbeddedWarehouse:
         pinned = self._pin()
         found = [(t, location) for t in tables if pinned and (location := pinned.table(t.name))]
         if found and not self._registered:
-            place = f"LOCATION '{self._snapshots.root}/.catalog'"
+            place = f"LOCATION {sql_text(spark_path(self._snapshots.root / '.catalog'))}"
             self.spark.sql(f"CREATE DATABASE IF NOT EXISTS `{self.database}` {place}")
         for table, location in found:
             if self._registered.get(table.name) == location:
@@ -201,7 +203,7 @@ class EmbeddedWarehouse:
                 pinned.verify(table.name)
             _check_stored(table, location)
             self.spark.sql(f"DROP TABLE IF EXISTS `{self.database}`.`{table.name}`")
-            self.spark.sql(create_table_sql(table, self.database, location.as_uri()))
+            self.spark.sql(create_table_sql(table, self.database, spark_path(location)))
             self._registered[table.name] = location
         return [t.name for t, _ in found]
 
@@ -265,7 +267,7 @@ class _EmbeddedTransaction:
 
     def _write(self, table: Table, rows: Rows, location: Path, *, add: bool = False) -> None:
         if isinstance(rows, DataFrame):
-            write_parquet(table, rows, location.as_uri(), mode="append" if add else "overwrite", gather=not add)
+            write_parquet(table, rows, spark_path(location), mode="append" if add else "overwrite", gather=not add)
             return
         made = self.directory / f"_{table.name}_files"
         for file in rows.write(made):
@@ -297,12 +299,12 @@ class _EmbeddedTransaction:
         return self._stored_at(table, change.directory) if change else table.frame(self.spark)
 
     def _stored_at(self, table: Table, location: Path) -> DataFrame:
-        return self.spark.read.schema(table.spark_schema()).parquet(location.as_uri())
+        return read_parquet(self.spark, spark_path(location), table.spark_schema())
 
     def materialize(self, frame: DataFrame, name: str) -> DataFrame:
-        location = (self.directory / f"_{name}").as_uri()
+        location = spark_path(self.directory / f"_{name}")
         frame.write.mode("overwrite").parquet(location)
-        return self.spark.read.schema(frame.schema).parquet(location)
+        return read_parquet(self.spark, location, frame.schema)
 
 
 def _check_stored(table: Table, location: Path) -> None:

@@ -1,0 +1,69 @@
+"""Whose fault a failure is: the user's where a file is damaged or a configured path cannot be used, or ours."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from purchasepath.config import Config
+from purchasepath.errors import DamagedFileError
+
+_NO_SPACE = "No space left on device"
+_MEANINGS = {
+    "PATH_NOT_FOUND": "a path in the configuration does not exist",
+    "Permission denied": "a file or directory may not be written or read by this user",
+    "Operation not permitted": "a file or directory may not be written or read by this user",
+    "Read-only file system": "a file or directory to be written lies where nothing can be: give another path",
+    "Not a directory": "a directory was expected where there is a file: give another path",
+}
+_OF_FILES = re.compile(r"\[Errno \d+\]|\[PATH_NOT_FOUND\]|"
+                       r"\b\w*(?:IO|FileNotFound|AccessDenied|AccessControl|FileSystem|NotDirectory)\w*Exception\b")
+"""What the line of a failure says that comes from the file system, in Python, in the JVM or in a worker."""
+_QUOTED = re.compile(r"'(/[^']+)'")
+_DAMAGE_IN_TASK = re.compile(r"^purchasepath\.errors\.DamagedFileError: (?P<told>.+)$", re.MULTILINE)
+_UNREAD_BY_SPARK = re.compile(r"\[FAILED_READ_FILE\.(NO_HINT|FILE_NOT_EXIST|CANNOT_READ_FILE_FOOTER)\] "
+                              r"Encountered error while reading file (?P<file>\S.*?)\.(\s|$)")
+
+
+def explain_failure(error: BaseException, config: Config | None = None) -> str | None:
+    """One clear message where the disk is full, a file is damaged, or the file system refuses a path of the
+    configuration; None for all others: a defect of ours may speak of permissions, too."""
+    text = str(error)
+    if damage := _DAMAGE_IN_TASK.search(text):
+        return damage["told"]
+    if unread := _UNREAD_BY_SPARK.search(text):
+        causes = re.findall(r"^Caused by: [\w.$]+: (.+)$", text, re.MULTILINE)
+        return str(DamagedFileError(unread["file"], f"Spark cannot read it ({(causes or ['it is not there'])[-1]})"))
+    places = _places(config) if config else []
+    for line in _lines(error):
+        if _NO_SPACE in line:
+            return f"the disk is full: free some space (tables are as they were) and run this again\n  {line[:300]}"
+        for sign, meaning in _MEANINGS.items():
+            if sign in line and _OF_FILES.search(line) and _names_one(line, places):
+                return f"{meaning}\n  {line[:300]}"
+    return None
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    """Of the failure's text and of what caused it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield from (line.strip() for line in str(seen).splitlines())
+        seen = seen.__cause__
+
+
+def _names_one(line: str, places: Sequence[str]) -> bool:
+    """Whether a place, something below it or a directory above it is named."""
+    above = [path.rstrip("/") + "/" for path in _QUOTED.findall(line)]
+    return any(place in line or any(place.startswith(path) for path in above) for place in places)
+
+
+def _places(config: Config) -> list[str]:
+    """Paths of the configuration from the root, up to where a glob begins; and the directory for scratch."""
+    given = [*config.paths.raw.split(","), *config.paths.model_dump(exclude={"raw"}).values(),
+             config.ingest.pseudonym_key_file, config.tracking.artifacts, config.ingest.source, config.score.bundle,
+             config.training.start_from, config.tracking.uri.removeprefix("sqlite:///")]
+    named = [re.split(r"[*?\[{]", path.strip())[0].removeprefix("file:") for path in given]
+    return [str(Path(path).absolute()) for path in named if path.strip("/")] + [tempfile.gettempdir()]

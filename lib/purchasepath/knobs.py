@@ -1,0 +1,54 @@
+"""What a knob may hold: sections, and bounds within which a value works rather than overflows."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_MOST = 1_000_000_000  # more than anybody has, and far from where integers end
+_CENTURY_DAYS = 36_500  # as good as never; in microseconds, and so far back from any day, still a time
+
+Count = Annotated[int, Field(ge=1, le=_MOST)]
+CountOrNone = Annotated[int, Field(ge=0, le=_MOST)]
+Weight = Annotated[float, Field(ge=0, le=_MOST)]
+Days = Annotated[float, Field(ge=0, le=_CENTURY_DAYS)]
+Hours = Annotated[float, Field(ge=0.001, le=24 * _CENTURY_DAYS)]
+Minutes = Annotated[float, Field(ge=0.001, le=24 * 60 * _CENTURY_DAYS)]
+Seconds = Annotated[float, Field(ge=0.001, le=86_400 * _CENTURY_DAYS)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class Section(BaseModel):
+    """A frozen group of knobs; unknown keys, infinities and what is no number are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+
+def known_zone(name: str) -> str:
+    """`name`, if it is a time zone's; a ValueError otherwise, which the configuration tells with the key."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # OSError: a folder of the zone database, such as "Europe"
+        raise ValueError("not a time zone; expected a name such as Europe/Berlin") from None
+    return name
+
+
+def known_day(text: str) -> str:
+    """`text`, if it is a day of the calendar from 1970 on; a ValueError otherwise."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("not a day of the calendar; expected one such as 2024-01-31") from None
+    if not 1970 <= day.year < 2200 or str(day) != text:
+        raise ValueError("expected a day between 1970-01-01 and 2199-12-31, written so")
+    return text
+
+
+def some_path(path: object) -> object:
+    """`path`, unless it is empty: that would be the working directory itself."""
+    if isinstance(path, str) and not path.strip():
+        raise ValueError("expected a path")
+    return path
