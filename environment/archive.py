@@ -45,7 +45,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _write_environment(archive: Path) -> None:
-    venv = ROOT / ".venv"
+    venv = (ROOT / ".venv").resolve()
 
     def keep(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         unwanted = any(part in member.name for part in LEFT_OUT) or "__pycache__" in member.name

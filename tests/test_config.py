@@ -51,7 +51,7 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
     ("sessions.gap_minutes=12.5", lambda c: c.sessions.gap_minutes == 12.5),
     ("evaluate.ks=[1, 3]", lambda c: c.evaluate.ks == (1, 3)),
     ("paths.raw=/data/a b.csv", lambda c: c.paths.raw == "/data/a b.csv"),
-    ("paths.raw=x=y.csv", lambda c: c.paths.raw == "x=y.csv"),
+    ("paths.raw=x=y.csv", lambda c: c.paths.raw == str(Path.cwd() / "x=y.csv")),
     ("spark.conf.spark.sql.ansi.enabled=false", lambda c: c.spark.conf == {"spark.sql.ansi.enabled": "false"}),
 ])
 def test_overrides_are_read_as_yaml_values(override: str, read) -> None:  # type: ignore[no-untyped-def]

@@ -16,6 +16,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from purchasepath.errors import InputError
+from purchasepath.places import split_paths
 from purchasepath.sources.mapping import Source
 
 HEAD_BYTES = 64 * 1024
@@ -61,11 +62,6 @@ def find_files(spark: SparkSession, paths: str) -> list[RawFile]:
     if not found:
         raise InputError(f"expected raw event files in {paths}, found none (hidden files do not count)")
     return [found[path] for path in sorted(found)]
-
-
-def split_paths(paths: str) -> list[str]:
-    """The paths joined by ','; a comma inside a glob's {a,b} does not separate."""
-    return [part.strip() for part in re.split(r",(?![^{]*\})", paths) if part.strip()]
 
 
 def assign_files(source: Source, files: Sequence[RawFile]) -> tuple[dict[str, list[RawFile]], list[RawFile]]:
@@ -134,11 +130,6 @@ def check_parquet(spark: SparkSession, file: RawFile) -> None:
         fault = "is empty" if not file.size else "is not a complete Parquet file (its end is missing)" \
             if first == b"PAR1" else f"is not a Parquet file (it begins with {first!r})"
         raise InputError(f"{file.path} {fault}; expected Parquet, as the source mapping says")
-
-
-def literal_path(path: str) -> str:
-    """`path` with glob characters escaped: Spark takes every path it is given for a glob."""
-    return re.sub(r"([\[\]{}*?\\])", r"\\\1", path)
 
 
 def _roots(spark: SparkSession, path: str) -> list[Any]:
