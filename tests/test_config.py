@@ -139,3 +139,9 @@ def test_errors_for_users_are_user_errors() -> None:
 def test_a_time_zone_that_nobody_knows_is_a_fault(timezone: str) -> None:
     with pytest.raises(ConfigError, match=r"sessions\.timezone: not a time zone; .*such as Europe/Berlin"):
         load_config([], [f"sessions.timezone='{timezone}'"])
+
+
+def test_a_secret_is_refused_without_being_shown() -> None:
+    (fault,) = faults_of([], ["spark.conf.spark.authenticate.secret=hush"])
+    assert "spark.authenticate.secret would be written into run manifests" in fault
+    assert "hush" not in fault

@@ -59,6 +59,15 @@ class Spark(Section):
     driver_memory: str = Field("2g", pattern=r"^\d+[mgMG]$", description="heap of a driver that we start ourselves")
     conf: dict[str, str] = Field(default_factory=dict, description="any further Spark setting, as `key: value`")
 
+    @field_validator("conf")
+    @classmethod
+    def _holds_no_secret(cls, conf: dict[str, str]) -> dict[str, str]:
+        named = [key for key in conf if "secret" in key.lower() or "password" in key.lower()]
+        if named:  # not a ValueError: that is told with the value
+            raise ConfigError([f"spark.conf: {', '.join(named)} would be written into run manifests; put it into the "
+                               "spark-defaults.conf in SPARK_CONF_DIR, which only you may read"])
+        return conf
+
 
 class Simulate(Section):
     users: int = Field(20_000, ge=1, description="visitors of the generated shop")

@@ -151,6 +151,10 @@ def explain_spark_error(error: BaseException) -> str | None:
         "Permission denied": "a file or directory may not be written or read by this user",
         "Operation not permitted": "a file or directory may not be written or read by this user",
         "Read-only file system": "a file or directory to be written lies where nothing can be: give another path",
+        "A secret key must be specified": "spark.authenticate is on (conf/spark/cluster.conf) and no secret is known: "
+        "put spark.authenticate.secret into the cluster's spark-defaults.conf, as docs/cluster.md tells",
+        "stopped SparkContext": "Spark has ended this application; the lines above say why. Where the cluster never "
+        "took it: is the master's address right, and is spark.authenticate.secret the cluster's?",
         "Not a directory": "a directory was expected where there is a file: give another path",
     }
     for sign, meaning in known.items():

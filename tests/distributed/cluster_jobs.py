@@ -83,9 +83,12 @@ def secure_cluster(directory: Path) -> Iterator[SecureCluster]:
 
 
 def _write_environment(directory: Path, archive: Path) -> None:
-    """Stands for the archive of `.venv`: a Python at a place of its own, and without our package."""
-    python = directory / "python"
-    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    """Stands for the archive of `.venv` on another host: a Python in a place of its own, which no checkout is in."""
+    python, without = directory / "python", directory / "sitecustomize.py"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="$(dirname "$0"):$PYTHONPATH" exec {shlex.quote(sys.executable)} "$@"\n')
     python.chmod(0o755)
+    without.write_text("import os, sys\n"
+                       "sys.path[:] = [p for p in sys.path if not os.path.isdir(os.path.join(p, 'purchasepath'))]\n")
     with tarfile.open(archive, "w:gz") as out:
         out.add(python, "bin/python")
+        out.add(without, "bin/sitecustomize.py")

@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 from tests.distributed.sockets import exposed, listeners, watched
 
 LEAST = {"horovod": 5, "torch": 3}
-"""Listeners of two ranks: of Horovod its driver, rendezvous and two tasks, of torch a store; and Gloo's of each rank."""
+"""Of two ranks. Horovod: its driver, rendezvous and two tasks; torch: a store; and for both one of Gloo per rank."""
 
 
 def _stay(ranks: Ranks, request: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,10 @@ def test_a_path_that_executors_do_not_reach_is_told_before_the_work(
     assert [file.name for file in (shop / "elsewhere").iterdir()] == ["here"]
 
 
-def test_a_driver_without_the_cluster_s_secret_is_told_what_it_needs(cluster: SecureCluster, shop: Path) -> None:
-    done = cluster.run("report", *overrides(), stand_in=shop, options=["--conf", "spark.authenticate.secret="])
+def test_a_driver_without_the_cluster_s_secret_is_told_what_it_needs(
+    cluster: SecureCluster, shop: Path, tmp_path: Path
+) -> None:
+    stranger = replace(cluster, environment={**cluster.environment, "SPARK_CONF_DIR": str(tmp_path)})
+    done = stranger.run("report", *overrides(), stand_in=shop)
     assert done.code == 2, done.output[-4000:]
+    assert "put spark.authenticate.secret into the cluster's spark-defaults.conf" in done.output

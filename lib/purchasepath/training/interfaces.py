@@ -5,10 +5,12 @@ As released, Horovod's services (driver, tasks, rendezvous) and torch's store li
 
 from __future__ import annotations
 
+import os
 import platform
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -92,11 +94,20 @@ def horovod_tasks_listen_on(interface: str) -> Iterator[None]:
 
 
 def run_horovod_task(index: int, driver_addresses: Any, key: Any, settings: Any, *options: Any) -> Any:
-    """Horovod's own `_task_fn`, on the interface that its driver was told of. Runs in a Spark task."""
+    """Horovod's own `_task_fn`, on the interface that its driver was told of. Runs in a Spark task.
+
+    Horovod starts ranks with this process's environment, and Spark has brought the package to this process alone.
+    """
     from horovod.spark.runner import _task_fn
 
-    with horovod_listens_on(next(iter(settings.nics))):
-        return _task_fn(index, driver_addresses, key, settings, *options)
+    before = os.environ.get("PYTHONPATH")
+    library = str(Path(__file__).parents[2])  # a directory, or the zip of --py-files
+    os.environ["PYTHONPATH"] = os.pathsep.join(part for part in (library, before) if part)
+    try:
+        with horovod_listens_on(next(iter(settings.nics))):
+            return _task_fn(index, driver_addresses, key, settings, *options)
+    finally:
+        os.environ["PYTHONPATH"] = before or ""
 
 
 class _Lacks:

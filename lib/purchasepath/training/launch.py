@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from purchasepath.errors import ConfigError, UserError
-from purchasepath.storage.executors import on_one_machine
 from purchasepath.training.barrier import run_as_barrier_stage
 from purchasepath.training.elastic import run_while_ranks_change
 from purchasepath.training.failures import Failure, Task, lost_ranks, raise_first, run_task
@@ -104,7 +103,7 @@ def _run_with_horovod(task: Task, request: str, spark: SparkSession, config: Tra
     logging.getLogger().addFilter(_is_news)
     wanted: dict[str, Any] = {
         "args": (task, request), "num_proc": config.ranks, "start_timeout": int(config.timeout_minutes * 60),
-        "env": _environment(interface, on_one_machine(spark)), "stdout": output, "stderr": errors, "verbose": 0,
+        "env": _environment(interface), "stdout": output, "stderr": errors, "verbose": 0,
         "nics": {interface},
     }
     try:
@@ -134,9 +133,9 @@ def _rank_main(task: Task, request: str) -> Failure | None:
         ranks.close()
 
 
-def _environment(interface: str, one_machine: bool) -> dict[str, str]:
+def _environment(interface: str) -> dict[str, str]:
     """Settings of the rank processes, on top of their Spark task's environment."""
-    environment = {
+    return {
         "HOROVOD_STALL_CHECK_TIME_SECONDS": str(_STALL_WARNING_SECONDS),
         "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": str(STALL_SECONDS),
         "HOROVOD_GLOO_TIMEOUT_SECONDS": str(STALL_SECONDS),  # an elastic rank waits while others load torch
@@ -145,11 +144,6 @@ def _environment(interface: str, one_machine: bool) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
     }
-    if one_machine:  # executors on other hosts find the package as Spark ships it
-        library = str(Path(__file__).resolve().parents[2])
-        known = os.environ.get("PYTHONPATH", "")
-        environment["PYTHONPATH"] = os.pathsep.join(part for part in (library, known) if part)
-    return environment
 
 
 def _is_news(record: logging.LogRecord) -> bool:
