@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tarfile
@@ -59,7 +60,11 @@ class SecureCluster:
         process = subprocess.Popen(command, cwd=stand_in, env=environment, text=True, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, start_new_session=True)
         with process, watched({process.pid, *self.cluster.worker_pids}) as listened:
-            output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+            try:
+                output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                output, _ = process.communicate()
         return Done(process.returncode, output, frozenset(listened))
 
 
