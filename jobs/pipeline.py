@@ -27,7 +27,7 @@ def load_stage(name: str) -> ModuleType:
 
 
 def run_pipeline(config: Config, stages: Sequence[str], sql_options: str) -> None:
-    clock, whole = time.perf_counter(), Job("pipeline", config)
+    clock, whole = time.perf_counter(), Job("pipeline", config, stages=stages)
     rows: dict[str, int] = {}
     for number, name in enumerate(stages, start=1):
         print(f"\n[{number}/{len(stages)}] {name}", flush=True)

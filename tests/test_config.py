@@ -52,7 +52,7 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
     ("sessions.gap_minutes=12.5", lambda c: c.sessions.gap_minutes == 12.5),
     ("evaluate.ks=[1, 3]", lambda c: c.evaluate.ks == (1, 3)),
     ("paths.raw=/data/a b.csv", lambda c: c.paths.raw == "/data/a b.csv"),
-    ("paths.raw=x=y.csv", lambda c: c.paths.raw == "x=y.csv"),
+    ("paths.raw=x=y.csv", lambda c: c.paths.raw == str(Path.cwd() / "x=y.csv")),
     ("spark.conf.spark.sql.ansi.enabled=false", lambda c: c.spark.conf == {"spark.sql.ansi.enabled": "false"}),
 ])
 def test_overrides_are_read_as_yaml_values(override: str, read) -> None:  # type: ignore[no-untyped-def]
@@ -198,3 +198,9 @@ def test_errors_for_users_are_user_errors() -> None:
 def test_a_time_zone_that_nobody_knows_is_a_fault(timezone: str) -> None:
     with pytest.raises(ConfigError, match=r"sessions\.timezone: not a time zone; .*such as Europe/Berlin"):
         load_config([], [f"sessions.timezone='{timezone}'"])
+
+
+def test_a_secret_is_refused_without_being_shown() -> None:
+    (fault,) = faults_of([], ["spark.conf.spark.authenticate.secret=hush"])
+    assert "spark.authenticate.secret would be written into run manifests" in fault
+    assert "hush" not in fault

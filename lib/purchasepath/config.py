@@ -2,7 +2,7 @@
 
 `load_config(files, overrides)` merges the defaults below, YAML files (later wins) and
 `section.key=value` overrides. Unknown keys and bad values are collected and reported together.
-Durations carry their unit in the name. Paths are relative to the working directory.
+Durations carry their unit in the name. Paths are relative to the working directory, and absolute once they are read.
 Secrets never live here: the pseudonym key is read from the environment or a file (see `Ingest`).
 """
 
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from purchasepath.errors import ConfigError, nearest
@@ -31,18 +31,19 @@ from purchasepath.knobs import (
     known_zone,
     some_path,
 )
+from purchasepath.places import BundlePlace, FilePlace, Place, Places, is_uri
 from purchasepath.plain_yaml import KeyTwiceError, read_yaml
 
 
 class Paths(Section):
-    raw: str = Field("var/raw", description="raw event files: a file, a directory, a glob, or several joined by ','")
-    items: str = Field("", description="the shop's own table of its items, Parquet: `item_id` and any of `category`, "
+    raw: Places = Field("var/raw", description="raw event files: a file, a directory, a glob, or several joined by ','")
+    items: Place = Field("", description="the shop's own table of its items, Parquet: `item_id` and any of `category`, "
                        "`brand`, `price`, `vector` (of a text or an image); read for `dataset.side_features`")
-    warehouse: str = Field("var/warehouse", description="directory of the warehouse's tables")
-    dataset: str = Field("var/dataset", description="directory of EXAMPLES, VOCABULARY and the manifest")
-    models: str = Field("var/models", description="directory of bundles and checkpoints")
-    report: str = Field("var/report/report.html", description="the HTML report")
-    runs: str = Field("var/runs", description="one JSON manifest per finished job")
+    warehouse: Place = Field("var/warehouse", description="directory of the warehouse's tables")
+    dataset: FilePlace = Field("var/dataset", description="directory of EXAMPLES, VOCABULARY and the manifest")
+    models: FilePlace = Field("var/models", description="directory of bundles and checkpoints")
+    report: FilePlace = Field("var/report/report.html", description="the HTML report")
+    runs: FilePlace = Field("var/runs", description="one JSON manifest per finished job")
 
     _given = field_validator("raw", "warehouse", "dataset", "models", "report", "runs", mode="before")(some_path)
 
@@ -60,6 +61,15 @@ class Spark(Section):
     driver_memory: str = Field("2g", pattern=r"^[1-9]\d{0,5}[mgMG]$",
                                description="heap of a driver that we start ourselves")
     conf: dict[str, str] = Field(default_factory=dict, description="any further Spark setting, as `key: value`")
+
+    @field_validator("conf")
+    @classmethod
+    def _holds_no_secret(cls, conf: dict[str, str]) -> dict[str, str]:
+        named = [key for key in conf if "secret" in key.lower() or "password" in key.lower()]
+        if named:  # not a ValueError: that is told with the value
+            raise ConfigError([f"spark.conf: {', '.join(named)} would be written into run manifests; put it into the "
+                               "spark-defaults.conf in SPARK_CONF_DIR, which only you may read"])
+        return conf
 
 
 class Simulate(Section):
@@ -86,8 +96,8 @@ class Ingest(Section):
     max_collision_share: float = Field(0.02, ge=0, le=1, description="a larger share of rows that have another row's "
                                        "event id but other contents fails the job")
     pseudonym_key_env: str = Field("PURCHASEPATH_KEY", description="environment variable that holds the key")
-    pseudonym_key_file: str = Field("var/pseudonym.key", description="key file used when the variable is not set; "
-                                    "made with fresh randomness and mode 600 on first use")
+    pseudonym_key_file: FilePlace = Field("var/pseudonym.key", description="key file used when the variable is not "
+                                          "set; made with fresh randomness and mode 600 on first use")
 
 
 class Sessions(Section):
@@ -181,8 +191,8 @@ class Training(Section):
     item_dropout: float = Field(0.2, ge=0, lt=1, description="share of items whose own vector a step leaves out, for "
                                 "their side features to learn to stand alone; without side features none")
     other_weight: Weight = Field(0.5, description="weight of every other loss beside the next item's")
-    start_from: str = Field("", description="bundle whose weights training begins with: `latest`, a bundle directory, "
-                            "or models:/<name>/<version or @alias>; empty: fresh weights")
+    start_from: BundlePlace = Field("", description="bundle whose weights training begins with: `latest`, a bundle "
+                                    "directory, or models:/<name>/<version or @alias>; empty: fresh weights")
     tune: Literal["full", "frozen", "lora"] = Field(
         "full", description="what changes of a model that training begins with: everything, its heads alone, or its "
         "heads and low-rank adapters on attention and feed-forward matrices"
@@ -193,11 +203,14 @@ class Training(Section):
     resume: bool = Field(True, description="go on from the checkpoint of a run with the same config and data")
     checkpoint_steps: Count = Field(500, description="steps between checkpoints, beside one after every epoch")
     timeout_minutes: float = Field(30, gt=0, le=10_080, description="longest wait for all ranks to start")
+    network_interface: str = Field("", description="on a cluster: what ranks and the services that start them listen "
+                                   "on, such as eth0, the same name on every host; empty: the interface by which "
+                                   "executors reach the driver. On one machine it is always loopback")
 
 
 class Tracking(Section):
     uri: str = Field("sqlite:///var/mlflow.db", description="MLflow tracking store")
-    artifacts: str = Field("var/mlartifacts", description="artifact directory of new experiments in a local store")
+    artifacts: Place = Field("var/mlartifacts", description="artifact directory of new experiments in a local store")
     experiment: str = Field("purchasepath", description="experiment of the runs")
     registered_model: str = Field("purchasepath", description="name under which bundles are registered")
 
@@ -218,7 +231,8 @@ class Evaluate(Section):
 
 
 class Score(Section):
-    bundle: str = Field("latest", description="`latest`, a bundle directory, or models:/<name>/<version or @alias>")
+    bundle: BundlePlace = Field("latest", description="`latest`, a bundle directory, or models:/<name>/<version or "
+                                "@alias>")
     top_k: int = Field(10, ge=1, le=10_000, description="recommendations per user")
     exclude: Literal["none", "purchased", "seen"] = Field("none", description="items never recommended to a user")
     batch_rows: int = Field(1024, ge=1, le=1_000_000, description="users scored at once")
@@ -254,6 +268,13 @@ class Config(Section):
     evaluate: Evaluate = Field(default_factory=Evaluate)
     score: Score = Field(default_factory=Score)
     analyze: Analyze = Field(default_factory=Analyze)
+
+    @model_validator(mode="after")
+    def _reached_as_files(self) -> Self:
+        if self.warehouse.catalog == "embedded" and is_uri(self.paths.warehouse):
+            raise ConfigError([f"paths.warehouse: found {self.paths.warehouse}; the embedded warehouse is a directory, "
+                               "on a cluster one that every node mounts; or take warehouse.catalog=hive"])
+        return self
 
 
 def load_config(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Config:

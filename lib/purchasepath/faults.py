@@ -18,6 +18,12 @@ _MEANINGS = {
     "Read-only file system": "a file or directory to be written lies where nothing can be: give another path",
     "Not a directory": "a directory was expected where there is a file: give another path",
 }
+_OF_CLUSTERS = {
+    "A secret key must be specified": "spark.authenticate is on (conf/spark/cluster.conf) and no secret is known: put "
+    "spark.authenticate.secret into the cluster's spark-defaults.conf, as docs/cluster.md tells",
+    "stopped SparkContext": "Spark has ended this application; the lines above say why. Where the cluster never took "
+    "it: is the master's address right, and is spark.authenticate.secret the cluster's?",
+}
 _OF_FILES = re.compile(r"\[Errno \d+\]|\[PATH_NOT_FOUND\]|"
                        r"\b\w*(?:IO|FileNotFound|AccessDenied|AccessControl|FileSystem|NotDirectory)\w*Exception\b")
 """What the line of a failure says that comes from the file system, in Python, in the JVM or in a worker."""
@@ -40,6 +46,9 @@ def explain_failure(error: BaseException, config: Config | None = None) -> str |
     for line in _lines(error):
         if _NO_SPACE in line:
             return f"the disk is full: free some space (tables are as they were) and run this again\n  {line[:300]}"
+        for sign, meaning in _OF_CLUSTERS.items():
+            if sign in line:
+                return f"{meaning}\n  {line[:300]}"
         for sign, meaning in _MEANINGS.items():
             if sign in line and _OF_FILES.search(line) and _names_one(line, places):
                 return f"{meaning}\n  {line[:300]}"

@@ -48,11 +48,16 @@ class Summary:
 
 
 class Job:
-    """One run of one stage. Spark and the warehouse are opened when first used."""
+    """One run of one stage. Spark and the warehouse are opened when first used.
 
-    def __init__(self, name: str, config: Config, *, spark: SparkSession | None = None) -> None:
+    `stages`: what is run, where that is not the stage of this name.
+    """
+
+    def __init__(self, name: str, config: Config, *, spark: SparkSession | None = None, stages: Sequence[str] = ()
+                 ) -> None:
         self.name = name
         self.config = config
+        self.stages = stages or (name,)
         self.started_at = datetime.now(UTC)
         self.run_id = f"{self.started_at:%Y%m%dT%H%M%S%f}-{name}"
         self.log = logging.getLogger(f"purchasepath.{name}")
@@ -61,11 +66,13 @@ class Job:
 
     @cached_property
     def spark(self) -> SparkSession:
+        from purchasepath.storage.mounts import needs_of, require_reach
         from purchasepath.storage.session import build_session
         from purchasepath.storage.settings import refuse_settings
 
         refuse_settings(self.config.spark.conf, self.config.warehouse.catalog)
         spark = self._given_spark or build_session(self.name, self.config)
+        require_reach(spark, [need for stage in self.stages for need in needs_of(stage, self.config)])
         self._meter = Meter(spark)
         return spark
 
@@ -95,7 +102,11 @@ class Job:
 
 def run_job(job: Job, run: Callable[[Job], Summary]) -> Summary:
     """Run the stage, print its summary and leave its manifest in `paths.runs`."""
+    from purchasepath.storage.executors import submitted_to_cluster
+
     clock = time.perf_counter()
+    if submitted_to_cluster():
+        _ = job.spark  # what executors cannot reach is told before the work, also by stages that need Spark at the end
     with job.explaining():
         summary = run(job)
         seconds = time.perf_counter() - clock

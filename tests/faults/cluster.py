@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,16 +61,16 @@ def _submit(master: str, settings: Sequence[str], job: str, arguments: Sequence[
 
 
 @contextmanager
-def standalone_cluster(directory: Path, *, workers: int = 2) -> Iterator[Cluster]:
+def standalone_cluster(directory: Path, *, workers: int = 2, **environment: str) -> Iterator[Cluster]:
     """A master and workers of one core each; everything is stopped at the end."""
     port = _free_port()
     url = f"spark://127.0.0.1:{port}"
-    daemons = [_daemon(directory, "master.Master", "--port", str(port))]
+    daemons = [_daemon(directory, environment, "master.Master", "--port", str(port))]
     try:
         _wait_for_port(port)
         for number in range(workers):
-            daemons.append(_daemon(directory, "worker.Worker", "--cores", "1", "--memory", "1g", "--work-dir",
-                                   str(directory / f"work-{number}"), url))
+            daemons.append(_daemon(directory, environment, "worker.Worker", "--cores", "1", "--memory", "1g",
+                                   "--work-dir", str(directory / f"work-{number}"), url))
         yield Cluster(url, frozenset(daemon.pid for daemon in daemons[1:]))
     finally:
         for daemon in reversed(daemons):
@@ -103,12 +103,12 @@ def _sleep(seconds: float, job: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _daemon(directory: Path, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+def _daemon(directory: Path, environment: Mapping[str, str], name: str, *arguments: str) -> subprocess.Popen[bytes]:
     command = [str(SPARK_HOME / "bin/spark-class"), f"org.apache.spark.deploy.{name}", "--host", "127.0.0.1",
                "--webui-port", "0", *arguments]
     with (directory / f"{name}.log").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_environment(), cwd=directory,
-                                start_new_session=True)
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=directory,
+                                env=_environment() | environment, start_new_session=True)
 
 
 def _environment() -> dict[str, str]:

@@ -9,7 +9,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from purchasepath.errors import InputError
-from purchasepath.sources.files import RawFile, assign_files, find_files, read_head, split_paths
+from purchasepath.places import split_paths
+from purchasepath.sources.files import RawFile, assign_files, find_files, read_head
 from purchasepath.sources.layout import even_sample, find_source_layouts
 from purchasepath.sources.mapping import Source, load_source
 from tests.sources.reading import read, source_of, write_files

@@ -18,6 +18,7 @@ from purchasepath.datasets.split import TimeSplit, split_by_time
 from purchasepath.datasets.statistics import fit_statistics
 from purchasepath.datasets.writer import now, publish, read_row_groups, write_examples
 from purchasepath.errors import InputError, UserError
+from purchasepath.places import as_spark_path
 from purchasepath.storage.contents import describe
 from purchasepath.tables.catalog import EVENT_TYPES
 from purchasepath.tables.features import USER_FEATURE_NAMES
@@ -110,8 +111,9 @@ def _write(
     statistics = fit_statistics(train_events, points.where(F.col("split") == "train"), USER_FEATURE_NAMES)
     file, items = write_known_items(train_events, tellers, config, split, statistics, directory, version)
     examples = build_examples(
-        events, points, sessions.sparkSession.read.parquet(str(file)), split=split, statistics=statistics,
-        feature_names=USER_FEATURE_NAMES, max_length=settings.max_length, num_known=items.num_known,
+        events, points, sessions.sparkSession.read.parquet(as_spark_path(file)), split=split,
+        statistics=statistics, feature_names=USER_FEATURE_NAMES, max_length=settings.max_length,
+        num_known=items.num_known,
     )
     counts = _write_examples(examples, points, config, directory, version)
     manifest = Manifest(

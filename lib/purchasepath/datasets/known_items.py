@@ -18,6 +18,7 @@ from purchasepath.datasets.split import TimeSplit
 from purchasepath.datasets.vocabulary import EmptyVocabularyError, count_cold, fit_vocabulary, summarize_vocabulary
 from purchasepath.datasets.writer import write_items, write_vocabulary
 from purchasepath.errors import ConfigError
+from purchasepath.places import as_spark_path
 from purchasepath.storage.files import sha256_file
 from purchasepath.storage.parquet import read_parquet
 from purchasepath.tables.catalog import SIDE_FEATURES
@@ -74,7 +75,7 @@ def write_known_items(
     try:
         file, items = _write_vocabulary(train_events, told, config, directory, version)
         names, width = config.dataset.side_features, tellers.shop.width if tellers.shop else 0
-        rows = side_features_of(told.sparkSession.read.parquet(str(file)), told, statistics, names=names,
+        rows = side_features_of(told.sparkSession.read.parquet(as_spark_path(file)), told, statistics, names=names,
                                 num_known=items.num_known, width=width)
         sides = write_items(rows, SIDE_FEATURES, directory / version / "side_features.parquet")
     finally:

@@ -7,6 +7,7 @@ for what was known when the training span ended: do not give prices of later.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql.types import ArrayType, DataType, DoubleType, FloatType, IntegralType, NumericType, StringType
 
 from purchasepath.errors import UserError
+from purchasepath.places import literal_path
 
 COLUMNS = {"category": "string", "brand": "string", "price": "double", "vector": "array<float>"}
 """What may be told of an item, and the type it is read as."""
@@ -40,7 +42,7 @@ class ShopItems:
 def read_shop_items(spark: SparkSession, path: str, wanted: Sequence[str]) -> ShopItems:
     """The table at `path`, checked: columns and types first, then ids and vectors in one pass."""
     try:
-        table = spark.read.parquet(path)
+        table = spark.read.parquet(literal_path(path) if os.path.lexists(path) else path)
     except AnalysisException as failure:
         reason = str(failure).splitlines()[0]
         raise ShopItemsError(path, [f"it is not a Parquet file or directory that can be read ({reason})"]) from None

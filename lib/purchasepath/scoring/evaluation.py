@@ -28,6 +28,7 @@ from purchasepath.datasets.manifest import Manifest
 from purchasepath.models.baselines import popularity
 from purchasepath.models.build import PurchasePathModel
 from purchasepath.models.questions import BINARY
+from purchasepath.places import as_spark_path
 from purchasepath.scoring.answers import Answers, TypeCounts
 from purchasepath.scoring.baselines import Keep, baseline_answers
 from purchasepath.scoring.batches import MAX_PADDED_TOKENS, rechunk
@@ -55,7 +56,7 @@ def evaluate(
     """Everybody's answers, ours first."""
     spark, ks = sessions.sparkSession, config.evaluate.ks
     train, test = (read_examples(spark, config.paths.dataset, manifest, split) for split in ("train", "test"))
-    vocabulary = spark.read.parquet(str(manifest.vocabulary_path(config.paths.dataset)))
+    vocabulary = spark.read.parquet(as_spark_path(manifest.vocabulary_path(config.paths.dataset)))
     popular = popularity(sessions, vocabulary, datetime.fromisoformat(manifest.boundaries.valid_end))
     baselines = baseline_answers(
         train, test, popular, manifest=manifest, sides=read_side_features(spark, config.paths.dataset, manifest),
@@ -66,14 +67,14 @@ def evaluate(
 
 def read_examples(spark: SparkSession, directory: str, manifest: Manifest, split: str) -> DataFrame:
     """EXAMPLES of one split: the files that the manifest names."""
-    files = sorted({str(Path(directory) / group.file) for group in manifest.splits[split]})
-    return spark.read.parquet(*files) if files else EXAMPLES.frame(spark)
+    files = sorted({Path(directory) / group.file for group in manifest.splits[split]})
+    return spark.read.parquet(*map(as_spark_path, files)) if files else EXAMPLES.frame(spark)
 
 
 def read_side_features(spark: SparkSession, directory: str, manifest: Manifest) -> DataFrame:
     """SIDE_FEATURES; without rows where the dataset has none."""
     path = manifest.side_path(directory)
-    return spark.read.parquet(str(path)) if manifest.side_features else SIDE_FEATURES.frame(spark)
+    return spark.read.parquet(as_spark_path(path)) if manifest.side_features else SIDE_FEATURES.frame(spark)
 
 
 def model_answers(test: DataFrame, bundle: Bundle, ks: Sequence[int]) -> Answers:

@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.errors import BundleMismatchError
 from purchasepath.models.build import PurchasePathModel
+from purchasepath.storage.cargo import delivered, send_directory
+from purchasepath.storage.executors import on_one_machine
 
 
 @dataclass(frozen=True)
 class Shipment:
-    """Where a worker finds the bundle: in its directory where that is visible, else unpacked by Spark."""
+    """Where a worker finds the bundle: what Spark has brought where `cargo` names it, else in its directory."""
 
     directory: str
     version: str
-    archive: str
+    cargo: str = ""
 
     def open(self) -> Bundle:
         """The bundle, whole and of the version that the driver chose."""
-        places = [Path(self.directory), Path(SparkFiles.get(self.archive))]
-        found = next((place for place in places if place.is_dir()), None)
-        if found is None:
+        place = delivered(self.cargo) if self.cargo else Path(self.directory)
+        if not place.is_dir():
             raise BundleMismatchError(
-                f"bundle {self.version} was expected on this executor at one of {', '.join(map(str, places))} "
-                f"and is at none; put paths.models on storage that every executor mounts"
+                f"bundle {self.version} was expected on {platform.node()} in {place} and is not there"
             )
-        bundle = Bundle.load(found)
+        bundle = Bundle.load(place)
         if bundle.version != self.version:
             raise BundleMismatchError(
-                f"bundle {found} was expected to be version {self.version} and is {bundle.version}; "
+                f"bundle {place} was expected to be version {self.version} and is {bundle.version}; "
                 f"do not train into a directory that is being scored from"
             )
         return bundle
@@ -46,16 +43,12 @@ class Shipment:
 def ship(spark: SparkSession, bundle: Bundle, *, archive: bool | None = None) -> Shipment:
     """Makes the bundle reachable for every executor.
 
-    On a cluster it travels as an archive named after its version (`SparkContext.addFile` refuses local
-    directories there); on one machine the directory itself is visible. `archive` overrules that choice.
+    On a cluster Spark brings it, so `paths.models` needs no mount for this, and a directory of the same name on a node
+    is not mistaken for it; on one machine the directory itself is visible. `archive` overrules that choice.
     """
-    name = f"bundle-{bundle.version}"
-    if archive if archive is not None else not str(spark.sparkContext.master).startswith("local"):
-        scratch = tempfile.mkdtemp(prefix="purchasepath-")
-        atexit.register(shutil.rmtree, scratch, ignore_errors=True)  # executors may fetch it until the job ends
-        packed = shutil.make_archive(f"{scratch}/{name}", "zip", bundle.directory)
-        spark.sparkContext.addArchive(f"{packed}#{name}")
-    return Shipment(str(bundle.directory.absolute()), bundle.version, name)
+    travels = archive if archive is not None else not on_one_machine(spark)
+    cargo = send_directory(spark, bundle.directory, f"bundle-{bundle.version}") if travels else ""
+    return Shipment(str(bundle.directory.absolute()), bundle.version, cargo)
 
 
 _opened: dict[Shipment, tuple[Bundle, PurchasePathModel]] = {}

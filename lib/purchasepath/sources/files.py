@@ -17,6 +17,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from purchasepath.errors import InputError
+from purchasepath.places import split_paths
 from purchasepath.sources.mapping import Source
 from purchasepath.sources.signatures import other_format
 
@@ -71,11 +72,6 @@ def find_files(spark: SparkSession, paths: str) -> list[RawFile]:
     if not found:
         raise InputError(f"expected raw event files in {paths}, found none (hidden files do not count)")
     return sorted(found.values(), key=lambda file: file.path)
-
-
-def split_paths(paths: str) -> list[str]:
-    """The paths joined by ','; a comma inside a glob's {a,b} does not separate."""
-    return [part.strip() for part in re.split(r",(?![^{]*\})", paths) if part.strip()]
 
 
 def assign_files(source: Source, files: Sequence[RawFile]) -> tuple[dict[str, list[RawFile]], list[RawFile]]:
@@ -184,11 +180,6 @@ def check_parquet(spark: SparkSession, file: RawFile) -> None:
         fault = "is empty" if not file.size else "is not a complete Parquet file (its end is missing)" \
             if first == b"PAR1" else f"is not a Parquet file (it begins with {first!r})"
         raise InputError(f"{file.path} {fault}; expected Parquet, as the source mapping says")
-
-
-def literal_path(path: str) -> str:
-    """`path` with glob characters escaped: Spark takes every path it is given for a glob."""
-    return re.sub(r"([\[\]{}*?\\])", r"\\\1", path)
 
 
 def _roots(spark: SparkSession, path: str) -> list[Any]:

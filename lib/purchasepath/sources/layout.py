@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pyspark.sql import SparkSession
 
 from purchasepath.errors import InputError
+from purchasepath.places import literal_path
 from purchasepath.sources.files import (
     RawFile,
     assign_files,
     check_parquet,
     find_files,
-    literal_path,
     read_head,
     read_options,
     some_names,

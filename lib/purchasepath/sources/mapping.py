@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -227,8 +228,10 @@ def load_source(name: str, directories: Iterable[Path] | None = None) -> Source:
 
 
 def _mapping_directories() -> list[Path]:
-    checkout = Path(__file__).resolve().parents[3]
-    return [Path("conf/sources"), checkout / "conf" / "sources"]
+    """Of the working directory, of the checkout that this file lies in, and, where it is in a cluster's zip, of the one
+    whose job this is."""
+    checkouts = [Path(), Path(__file__).resolve().parents[3], Path(sys.argv[0]).resolve().parent.parent]
+    return [checkout / "conf" / "sources" for checkout in checkouts]
 
 
 def _mapping_file(name: str, folders: list[Path]) -> Path:

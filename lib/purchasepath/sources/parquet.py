@@ -12,8 +12,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from purchasepath.errors import InputError
+from purchasepath.places import literal_path
 from purchasepath.sources.exact import exact_text, nanos_text
-from purchasepath.sources.files import RawFile, cause, hadoop_conf, literal_path, read_options
+from purchasepath.sources.files import RawFile, cause, hadoop_conf, read_options
 
 _NANOS = re.compile(r"^  \w+ int64 (.+) \(TIMESTAMP\(NANOS,(true|false)\)\)", re.MULTILINE)
 

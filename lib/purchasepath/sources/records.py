@@ -14,7 +14,8 @@ import pyspark.sql.functions as F
 from pyspark.sql import Column, SparkSession
 
 from purchasepath.errors import InputError
-from purchasepath.sources.files import LOCAL, RawFile, literal_path, read_options
+from purchasepath.places import literal_path
+from purchasepath.sources.files import LOCAL, RawFile, read_options
 from purchasepath.sources.mapping import Input
 from purchasepath.sources.unreadable import explained_damage
 

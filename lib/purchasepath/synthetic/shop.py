@@ -21,6 +21,7 @@ import pyspark.sql.functions as F
 
 from purchasepath.config import Simulate
 from purchasepath.errors import InputError
+from purchasepath.places import literal_path, split_paths
 from purchasepath.synthetic import attention, delivery, journey
 from purchasepath.synthetic.catalogue import Catalogue, catalogue_of
 from purchasepath.synthetic.directory import Directory
@@ -77,12 +78,12 @@ def write_shop(
     Until everything is complete the earlier shop stays. A directory that holds anything else is not touched.
     """
     paths = paths or PathModel()
-    target = Directory(spark, raw)
+    target = Directory(spark, _only_directory(raw))
     _refuse_foreign(target)
     staging, drawn = target.sibling(f"staging-{run_id}"), target.sibling(f"journeys-{run_id}")
     try:
         draw_journeys(spark, simulate, paths, partitions).write.parquet(drawn.path)
-        journeys = spark.read.parquet(drawn.path)
+        journeys = spark.read.parquet(literal_path(drawn.path))
         events = delivery.add_arrival(delivery.list_events(journeys), simulate)
         lines = delivery.deliver(events, simulate)
         _write_lines(lines, staging, max(4, math.ceil(simulate.users / VISITORS_PER_FILE)))
@@ -97,11 +98,14 @@ def write_shop(
     return counts
 
 
+def _only_directory(raw: str) -> str:
+    places = split_paths(raw)
+    if len(places) != 1 or "*" in raw:
+        raise InputError(f"paths.raw is {raw}; simulate writes into one directory: --set paths.raw=<directory>")
+    return places[0]
+
+
 def _refuse_foreign(target: Directory) -> None:
-    if "," in target.path or "*" in target.path:
-        raise InputError(
-            f"paths.raw is {target.path}; simulate writes into one directory: --set paths.raw=<directory>"
-        )
     if target.exists() and not target.is_empty() and not target.exists(MARKER):
         raise InputError(
             f"{target.path} exists and is not a synthetic shop ({MARKER} expected, not found), so simulate does not "

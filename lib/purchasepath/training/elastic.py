@@ -6,7 +6,10 @@ ranks whose number changes begin the task again and go on from the newest checkp
 
 from __future__ import annotations
 
+import os
+
 from purchasepath.training.failures import Failure, Task, run_task
+from purchasepath.training.interfaces import horovod_listens_on
 from purchasepath.training.ranks import HorovodRanks
 
 
@@ -26,7 +29,8 @@ def run_while_ranks_change(task: Task, request: str) -> Failure | None:
     from horovod.common.elastic import notification_manager  # as in ranks.py
 
     newcomers = Newcomers()
-    notification_manager.init()
+    with horovod_listens_on(os.environ["HOROVOD_GLOO_IFACE"]):
+        notification_manager.init()
     notification_manager.register_listener(newcomers)
     num_ranks = 0
     while True:

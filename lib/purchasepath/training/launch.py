@@ -22,6 +22,7 @@ from purchasepath.errors import ConfigError, UserError
 from purchasepath.training.barrier import run_as_barrier_stage
 from purchasepath.training.elastic import run_while_ranks_change
 from purchasepath.training.failures import Failure, Task, lost_ranks, raise_first, run_task
+from purchasepath.training.interfaces import choose_interface, horovod_tasks_listen_on
 from purchasepath.training.ranks import STALL_SECONDS, HorovodRanks, SoloRanks
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def run_on_ranks(task: Task, request: str, *, spark: Callable[[], SparkSession],
     session = spark()
     check_slots(session, config.ranks, elastic=config.elastic)
     if backend == "torch":
-        run_as_barrier_stage(task, request, session, config.ranks)
+        run_as_barrier_stage(task, request, session, config)
     else:
         _run_with_horovod(task, request, session, config)
 
@@ -97,22 +98,24 @@ def check_slots(spark: SparkSession, num_ranks: int, *, elastic: bool = False) -
 def _run_with_horovod(task: Task, request: str, spark: SparkSession, config: Training) -> None:
     import horovod.spark  # a driver that trains on one rank needs no Horovod installed
 
-    local = (spark.sparkContext.master or "").startswith("local")
+    interface = choose_interface(spark, config)
     output, errors = RankOutput(sys.stdout), RankOutput(None)
     logging.getLogger().addFilter(_is_news)
     wanted: dict[str, Any] = {
         "args": (task, request), "num_proc": config.ranks, "start_timeout": int(config.timeout_minutes * 60),
-        "env": _environment(local), "stdout": output, "stderr": errors, "verbose": 0, "nics": {"lo"} if local else None,
+        "env": _environment(interface), "stdout": output, "stderr": errors, "verbose": 0,
+        "nics": {interface},
     }
     try:
-        if config.elastic:
-            outcomes = horovod.spark.run_elastic(
-                run_while_ranks_change, min_num_proc=1, max_num_proc=config.ranks, reset_limit=_MOST_CHANGES,
-                elastic_timeout=int(config.timeout_minutes * 60), **wanted,
-            )
-        else:
-            executable = os.environ.get("PYSPARK_PYTHON", sys.executable)
-            outcomes = horovod.spark.run(_rank_main, use_gloo=True, executable=executable, **wanted)
+        with horovod_tasks_listen_on(interface):
+            if config.elastic:
+                outcomes = horovod.spark.run_elastic(
+                    run_while_ranks_change, min_num_proc=1, max_num_proc=config.ranks, reset_limit=_MOST_CHANGES,
+                    elastic_timeout=int(config.timeout_minutes * 60), **wanted,
+                )
+            else:
+                executable = os.environ.get("PYSPARK_PYTHON", sys.executable)
+                outcomes = horovod.spark.run(_rank_main, use_gloo=True, executable=executable, **wanted)
     except Exception as failure:
         told = "\n".join(f"  {line}" for line in errors.last) or "  (no output)"
         raise lost_ranks(config.ranks, f"{failure}\nlast lines of the ranks:\n{told}") from failure
@@ -130,23 +133,17 @@ def _rank_main(task: Task, request: str) -> Failure | None:
         ranks.close()
 
 
-def _environment(local: bool) -> dict[str, str]:
+def _environment(interface: str) -> dict[str, str]:
     """Settings of the rank processes, on top of their Spark task's environment."""
-    environment = {
+    return {
         "HOROVOD_STALL_CHECK_TIME_SECONDS": str(_STALL_WARNING_SECONDS),
         "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": str(STALL_SECONDS),
         "HOROVOD_GLOO_TIMEOUT_SECONDS": str(STALL_SECONDS),  # an elastic rank waits while others load torch
+        "HOROVOD_GLOO_IFACE": interface,
         "HOROVOD_LOG_LEVEL": "error",
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
     }
-    if local:
-        # a laptop may have no other network; executors on other hosts find the package as Spark ships it
-        environment["HOROVOD_GLOO_IFACE"] = "lo"
-        library = str(Path(__file__).resolve().parents[2])
-        known = os.environ.get("PYTHONPATH", "")
-        environment["PYTHONPATH"] = os.pathsep.join(part for part in (library, known) if part)
-    return environment
 
 
 def _is_news(record: logging.LogRecord) -> bool:

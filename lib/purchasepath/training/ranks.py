@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -153,19 +154,24 @@ class HorovodRanks:
 class TorchRanks:
     """torch.distributed's collectives: NCCL for tensors of a GPU, Gloo for the others. One group per process.
 
-    `hosts` are those of all ranks, in order; `say` tells rank 0's word to all ranks.
+    `hosts` are those of all ranks, in order; `address` is this host's, for other ranks; `say` tells rank 0's word to
+    all ranks.
     """
 
-    def __init__(self, rank: int, hosts: Sequence[str], say: Callable[[str], str]) -> None:
+    def __init__(self, rank: int, hosts: Sequence[str], address: str, say: Callable[[str], str]) -> None:
         self.rank, self.size = rank, len(hosts)
         self.local_rank = hosts[:rank].count(hosts[rank])
         self.local_size = hosts.count(hosts[rank])
         patience = timedelta(seconds=STALL_SECONDS)
-        store = None
-        if rank == 0:  # port 0: one that is free
-            store = distributed.TCPStore(hosts[0], 0, self.size, True, patience, wait_for_workers=False)
-        port = int(say(str(store.port) if store else ""))
-        store = store or distributed.TCPStore(hosts[0], port, self.size, False, patience)
+        store, place = None, ""
+        if rank == 0:  # torch's own socket would listen on all interfaces; port 0: one that is free
+            listener = socket.create_server((address, 0))
+            port = listener.getsockname()[1]
+            store = distributed.TCPStore(address, port, self.size, True, patience, wait_for_workers=False,
+                                         master_listen_fd=listener.detach())
+            place = f"{address}:{port}"
+        host, _, port = say(place).rpartition(":")
+        store = store or distributed.TCPStore(host, int(port), self.size, False, patience)
         nccl = torch.cuda.is_available() and distributed.is_nccl_available()
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if nccl else "gloo", store=store, rank=rank, world_size=self.size, timeout=patience

@@ -34,7 +34,8 @@ from purchasepath.training.loop import Trainer
 from purchasepath.training.ranks import Ranks
 from purchasepath.training.start import begin, check_start, forget_start
 
-_NOT_OF_THE_RESULT = {"ranks", "backend", "elastic", "resume", "timeout_minutes", "checkpoint_steps", "start_from"}
+_NOT_OF_THE_RESULT = {"ranks", "backend", "elastic", "resume", "timeout_minutes", "checkpoint_steps", "start_from",
+                      "network_interface"}
 """Training knobs that do not change what is learned; a run may be resumed with other values of these. The bundle that
 `start_from` names counts, not the name."""
 _WEIGHTS = "weights.safetensors"

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import socket
 import tempfile
 from pathlib import Path
+from typing import Any
 
 
 def add_ranks_with_torch(rank: int, meeting: str) -> None:
@@ -31,10 +34,19 @@ def add_ranks() -> tuple[float, bool]:
     return float(total[0]), bool(hvd.nccl_built())
 
 
+def listen_on_loopback(make_server: Any) -> tuple[Any, int]:
+    """In place of Horovod's `find_port`, whose servers listen on all interfaces."""
+    server = make_server(("127.0.0.1", 0))
+    return server, server.socket.getsockname()[1]
+
+
 if __name__ == "__main__":
     if importlib.util.find_spec("horovod"):
         import horovod
+        from horovod.runner.common.util import network
+        from horovod.runner.http import http_server
 
+        network.find_port = http_server.find_port = listen_on_loopback
         sums = horovod.run(add_ranks, np=2, use_gloo=True)
         if [total for total, _ in sums] != [3.0, 3.0]:
             raise SystemExit(f"expected 3 on both ranks, got {sums}")
@@ -42,6 +54,7 @@ if __name__ == "__main__":
     else:
         from torch.multiprocessing import spawn
 
+        os.environ["GLOO_SOCKET_IFNAME"] = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
         with tempfile.TemporaryDirectory() as scratch:
             spawn(add_ranks_with_torch, args=(str(Path(scratch, "meeting")),), nprocs=2)
         joined = "torch.distributed on Gloo"

@@ -1,0 +1,94 @@
+"""Every stage on a standalone cluster whose executors stand in other directories: all at once, one by one, in Hive."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from purchasepath.pipeline import STAGES
+from tests.distributed.cluster_jobs import SecureCluster, secure_cluster
+from tests.distributed.sockets import exposed
+
+pytestmark = pytest.mark.slow
+
+SMALL = ("simulate.users=200", "simulate.days=28", "dataset.rows_per_group=32", "model.width=16", "model.layers=1",
+         "training.epochs=1", "training.timeout_minutes=2", "spark.shuffle_partitions=2",
+         "evaluate.baselines=[popular_7d,markov_1]")
+
+
+def overrides(*more: str) -> list[str]:
+    return [part for override in (*SMALL, *more) for part in ("--set", override)]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureCluster]:
+    with secure_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the user stands: all paths are the defaults, relative to it."""
+    return tmp_path_factory.mktemp("shop")
+
+
+def rows_of(shop: Path, job: str) -> dict[str, int]:
+    """What the newest run of a job says that it has written."""
+    newest = max((shop / "var/runs").glob(f"*-{job}.json"))
+    return dict(json.loads(newest.read_text(encoding="utf-8"))["rows"])
+
+
+def test_a_pipeline_reaches_its_scores_and_listens_on_loopback_alone(cluster: SecureCluster, shop: Path) -> None:
+    done = cluster.run("pipeline", *overrides(), stand_in=shop)
+    assert done.code == 0, done.output[-4000:]
+    assert rows_of(shop, "score")["scores"] > 100
+    assert (shop / "var/report/report.html").is_file()
+    assert done.listened
+    assert not exposed(done.listened)
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "simulate"])
+def test_a_stage_alone_goes_on_from_what_another_command_has_left(
+    cluster: SecureCluster, shop: Path, stage: str
+) -> None:
+    before = rows_of(shop, stage)
+    done = cluster.run(stage, *overrides(*(["ingest.history=replace"] if stage == "ingest" else [])), stand_in=shop)
+    assert done.code == 0, done.output[-4000:]
+    assert rows_of(shop, stage) == before
+
+
+def test_a_pipeline_with_hive_and_ranks_of_torch(cluster: SecureCluster, tmp_path: Path) -> None:
+    metastore = f"jdbc:derby:;databaseName={tmp_path / 'metastore'};create=true"
+    done = cluster.run(
+        "pipeline", *overrides("warehouse.catalog=hive", "training.backend=torch",
+                               f"spark.conf.spark.hadoop.javax.jdo.option.ConnectionURL={metastore}"),
+        stand_in=tmp_path, options=["--driver-java-options", f"-Dderby.stream.error.file={tmp_path / 'derby.log'}"])
+    assert done.code == 0, done.output[-4000:]
+    assert rows_of(tmp_path, "score")["scores"] > 100
+    assert not exposed(done.listened)
+
+
+@pytest.mark.parametrize(("stage", "knob"), [("dataset", "dataset"), ("train", "models"), ("sql", "warehouse")])
+def test_a_path_that_executors_do_not_reach_is_told_before_the_work(
+    cluster: SecureCluster, shop: Path, stage: str, knob: str
+) -> None:
+    (shop / "elsewhere/here").mkdir(parents=True, exist_ok=True)
+    own = f"paths.{knob}=/proc/self/cwd/elsewhere"  # in every process another directory
+    done = cluster.run(stage, *overrides(own), stand_in=shop)
+    assert done.code == 2, done.output[-4000:]
+    assert f"paths.{knob} (/proc/self/cwd/elsewhere) on " in done.output
+    assert "paths that every node mounts" in done.output
+    assert [file.name for file in (shop / "elsewhere").iterdir()] == ["here"]
+
+
+def test_a_driver_without_the_cluster_s_secret_is_told_what_it_needs(
+    cluster: SecureCluster, shop: Path, tmp_path: Path
+) -> None:
+    stranger = replace(cluster, environment={**cluster.environment, "SPARK_CONF_DIR": str(tmp_path)})
+    done = stranger.run("report", *overrides(), stand_in=shop)
+    assert done.code == 2, done.output[-4000:]
+    assert "put spark.authenticate.secret into the cluster's spark-defaults.conf" in done.output
