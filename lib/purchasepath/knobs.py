@@ -24,7 +24,8 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 class Section(BaseModel):
     """A frozen group of knobs; unknown keys, infinities and what is no number are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False,
+                              validate_default=True)
 
 
 def known_zone(name: str) -> str:
