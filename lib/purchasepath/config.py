@@ -32,7 +32,7 @@ from purchasepath.knobs import (
     some_path,
 )
 from purchasepath.places import BundlePlace, FilePlace, Place, Places, is_uri
-from purchasepath.plain_yaml import KeyTwiceError, read_yaml
+from purchasepath.plain_yaml import KeyTwiceError, read_sections, read_yaml
 
 
 class Paths(Section):
@@ -284,27 +284,13 @@ def load_config(files: Iterable[str | Path] = (), overrides: Iterable[str] = ())
     """
     merged: dict[str, Any] = {}
     for file in files:
-        _merge(merged, _read_yaml(Path(file)))
+        _merge(merged, read_sections(Path(file)))
     for override in overrides:
         _merge(merged, _parse_override(override))
     try:
         return Config.model_validate(merged)
     except ValidationError as invalid:
         raise ConfigError(_explain(fault) for fault in invalid.errors()) from None
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        content = read_yaml(file.read_text(encoding="utf-8")) or {}
-    except KeyTwiceError as doubles:
-        raise ConfigError([f"{file}: {doubles}; keep one of them"]) from None
-    except OSError as failure:
-        raise ConfigError([f"{file} cannot be read ({failure.strerror}); give --config an existing file"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as failure:
-        raise ConfigError([f"{file} is not YAML: {failure}"]) from None
-    if not isinstance(content, dict):
-        raise ConfigError([f"{file} holds a {type(content).__name__}; expected `section:` with `key: value` below"])
-    return content
 
 
 def _parse_override(override: str) -> dict[str, Any]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from purchasepath.errors import ConfigError
 
 _STR, _SEQ, _MAP, _NULL, _MERGE = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map", "null", "merge"))
 
@@ -45,6 +48,21 @@ def read_yaml(text: str) -> Any:
         return loader.construct_document(document)
     finally:
         loader.dispose()
+
+
+def read_sections(file: Path) -> dict[str, Any]:
+    """The content of a configuration file: a mapping. Raises ConfigError for all others."""
+    try:
+        content = read_yaml(file.read_text(encoding="utf-8")) or {}
+    except KeyTwiceError as doubles:
+        raise ConfigError([f"{file}: {doubles}; keep one of them"]) from None
+    except OSError as failure:
+        raise ConfigError([f"{file} cannot be read ({failure.strerror}); give --config an existing file"]) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as failure:
+        raise ConfigError([f"{file} is not YAML: {failure}"]) from None
+    if not isinstance(content, dict):
+        raise ConfigError([f"{file} holds a {type(content).__name__}; expected `section:` with `key: value` below"])
+    return content
 
 
 def _doubles(node: yaml.Node, seen: set[int]) -> Iterator[str]:

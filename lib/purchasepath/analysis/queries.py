@@ -112,7 +112,7 @@ LIMIT 12
 
 COMMON_PATHS = Query((catalog.PATHS, catalog.SESSIONS), """
 SELECT path, sessions,
-       sessions / (SELECT count(*) FROM sessions WHERE NOT is_bot) AS share,
+       try_divide(sessions, (SELECT count(*) FROM sessions WHERE NOT is_bot)) AS share,
        purchases, median_duration_s
 FROM paths
 ORDER BY sessions DESC, path

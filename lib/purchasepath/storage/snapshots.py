@@ -51,8 +51,7 @@ class Snapshots:
     def __init__(self, root: Path, *, keep: int, private: Collection[str] = ()) -> None:
         self.root = root.absolute()
         self.keep = keep
-        self.private = private
-        """Tables whose files their owner alone may read."""
+        self.private = private  # tables whose files their owner alone may read
 
     def pin(self) -> Snapshot | None:
         """The newest snapshot, protected from removal until it is released; None before the first commit.
