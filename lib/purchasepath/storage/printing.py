@@ -18,7 +18,7 @@ _NUMBERS = ("byte", "short", "integer", "long", "float", "double", "decimal")
 _PLAIN = ("string", "boolean", *_NUMBERS)
 """Types whose values Python holds as Spark does. It has no year 10000 and no interval of months."""
 _NESTED = ("array", "map", "struct", "variant")
-_JSON = {"ignoreNullFields": "false", "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}
+_JSON = {"ignoreNullFields": "false"}
 
 
 def print_table(frame: DataFrame, out: TextIO) -> None:
@@ -43,7 +43,7 @@ def print_csv(frame: DataFrame, out: TextIO) -> None:
 
 
 def print_json(frame: DataFrame, out: TextIO) -> None:
-    """One object per row, as every JSON parser takes it: "NaN" and "Infinity" are texts, binaries Base64, times UTC."""
+    """One object per row, as every JSON parser takes it: "NaN" and "Infinity" are texts, binaries Base64."""
     names = frame.columns
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -87,7 +87,7 @@ def _json_value(column: Column, kind: DataType) -> Column:
     if kind.typeName() in _NESTED:
         named = _with_text_keys(kind)
         return column if named == kind else column.cast(named)
-    return column if kind.typeName() in (*_PLAIN, "timestamp", "binary") else column.cast("string")
+    return column if kind.typeName() in (*_PLAIN, "binary") else column.cast("string")
 
 
 def _with_text_keys(kind: DataType) -> DataType:
