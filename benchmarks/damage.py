@@ -20,13 +20,14 @@ import platform
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame, SparkSession
 
@@ -98,11 +99,17 @@ def read_by_spark(spark: SparkSession, config: Config, table: Table) -> Rows:
 
 
 def read_by_tasks(spark: SparkSession, config: Config, table: Table) -> Rows:
-    """As sessionize reads: files that tasks open as columns."""
+    """As sessionize reads: files that tasks open as columns, of which it reads no lists."""
     files = open_warehouse(spark, config).local_files(table)
-    names = [name for name in table.names if name not in table.partition_by]
-    ddl = ", ".join(f"`{column.name}` {column.type}" for column in table.columns if column.name in names)
-    return digest(FileSource(spark, table, files or []).map(lambda batches: iter(batches), names, ddl))
+    columns = [c for c in table.columns if c.name not in table.partition_by and not c.type.startswith("array")]
+    names, ddl = [c.name for c in columns], ", ".join(f"`{c.name}` {c.type}" for c in columns)
+    schema = pa.schema([table.arrow_schema().field(name) for name in names])
+
+    def plain(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:  # tasks read words as dictionaries, which Spark does not take back
+            yield from pa.Table.from_batches([batch]).cast(schema).to_batches()
+
+    return digest(FileSource(spark, table, files or []).map(plain, names, ddl))
 
 
 def read_dataset(spark: SparkSession, config: Config) -> Rows:
