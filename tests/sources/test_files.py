@@ -24,6 +24,7 @@ def names(files: list[RawFile]) -> list[str]:
 
 def test_comma_joins_paths_but_not_inside_braces() -> None:
     assert split_paths("a/*.csv, b/{x,y}.gz,,c") == ["a/*.csv", "b/{x,y}.gz", "c"]
+    assert split_paths("a,{b,c{d,e}},{f,g},h{,i") == ["a", "{b,c{d,e}}", "{f,g}", "h{", "i"]
 
 
 def test_directories_are_read_to_the_bottom_without_hidden_files(spark: SparkSession, tmp_path: Path) -> None:
