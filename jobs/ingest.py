@@ -6,16 +6,9 @@ from dataclasses import replace
 
 from purchasepath.errors import InputError
 from purchasepath.job import Job, Summary, main
-from purchasepath.sources.books import (
-    books_row,
-    check_collision_share,
-    check_rejected_share,
-    collision_examples,
-    other_sources,
-    top_rejections,
-)
+from purchasepath.sources.books import books_row, find_collisions, find_rejections, other_sources, summary_lines
 from purchasepath.sources.cleaning import keep_rejected, read_rows
-from purchasepath.sources.delivery import add_to_history, read_history, replace_history, settle
+from purchasepath.sources.delivery import deliver, read_history, settle
 from purchasepath.sources.expressions import check_expressions, explained_values
 from purchasepath.sources.layout import find_source_layouts
 from purchasepath.sources.mapping import load_source
@@ -40,14 +33,9 @@ def run(job: Job) -> Summary:
             judged, books = settle(tx, rows, key)
         if not books.read:
             raise InputError(f"{config.paths.raw}: {found.num_files} files without a single row; expected raw events")
-        rejections = top_rejections(judged) if books.rejected else []
-        check_rejected_share(books, rejections, config.ingest.max_rejected_share)
-
-        delivered = add_to_history(tx, judged, books, history, job.run_id) if history \
-            else replace_history(tx, judged, books)
-        collided = collision_examples(judged) if books.collisions else []
-        collided += [f"event id {event_id!r}, as accepted by an earlier run" for event_id in delivered.collided]
-        check_collision_share(delivered.books, collided, config.ingest.max_collision_share)
+        rejections = find_rejections(judged, books, config.ingest.max_rejected_share)
+        delivered = deliver(tx, judged, books, history, job.run_id)
+        collided = find_collisions(judged, delivered.books, delivered.collided, config.ingest.max_collision_share)
         rejected = tx.write(REJECTED_EVENTS, keep_rejected(judged, source.name), append=adds)
         books = replace(delivered.books, rejected=rejected).check()
         entry = books_row(job.spark, books, run_id=job.run_id, source=source.name, files=found.num_files,
@@ -56,13 +44,8 @@ def run(job: Job) -> Summary:
         tx.write(INGEST_BOOKS, earlier.unionByName(entry).coalesce(1))
         others = other_sources(earlier, source.name) if history else []
 
-    lines = [f"{source.name}, {found.num_files} files: {books}", *([books.news] if history else []),
-             *[f"rejected: {r}" for r in rejections], *found.remarks]
-    if books.collisions:
-        lines.append(f"{books.collisions:,} rows had another row's event id but other contents, and were dropped or "
-                     f"displaced it: {'; '.join(collided)}")
-    if others:
-        lines.append(f"earlier runs read {', '.join(others)}; to begin anew: --set ingest.history=replace")
+    lines = summary_lines(f"{source.name}, {found.num_files} files", books, added=history is not None,
+                          rejections=rejections, remarks=found.remarks, collided=collided, others=others)
     written = {EVENTS.name: books.accepted, REJECTED_EVENTS.name: rejected, USER_KEYS.name: delivered.new_ids}
     return Summary(written, lines, next="./spark-submit.sh sessionize", events=books.read)
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 _GLOB = re.compile(r"([\[\]{}*?\\])")
-_BETWEEN = re.compile(r"(?<!\\),(?![^{]*\})")
+_BETWEEN = re.compile(r"(?<!\\),(?!(?:[^{}]|\{[^{}]*\})*\})")  # braces may hold braces
 
 
 def is_uri(path: str) -> bool:

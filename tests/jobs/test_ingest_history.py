@@ -50,7 +50,7 @@ def ingest(spark: SparkSession, tmp_path: Path) -> Ingest:
         config = load_config([], [
             f"paths.raw={raw}", f"paths.warehouse={tmp_path / 'warehouse'}", f"ingest.source={tmp_path / 'shop.yaml'}",
             f"ingest.pseudonym_key_file={tmp_path / key}", f"ingest.history={history}",
-            "ingest.max_rejected_share=0.5"])
+            "ingest.max_rejected_share=0.5", "ingest.max_collision_share=0.5"])
         summary = jobs.ingest.run(Job("ingest", config, spark=spark))
         return summary, open_warehouse(spark, config)
 
@@ -70,6 +70,8 @@ def test_deliveries_add_up_to_one_run_and_touch_only_what_changes(ingest: Ingest
     assert summary.lines == [
         "shop, 1 files: read 4 = accepted 3 + duplicates 1 + rejected 0",
         "added to earlier runs: 2 events are new, 1 were known before, 1 displaced one that arrived later",
+        "1 rows had another row's event id but other contents, and were dropped or displaced it: event id 'e1', as "
+        "accepted by an earlier run",
     ]
     assert values(second.read(EVENT_CHANGES), "event_id", "change") == [
         ("e1", "added"), ("e1", "removed"), ("e4", "added"), ("e5", "added")]

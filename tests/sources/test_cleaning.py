@@ -129,9 +129,9 @@ def test_of_one_event_id_the_first_arrival_stays_whatever_the_order_of_lines(
     rows = judged(spark, SHOP, shop(tmp_path, *lines))
     assert values(rows, VERDICT, "price") == [
         (ACCEPTED, 1.0),
+        (COLLISION, 2.0),
+        (COLLISION, 3.0),
         (DUPLICATE, 1.0),
-        (DUPLICATE, 2.0),
-        (DUPLICATE, 3.0),
         (REJECTED, -1.0),
     ]
 
@@ -230,8 +230,11 @@ LINES = st.one_of(
 )
 
 
+CLOSED = LINES.filter(lambda text: text.count('"') % 2 == 0)  # a quote left open may hold lines together
+
+
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(lines=st.lists(LINES, max_size=30))
+@given(lines=st.lists(CLOSED, max_size=30))
 def test_books_balance_and_do_not_depend_on_the_order_of_lines(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, lines: list[str]
 ) -> None:
@@ -242,8 +245,20 @@ def test_books_balance_and_do_not_depend_on_the_order_of_lines(
         rows = judge(read(spark, SHOP, directory), KEY)
         return count_verdicts(rows, num_rows), values(keep_accepted(rows), "event_id", "user_id", "price")
 
-    num_rows = sum(1 for x in lines if x.strip(" ") and x.removeprefix("\ufeff") != HEADER.strip())
+    shown = [x.lstrip("\ufeff") for x in lines]
+    num_rows = sum(1 for x in shown if x.strip(" ") and x != HEADER.strip())
     books, events = settle(lines)
     assert books.check().read == num_rows
     assert len({event_id for event_id, *_ in events}) == books.accepted
     assert settle(lines[::-1]) == (books, events)
+
+
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(LINES, max_size=30))
+def test_books_balance_where_quotes_hold_lines_together(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, lines: list[str]
+) -> None:
+    text = "".join(f"{x}\n" for x in [*lines, line(item='"open').strip(), line(id="e9", item='here"').strip()])
+    rows = read(spark, SHOP, write_files(tmp_path_factory.mktemp("raw"), {"a.csv": HEADER + text}))
+    books = count_verdicts(judge(rows, KEY), rows.count()).check()
+    assert 0 < books.read <= len(lines) + 2

@@ -43,6 +43,8 @@ def parsed(spark: SparkSession, kind: str, texts: list[str | None], time: TimeFo
                 "2024-01-01T00:06:08.684424Z",
                 "2024-01-01 00:06:08",
                 "2024-01-01T01:00:00+01:00",
+                "2024-01-01T00:00:00z",
+                "2023-12-31 20:00:00 America/La_Paz",
                 "12:30",
                 "2024",
                 "2024-02-30",
@@ -51,6 +53,8 @@ def parsed(spark: SparkSession, kind: str, texts: list[str | None], time: TimeFo
             [
                 micros(2024, 1, 1, 0, 6, 8, 684424),
                 micros(2024, 1, 1, 0, 6, 8),
+                micros(2024, 1, 1),
+                micros(2024, 1, 1),
                 micros(2024, 1, 1),
                 None,
                 None,

@@ -24,6 +24,7 @@ def names(files: list[RawFile]) -> list[str]:
 
 def test_comma_joins_paths_but_not_inside_braces() -> None:
     assert split_paths("a/*.csv, b/{x,y}.gz,,c") == ["a/*.csv", "b/{x,y}.gz", "c"]
+    assert split_paths("a,{b,c{d,e}},{f,g},h{,i") == ["a", "{b,c{d,e}}", "{f,g}", "h{", "i"]
 
 
 def test_directories_are_read_to_the_bottom_without_hidden_files(spark: SparkSession, tmp_path: Path) -> None:
@@ -39,7 +40,8 @@ def test_file_glob_and_repeated_path_give_each_file_once(spark: SparkSession, tm
 
 @pytest.mark.parametrize(("pattern", "found"), [
     ("*", ["a.csv", "b.csv"]), ("*/*.csv", ["b.csv"]), ("_staging/*", ["c.csv"]), ("_s*/c.csv", ["c.csv"]),
-    ("{a.csv,_SUCCESS,d}", ["_SUCCESS", "a.csv", "b.csv"]),
+    ("{a.csv,_SUCCESS,d}", ["_SUCCESS", "a.csv", "b.csv"]), ("{d,_{staging,x}}/*", ["b.csv", "c.csv"]),
+    ("{*,.{x,y}}", ["a.csv", "b.csv"]), ("[_a]*", ["_SUCCESS", "a.csv", "c.csv"]),
 ])
 def test_wildcards_do_not_stand_for_hidden_names(
     spark: SparkSession, tmp_path: Path, pattern: str, found: list[str]

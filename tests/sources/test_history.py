@@ -153,9 +153,12 @@ def test_known_new_displaced_moved_to_another_day_and_equal_rows(spark: SparkSes
     moved = [raw_row("e3", "u", None, 0, 0, 1.0, False)]
     memory = Memory(spark)
     memory.deliver(first, "1")
-    assert memory.deliver(second, "2") == Books(read=4, accepted=2, duplicates=1, rejected=1, known=1, replaced=1)
-    assert memory.deliver(moved, "3") == Books(read=1, accepted=1, duplicates=0, rejected=0, known=0, replaced=1)
-    assert memory.deliver(first, "4") == Books(read=2, accepted=0, duplicates=2, rejected=0, known=2, replaced=0)
+    assert memory.deliver(second, "2") == Books(read=4, accepted=2, duplicates=1, rejected=1, known=1, replaced=1,
+                                                collisions=2)  # of e1 and e2
+    assert memory.deliver(moved, "3") == Books(read=1, accepted=1, duplicates=0, rejected=0, known=0, replaced=1,
+                                               collisions=1)
+    assert memory.deliver(first, "4") == Books(read=2, accepted=0, duplicates=2, rejected=0, known=2, replaced=0,
+                                               collisions=1)  # e2 is as it was
     assert sorted(memory.rows[EVENTS.name], key=lambda e: e["event_id"]) == by_the_rule(first + second + moved)
 
 

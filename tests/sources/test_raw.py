@@ -7,7 +7,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from purchasepath.sources.layout import find_source_layouts
-from purchasepath.sources.raw import BROKEN, FILE, NOT_AN_OBJECT, NOT_UTF8, RAW, WRONG_COLUMNS, read_raw
+from purchasepath.sources.raw import BROKEN, FILE, NOT_AN_OBJECT, NOT_UTF8, OPEN_QUOTE, RAW, WRONG_COLUMNS, read_raw
 from purchasepath.sources.reading import reading_session
 from tests.sources.reading import source_of, values, write_files
 
@@ -31,7 +31,7 @@ def test_csv_lines_with_quotes_blanks_and_faults(spark: SparkSession, tmp_path: 
         ("1,2,view", [], "1", "2", "view"),
     ]
     assert {row[0]: row[1] for row in found if row[1]} == {
-        key: [WRONG_COLUMNS] for key in ["1,2", "1,2,3,4", '"open,1,2']
+        "1,2": [WRONG_COLUMNS], "1,2,3,4": [WRONG_COLUMNS], '"open,1,2': [WRONG_COLUMNS, OPEN_QUOTE],
     }
 
 

@@ -11,6 +11,7 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.errors import TooManyCollisionsError, TooManyRejectedError
+from purchasepath.places import local_path
 from purchasepath.sources.cleaning import ACCEPTED, COLLISION, DUPLICATE, FILE, RAW, REASONS, REJECTED, VERDICT
 from purchasepath.tables.catalog import INGEST_BOOKS
 
@@ -90,12 +91,19 @@ def top_rejections(judged: DataFrame, most: int = 5) -> list[Rejection]:
     return [Rejection(row["reason"], row["rows"], row["one"][RAW], row["one"][FILE]) for row in found]
 
 
+def find_rejections(judged: DataFrame, books: Books, most: float) -> list[Rejection]:
+    """The most frequent reasons. Raises TooManyRejectedError where a larger share than `most` was rejected."""
+    rejections = top_rejections(judged) if books.rejected else []
+    check_rejected_share(books, rejections, most)
+    return rejections
+
+
 def check_rejected_share(books: Books, rejections: list[Rejection], most: float) -> None:
     """Raise TooManyRejectedError, with top reasons and three examples, when the share is above `most`."""
     if books.rejected_share <= most:
         return
     reasons = "".join(f"\n  {rejection}" for rejection in rejections)
-    examples = "".join(f"\n  {r.reason} ({r.file.removeprefix('file://')}):\n    {r.example[:SHOWN_CHARACTERS]}"
+    examples = "".join(f"\n  {r.reason} ({local_path(r.file)}):\n    {r.example[:SHOWN_CHARACTERS]}"
                        for r in rejections[:3])
     raise TooManyRejectedError(
         f"{books.rejected:,} of {books.read:,} raw rows were rejected ({books.rejected_share:.1%}); at most "
@@ -107,8 +115,19 @@ def check_rejected_share(books: Books, rejections: list[Rejection], most: float)
 def collision_examples(judged: DataFrame, most: int = 3) -> list[str]:
     """A few rows that were dropped because another row of the delivery has their event id."""
     rows = judged.where(F.col(VERDICT) == COLLISION).orderBy("event_id", RAW, FILE).limit(most)
-    return [f"event id {row['event_id']!r} ({row[FILE].removeprefix('file://')}):\n    {row[RAW][:SHOWN_CHARACTERS]}"
+    return [f"event id {row['event_id']!r} ({local_path(row[FILE])}):\n    {row[RAW][:SHOWN_CHARACTERS]}"
             for row in rows.select("event_id", RAW, FILE).collect()]
+
+
+def find_collisions(judged: DataFrame, books: Books, earlier: Sequence[str], most: float) -> list[str]:
+    """Examples from the delivery, and of the ids in `earlier` that a row of the history has; [] without collisions.
+
+    Raises TooManyCollisionsError where they are a larger share than `most` of the rows read.
+    """
+    examples = collision_examples(judged) if books.collisions else []
+    examples += [f"event id {event_id!r}, as accepted by an earlier run" for event_id in earlier]
+    check_collision_share(books, examples, most)
+    return examples
 
 
 def check_collision_share(books: Books, examples: Sequence[str], most: float) -> None:
@@ -123,6 +142,18 @@ def check_collision_share(books: Books, examples: Sequence[str], most: float) ->
         f"event_id: {{sql: \"concat('shop1-', id)\", uses: [id]}}, or leave event_id out; if rows of one id are "
         f"versions of one event, allow more with --set ingest.max_collision_share=<share>"
     )
+
+
+def summary_lines(what: str, books: Books, *, added: bool, rejections: Sequence[Rejection], remarks: Sequence[str],
+                  collided: Sequence[str], others: Sequence[str]) -> list[str]:
+    """What the run of `what` tells: its books, and all that was not simply accepted."""
+    lines = [f"{what}: {books}", *([books.news] if added else []), *[f"rejected: {r}" for r in rejections], *remarks]
+    if books.collisions:
+        lines.append(f"{books.collisions:,} rows had another row's event id but other contents, and were dropped or "
+                     f"displaced it: {'; '.join(collided)}")
+    if others:
+        lines.append(f"earlier runs read {', '.join(others)}; to begin anew: --set ingest.history=replace")
+    return lines
 
 
 def other_sources(earlier: DataFrame, source: str) -> list[str]:

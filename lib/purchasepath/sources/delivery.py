@@ -74,6 +74,11 @@ def settle(tx: Transaction, rows: DataFrame, key: bytes) -> tuple[DataFrame, Boo
         return judged, count_verdicts(judged, rows.count()).check()
 
 
+def deliver(tx: Transaction, judged: DataFrame, books: Books, history: History | None, run_id: str) -> Delivered:
+    """Stage the accepted rows: added to `history`, or as all there is."""
+    return add_to_history(tx, judged, books, history, run_id) if history else replace_history(tx, judged, books)
+
+
 def replace_history(tx: Transaction, judged: DataFrame, books: Books) -> Delivered:
     """Stage the accepted rows as all of EVENTS. No change is listed: SESSIONS are built anew."""
     events = tx.write(EVENTS, keep_accepted(judged))

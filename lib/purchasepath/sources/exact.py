@@ -47,7 +47,11 @@ def exact_text(value: Column, kind: DataType) -> Column:
 
 
 def number_text(value: Column, kind: str) -> Column:
-    """A float's or double's shortest text that stands for it alone: no exponent, no `.0`."""
+    """A float's or double's text, short, that stands for it alone: no exponent, no `.0`.
+
+    Digits are Java's. Of a double that takes 17, Java before 19 may write a neighbour of the last one, which is read
+    as the same double.
+    """
     text = value.cast("string")
     whole, plain = value.try_cast("bigint"), text.try_cast("decimal(38,18)")
     return F.when(whole.cast(kind) == value, whole.cast("string")).when(F.isnan(value), None).when(

@@ -78,6 +78,8 @@ def parse_time(text: Column, time: TimeFormat) -> Column:
         return F.when(micros.between(0, LATEST_EPOCH_US), F.timestamp_micros(micros.cast("bigint")))
     if time.format != "iso":
         return _parse_pattern(text, time)
+    # RFC 3339 allows the small letter, Spark does not; names of zones may end in it, too (America/La_Paz)
+    text = F.when(text.endswith("z"), F.regexp_replace(text, r"(\d ?)z$", "$1Z")).otherwise(text)
     # Spark also takes "12:30" (today!) and "2024" for timestamps; we do not
     dated = (text.substr(5, 1) == "-") & (text.substr(8, 1) == "-")
     return F.when(dated, (text if time.zone == "UTC" else _with_zone(text, time.zone)).try_cast("timestamp"))

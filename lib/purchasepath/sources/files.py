@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from fnmatch import fnmatch, fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -197,9 +197,25 @@ def _roots(spark: SparkSession, path: str) -> list[Any]:
 
 
 def _hidden_match(pattern: str, path: str) -> bool:
-    """Whether a wildcard of `pattern` stands for a hidden part of `path`; what is written out is meant."""
-    pairs = zip(reversed(path.rstrip("/").split("/")), reversed(pattern.rstrip("/").split("/")), strict=False)
-    return any(_hidden(part) and part != asked and not _hidden(asked.lstrip("{[")) for part, asked in pairs)
+    """Whether wildcards of `pattern` alone stand for a hidden part of `path`; what is written out is meant."""
+    parts = path.rstrip("/").split("/")[::-1]
+
+    def means(plain: str) -> bool:
+        asked_parts = re.sub(r"\\(.)", r"[\1]", plain).replace("[^", "[!").rstrip("/").split("/")[::-1]
+        return all(fnmatchcase(part, asked) and (not _hidden(part) or _hidden(asked.lstrip("[")))
+                   for part, asked in zip(parts, asked_parts, strict=False) if asked)
+
+    return any(_hidden(part) for part in parts) and not any(means(plain) for plain in _without_braces(pattern))
+
+
+def _without_braces(pattern: str) -> list[str]:
+    """The patterns that a glob with `{a,b}` stands for."""
+    found = re.search(r"(?<!\\)\{((?:[^{}\\]|\\.)*)\}", pattern)  # the first that holds no other
+    if found is None:
+        return [pattern]
+    before, after = pattern[: found.start()], pattern[found.end():]
+    choices = re.split(r"(?<!\\),", found[1])
+    return [plain for choice in choices for plain in _without_braces(f"{before}{choice}{after}")]
 
 
 def _hidden(name: str) -> bool:

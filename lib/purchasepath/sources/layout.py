@@ -25,7 +25,7 @@ from purchasepath.sources.files import (
     some_names,
 )
 from purchasepath.sources.mapping import REQUIRED_FIELDS, Input, Source
-from purchasepath.sources.parquet import ParquetColumns, parquet_columns, read_schema
+from purchasepath.sources.parquet import ParquetColumns, footer_schema, parquet_columns
 from purchasepath.sources.records import check_whole, find_files_with_open_quotes
 
 MOST_FILES_CHECKED = 1_000
@@ -227,7 +227,7 @@ def _parquet_layouts(spark: SparkSession, spec: Input, files: Sequence[RawFile],
     groups: dict[str, list[RawFile]] = {}
     for file in checked:
         check_parquet(spark, file)
-        groups.setdefault(read_schema(spark, file), []).append(file)
+        groups.setdefault(footer_schema(spark, file), []).append(file)
     seen = {file.path for file in checked}
     next(iter(groups.values())).extend(file for file in files if file.path not in seen)
     layouts = []

@@ -40,7 +40,7 @@ def column(name: str) -> Column:
     return F.col("`" + name.replace("`", "``") + "`")
 
 
-def read_schema(spark: SparkSession, file: RawFile) -> str:
+def footer_schema(spark: SparkSession, file: RawFile) -> str:
     """The schema in the file's footer, as Parquet prints it. Raises InputError where there is none."""
     jvm: Any = spark._jvm
     try:

@@ -60,7 +60,7 @@ def record_pattern(spec: Input) -> str:
     ends = f"(?={delimiter}|[\\r\\n]|\\z)"
     inside = f"[^{quote}]"
     quoted = f"{blanks}{quote}(?:{inside}++|{quote}{quote})*+{quote}{blanks}{ends}"
-    plain = f"{blanks}(?!{quote})[^\\r\\n]*?{ends}"
+    plain = f"{blanks}(?!{quote})(?:(?!{delimiter})[^\\r\\n])*+{ends}"
     value = f"(?:{quoted}|{plain})"
     return f"{value}(?:{delimiter}{value})*+(?=[\\r\\n]|\\z)"
 
