@@ -22,17 +22,18 @@ def run(job: Job) -> Summary:
     manifest = Manifest.load(job.config.paths.dataset)
     manifest.verify(job.config.paths.dataset)
     start = starting_bundle(job.config, manifest)
+    request = Request.of(job.config, manifest, start.version if start else "")
     tags = {"data": manifest.source, "dataset_version": manifest.version, "run_id": job.run_id}
     with claim(Path(job.config.paths.models), job.run_id, "paths.models"):
         close_left_open(job.config)
-        return train(job, manifest, start, tags, register_waiting(job.config))
+        return train(job, manifest, start, request, tags, register_waiting(job.config))
 
 
-def train(job: Job, manifest: Manifest, start: Bundle | None, tags: dict[str, str], waited: list[str]) -> Summary:
+def train(job: Job, manifest: Manifest, start: Bundle | None, request: Request, tags: dict[str, str],
+          waited: list[str]) -> Summary:
     """The training itself: what it leaves is published before MLflow is told."""
     with track(job.config, name=job.run_id, tags=tags) as tracker:
         describe_run(tracker, job.config, tags)
-        request = Request.of(job.config, manifest, start.version if start else "")
         clear_workspace(Path(request.workspace), checkpoints=not job.config.training.resume)
         if start:
             keep_start(Path(request.workspace), start.directory / WEIGHTS)

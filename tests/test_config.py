@@ -67,7 +67,8 @@ def test_overrides_are_read_as_yaml_values(override: str, read) -> None:  # type
 ])
 def test_text_is_what_is_written(override: str, read: str) -> None:
     section, _, key = override.partition("=")[0].partition(".")
-    assert getattr(getattr(load_config([], [override]), section), key) == read
+    seen_from_the_root = str(Path.cwd() / read) if section == "paths" and read else read
+    assert getattr(getattr(load_config([], [override]), section), key) == seen_from_the_root
 
 
 def test_a_file_holds_what_is_written(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_a_file_holds_what_is_written(tmp_path: Path) -> None:
                      "spark: {conf: {spark.a: 0.00, spark.b: on}}\n")
     config = load_config([file])
     assert (config.simulate.start, config.paths.raw, config.paths.items, config.paths.runs) == (
-        "2024-02-29", "010", "1_000", "no")
+        "2024-02-29", *(str(Path.cwd() / written) for written in ("010", "1_000", "no")))
     assert (config.sessions.cut_at_midnight, config.sessions.gap_minutes) == (True, 100)
     assert config.spark.conf == {"spark.a": "0.00", "spark.b": "on"}
 

@@ -34,6 +34,7 @@ def test_each_of_several_paths_becomes_absolute_and_they_stay_told_apart(here: P
     found = split_paths(absolute_each("raw, /b/{x,y}.gz,s3a://c/*"))
     assert found == [str(here / "raw"), "/b/{x,y}.gz", "s3a://c/*"]
     assert split_paths(absolute_each(absolute_each("raw"))) == [str(here / "raw")]
+    assert split_paths(absolute_each("x\\,y.csv")) == [str(here / "x,y.csv")]
 
 
 def test_a_glob_is_one_below_the_working_directory_only(here: Path) -> None:

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -138,6 +139,8 @@ def guarded(work: Callable[[], object]) -> int:
     run_in_utc()
     logging.basicConfig(level=os.environ.get("PURCHASEPATH_LOG", "INFO"), stream=sys.stderr,
                         format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%SZ")
+    # PySpark says so of every pandas 3; we run our tests with it
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     for noisy in ("py4j", "alembic", "matplotlib", "urllib3", "git"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     for repeating in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):  # they print, as JSON, what is raised

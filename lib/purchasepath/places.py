@@ -30,8 +30,8 @@ def absolute_each(paths: str) -> str:
     In the part that is put before a glob, what a glob would take for its own is escaped; a comma of the working
     directory's name becomes `\\,`.
     """
-    return ",".join(_absolute_pattern(path).replace(",", "\\,") if not is_uri(path) and not os.path.isabs(path)
-                    else path for path in _parts(paths))
+    return ",".join(path if is_uri(path) or os.path.isabs(path) else
+                    _BETWEEN.sub(r"\\,", _absolute_pattern(path.replace("\\,", ","))) for path in _parts(paths))
 
 
 def absolute_file(path: str) -> str:

@@ -56,7 +56,7 @@ def keeping_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def lost_its_jvm(failure: BaseException, seconds: float = 5.0) -> bool:
+def lost_its_jvm(failure: BaseException, seconds: float = 15.0) -> bool:
     """Whether `failure` is that of a driver whose JVM is going or gone; waits a moment to see it go."""
     told = f"{type(failure).__name__} {failure}"
     if not (_is_driver_of_spark_submit() and any(sign in told for sign in _SIGNS_OF_A_LOST_JVM)):
@@ -70,6 +70,7 @@ def lost_its_jvm(failure: BaseException, seconds: float = 5.0) -> bool:
 _SIGNS_OF_A_LOST_JVM = (
     "Py4JNetworkError", "ConnectionRefusedError", "ConnectionResetError", "BrokenPipeError", "EOFError",
     "SparkContext was shut down", "stopped SparkContext", "Answer from Java side is empty", "shutdown in progress",
+    'the return value of "org.apache.spark.SparkContext.',  # … is null: parts of a context that is being stopped
 )
 
 

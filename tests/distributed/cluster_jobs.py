@@ -65,6 +65,9 @@ class SecureCluster:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 output, _ = process.communicate()
+            except BaseException:  # a test that is interrupted leaves no job behind
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
         return Done(process.returncode, output, frozenset(listened))
 
 

@@ -15,12 +15,12 @@ Listener = tuple[str, int]
 
 @contextmanager
 def watched(roots: Iterable[int]) -> Iterator[set[Listener]]:
-    """Where these processes and their descendants listen meanwhile, looked up several times a second."""
+    """Where these processes and their descendants listen meanwhile, looked up twice a second."""
     found: set[Listener] = set()
     over = Event()
 
     def look() -> None:
-        while not over.wait(0.2):
+        while not over.wait(0.5):
             found.update(listeners(roots))
 
     watching = Thread(target=look)

@@ -1,4 +1,4 @@
-"""Every stage on a standalone cluster whose executors stand in other directories: all at once, one by one, in Hive."""
+"""Every stage, in one driver, on a standalone cluster whose executors stand in other directories."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from purchasepath.pipeline import STAGES
 from tests.distributed.cluster_jobs import SecureCluster, secure_cluster
 from tests.distributed.sockets import exposed
 
@@ -48,27 +47,6 @@ def test_a_pipeline_reaches_its_scores_and_listens_on_loopback_alone(cluster: Se
     assert rows_of(shop, "score")["scores"] > 100
     assert (shop / "var/report/report.html").is_file()
     assert done.listened
-    assert not exposed(done.listened)
-
-
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "simulate"])
-def test_a_stage_alone_goes_on_from_what_another_command_has_left(
-    cluster: SecureCluster, shop: Path, stage: str
-) -> None:
-    before = rows_of(shop, stage)
-    done = cluster.run(stage, *overrides(*(["ingest.history=replace"] if stage == "ingest" else [])), stand_in=shop)
-    assert done.code == 0, done.output[-4000:]
-    assert rows_of(shop, stage) == before
-
-
-def test_a_pipeline_with_hive_and_ranks_of_torch(cluster: SecureCluster, tmp_path: Path) -> None:
-    metastore = f"jdbc:derby:;databaseName={tmp_path / 'metastore'};create=true"
-    done = cluster.run(
-        "pipeline", *overrides("warehouse.catalog=hive", "training.backend=torch",
-                               f"spark.conf.spark.hadoop.javax.jdo.option.ConnectionURL={metastore}"),
-        stand_in=tmp_path, options=["--driver-java-options", f"-Dderby.stream.error.file={tmp_path / 'derby.log'}"])
-    assert done.code == 0, done.output[-4000:]
-    assert rows_of(tmp_path, "score")["scores"] > 100
     assert not exposed(done.listened)
 
 

@@ -13,8 +13,10 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -107,7 +109,7 @@ def _run_with_horovod(task: Task, request: str, spark: SparkSession, config: Tra
         "nics": {interface},
     }
     try:
-        with horovod_tasks_listen_on(interface):
+        with horovod_tasks_listen_on(interface), _job_thread_keeps_quiet():
             if config.elastic:
                 outcomes = horovod.spark.run_elastic(
                     run_while_ranks_change, min_num_proc=1, max_num_proc=config.ranks, reset_limit=_MOST_CHANGES,
@@ -131,6 +133,21 @@ def _rank_main(task: Task, request: str) -> Failure | None:
         return run_task(task, ranks, request)
     finally:
         ranks.close()
+
+
+@contextmanager
+def _job_thread_keeps_quiet() -> Iterator[None]:
+    """Horovod waits for its Spark job in a thread whose failure it tells the caller; Python would print it, too, with
+    a traceback where Ctrl-C or TERM has ended the job."""
+    before = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if failure.thread is None or "run_spark" not in failure.thread.name:
+            before(failure)
+
+    threading.excepthook = hook
+    yield
+    threading.excepthook = before  # not after a failure: the thread may still be about to fail
 
 
 def _environment(interface: str) -> dict[str, str]:
