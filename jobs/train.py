@@ -40,9 +40,8 @@ def train(job: Job, manifest: Manifest, start: Bundle | None, request: Request, 
         run_on_ranks(train_on_rank, request.to_json(), spark=lambda: job.spark, config=job.config.training)
         result = read_result(Path(request.workspace))
         bundle = save_result(result, job.config, manifest, run_id=job.run_id, start=start)
-        curves = TRAINING_CURVES.frame(job.spark, result.curve_rows(bundle.version))
         with job.warehouse.transaction(job.run_id) as tx:
-            written = tx.write(TRAINING_CURVES, curves)
+            written = tx.write(TRAINING_CURVES, TRAINING_CURVES.frame(job.spark, result.curve_rows(bundle.version)))
         point_latest(bundle)
         clear_workspace(Path(request.workspace), checkpoints=True)
         told = Told(bundle.directory.name, bundle.name, {**tags, "bundle_version": bundle.version}, result.curves,
