@@ -40,8 +40,6 @@ def build_session(name: str, config: Config, *, master: str | None = None) -> Sp
         # with any other value Spark adds up the sizes of all columns before every row that it hands to Python;
         # batches stay bounded by their rows
         "spark.sql.execution.arrow.maxBytesPerBatch": str(2**31 - 1),
-        # a short task waits 40 ms for TCP's acknowledgement of its last bytes; Spark 4.0 knows no other way
-        "spark.python.unix.domain.socket.enabled": "true",
         # a scored table must not be read from a stale file list after another process replaced it
         "spark.sql.filesourceTableRelationCacheSize": "0",
         # up to this many partitions the driver lists the files of a table itself: a Spark job for it takes longer

@@ -1,0 +1,24 @@
+"""Spark's daemon of Python workers, which says nothing where a worker was hung up on.
+
+Over Unix sockets a worker learns at once that nobody reads on, as after a `limit`, and Spark 4.3's daemon prints the
+traceback of a job that is well. `conf/spark/local.conf` names this module; Spark runs it as `python -m`.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from types import SimpleNamespace
+
+from pyspark import daemon
+
+
+def print_unless_hung_up() -> None:
+    """The traceback of what is being handled, but for a closed connection."""
+    if not isinstance(sys.exc_info()[1], BrokenPipeError | ConnectionResetError):
+        traceback.print_exc()
+
+
+if __name__ == "__main__":
+    daemon.traceback = SimpleNamespace(print_exc=print_unless_hung_up, format_exc=traceback.format_exc)  # type: ignore[assignment]
+    daemon.manager()
