@@ -89,10 +89,7 @@ def feed(checkout: Path, scratch: Path) -> Figures:
     options = ["--rows", "100000"]
     if not scratch.exists():
         scratch.mkdir()
-        made = "import sys, pathlib; sys.path[:0] = ['.', 'lib']; "
-        made += "from benchmarks.feeds.generated_examples import write_examples; import benchmarks.feed as feed; "
-        made += "place = pathlib.Path(sys.argv[1]); write_examples(place, 100_000, 256, **feed.PARQUET).save(place)"
-        run(checkout, "-c", made, str(scratch))
+        run(checkout, "-c", WRITE_EXAMPLES, str(scratch))
     told = run(checkout, "benchmarks/feed.py", *options, "--case", "examples/ours", "--directory", str(scratch))
     return {"cpu": last_json(told)["cpu_seconds"]}
 
@@ -167,6 +164,20 @@ def save(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
                "rows": [*(row for row in earlier if row["case"] not in mine), *rows]}
     RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
+
+WRITE_EXAMPLES = """
+import pathlib, sys
+sys.path[:0] = [".", "lib"]
+from benchmarks.feeds.generated_examples import write_examples
+from purchasepath.datasets.writer import PARQUET
+try:
+    from purchasepath.storage.parquet import AS_WRITTEN
+except ImportError:  # before pages had checksums
+    AS_WRITTEN = {}
+place = pathlib.Path(sys.argv[1])
+write_examples(place, 100_000, 256, **AS_WRITTEN, **PARQUET).save(place)
+"""
+"""A program that writes examples as the dataset stage of its checkout does."""
 
 TELL = """
 import json, platform
