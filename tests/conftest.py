@@ -11,6 +11,7 @@ import pytest
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+os.environ["LC_ALL"] = "C.UTF-8"  # as spark-submit.sh has it: a JVM of another encoding is refused
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # jobs/ are scripts, not an installed package
