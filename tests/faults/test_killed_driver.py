@@ -61,7 +61,7 @@ def test_a_driver_killed_at_any_moment_leaves_the_old_table_or_the_new_one(spark
         shutil.copytree(tmp_path / "before", tmp_path / "warehouse", symlinks=True)
         job = local_run("sessionize", options, tmp_path / f"{attempt}.log")
         wait_for_staging(tmp_path / "warehouse", job)
-        time.sleep(seconds * random.random())
+        time.sleep(seconds * (attempt + random.random()) / KILLS)  # one in each part of the run, also before its commit
         with suppress(ProcessLookupError):  # it may have ended by then
             os.killpg(job.pid, signal.SIGKILL)
         job.wait()
