@@ -113,10 +113,12 @@ def check_rejected_share(books: Books, rejections: list[Rejection], most: float)
 
 
 def collision_examples(judged: DataFrame, most: int = 3) -> list[str]:
-    """A few rows that were dropped because another row of the delivery has their event id."""
-    rows = judged.where(F.col(VERDICT) == COLLISION).orderBy("event_id", RAW, FILE).limit(most)
-    return [f"event id {row['event_id']!r} ({local_path(row[FILE])}):\n    {row[RAW][:SHOWN_CHARACTERS]}"
-            for row in rows.select("event_id", RAW, FILE).collect()]
+    """A few rows that were dropped because another row of the delivery has their event id: ids and files.
+
+    Not their texts: the run's manifest keeps these lines, and a text holds the visitor's id.
+    """
+    rows = judged.where(F.col(VERDICT) == COLLISION).select("event_id", FILE).orderBy("event_id", FILE).limit(most)
+    return [f"event id {row['event_id']!r} ({local_path(row[FILE])})" for row in rows.collect()]
 
 
 def find_collisions(judged: DataFrame, books: Books, earlier: Sequence[str], most: float) -> list[str]:

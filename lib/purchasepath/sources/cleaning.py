@@ -64,7 +64,8 @@ def numbered_hash() -> Column:
 
 
 def judge(rows: DataFrame, key: bytes) -> DataFrame:
-    """`rows` with a VERDICT each, pseudonyms for ids, and the text kept only where it was rejected or collides.
+    """`rows` with a VERDICT each, pseudonyms for ids, the text kept only where it was rejected, the file also where it
+    collides.
 
     Columns: EVENTS, raw_user_id, raw_login_id, RAW, FILE, REASONS, VERDICT.
     """
@@ -78,8 +79,8 @@ def judge(rows: DataFrame, key: bytes) -> DataFrame:
     verdict = F.when(rejected, REJECTED).when(F.row_number().over(copies) == 1, ACCEPTED).when(
         contents.eqNullSafe(stays), DUPLICATE).otherwise(COLLISION)
     judged = rows.withColumn(VERDICT, verdict).withColumn("event_date", F.to_date("event_ts"))
-    shown = F.col(VERDICT).isin(REJECTED, COLLISION)
-    kept_text = {RAW: F.when(shown, F.col(RAW)), FILE: F.when(shown, file_path(F.col(FILE)))}
+    kept_text = {RAW: F.when(F.col(VERDICT) == REJECTED, F.col(RAW)),
+                 FILE: F.when(F.col(VERDICT).isin(REJECTED, COLLISION), file_path(F.col(FILE)))}
     return judged.withColumns(kept_text).drop(_HASH)
 
 
