@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pyspark.sql.functions as F
+
 from purchasepath.errors import InputError
 from purchasepath.job import Job, Summary, main
 from purchasepath.sources.books import books_row, find_collisions, find_rejections, other_sources, summary_lines
-from purchasepath.sources.cleaning import keep_rejected, read_rows
+from purchasepath.sources.cleaning import ACCEPTED, VERDICT, keep_rejected, read_rows
 from purchasepath.sources.delivery import deliver, read_history, settle
 from purchasepath.sources.expressions import check_expressions, explained_values
 from purchasepath.sources.layout import find_source_layouts
 from purchasepath.sources.mapping import load_source
 from purchasepath.sources.pseudonyms import load_key
+from purchasepath.sources.raw_ids import check_raw_ids
 from purchasepath.sources.reading import reading_session
 from purchasepath.tables.catalog import EVENTS, INGEST_BOOKS, REJECTED_EVENTS, USER_KEYS
 
@@ -33,6 +36,7 @@ def run(job: Job) -> Summary:
             judged, books = settle(tx, rows, key)
         if not books.read:
             raise InputError(f"{config.paths.raw}: {found.num_files} files without a single row; expected raw events")
+        check_raw_ids(judged.where(F.col(VERDICT) == ACCEPTED))
         rejections = find_rejections(judged, books, config.ingest.max_rejected_share)
         delivered = deliver(tx, judged, books, history, job.run_id)
         collided = find_collisions(judged, delivered.books, delivered.collided, config.ingest.max_collision_share)

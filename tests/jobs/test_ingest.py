@@ -62,8 +62,9 @@ def test_tables_books_and_summary(ingest: Ingest) -> None:
     assert values(warehouse.read(INGEST_BOOKS), "source", "files", "read", "accepted", "duplicates", "rejected") == [
         ("behaviour_log", 2, 23, 21, 1, 1)
     ]
+    pseudonyms = {raw: user for user, raw in values(warehouse.read(USER_KEYS), "user_id", "raw_id")}
     assert values(warehouse.read(REJECTED_EVENTS), "raw", "reasons") == [
-        ("user1\tlate\tlog-out\t5", ["event_ts is not a time", "event_type is unknown"])
+        (f"{pseudonyms['user1']}\tlate\tlog-out\t5", ["event_ts is not a time", "event_type is unknown"])
     ]
     users = {user for (user,) in values(warehouse.read(EVENTS), "user_id")}
     assert users == {key for (key,) in values(warehouse.read(USER_KEYS), "user_id")}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
@@ -19,7 +21,7 @@ from purchasepath.pipeline import STAGES, chosen_stages, closing_words, with_fre
 from purchasepath.scoring.standings import format_standings
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.query import run_query
-from purchasepath.tables.catalog import METRICS, RECOMMENDATIONS, SCORES, SESSIONS, TABLES
+from purchasepath.tables.catalog import METRICS, RECOMMENDATIONS, SCORES, SESSIONS, TABLES, USER_KEYS
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,20 @@ def test_every_declared_table_is_written_and_holds_what_the_summary_says(warehou
     assert set(warehouse.register(list(TABLES))) == {t.name for t in TABLES if t.written_by in STAGES}
     for table in (SESSIONS, SCORES, METRICS):
         assert warehouse.read(table).count() == rows[table.name] > 0
+
+
+def test_the_shop_s_own_ids_are_in_user_keys_and_in_no_other_file(config: Config, warehouse: Any) -> None:
+    ids = re.compile(rb"\b(v|account-)\d{8}\b")
+    known = [raw_id for (raw_id,) in warehouse.read(USER_KEYS).select("raw_id").collect()]
+    assert len(known) > 150
+    assert all(ids.fullmatch(raw_id.encode()) for raw_id in known)
+    root, found = Path(config.paths.report).parent, set()
+    for file in root.rglob("*"):
+        place = file.relative_to(root)
+        if file.is_file() and place.parts[0] != "raw" and USER_KEYS.name not in place.parts:
+            content = repr(pq.read_table(file).to_pylist()).encode() if file.suffix == ".parquet" else file.read_bytes()
+            found |= {place} if ids.search(content) else set()
+    assert found == set()
 
 
 def test_everybody_is_scored_once_with_ranked_items(warehouse: Any) -> None:

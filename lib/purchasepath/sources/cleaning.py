@@ -23,12 +23,12 @@ from purchasepath.sources.layout import Layout
 from purchasepath.sources.mapping import FIELDS, OWN_PREFIX, Input, Source
 from purchasepath.sources.pseudonyms import add_pseudonyms
 from purchasepath.sources.raw import BROKEN, FILE, RAW, file_path, read_raw
+from purchasepath.sources.raw_ids import IDS, hide_raw_ids
 from purchasepath.tables.catalog import EVENTS
 from purchasepath.tables.quality import broken_rules, first_broken
 
 ACCEPTED, DUPLICATE, COLLISION, REJECTED = "accepted", "duplicate", "collision", "rejected"
 REASONS, VERDICT = f"{OWN_PREFIX}reasons", f"{OWN_PREFIX}verdict"
-IDS = ("user_id", "login_id")
 _TEXT, _HASH = f"{OWN_PREFIX}text_", f"{OWN_PREFIX}hash"
 
 
@@ -69,7 +69,7 @@ def judge(rows: DataFrame, key: bytes) -> DataFrame:
 
     Columns: EVENTS, raw_user_id, raw_login_id, RAW, FILE, REASONS, VERDICT.
     """
-    rows = add_pseudonyms(rows, key, IDS)  # first: the order of duplicates is one of published columns
+    rows = hide_raw_ids(add_pseudonyms(rows, key, IDS))  # first: the order of duplicates is one of published columns
     rejected = F.size(REASONS) > 0
     # rejected rows are no rivals: each stands in a group of equal texts, so no group is the group of all nulls
     rivals = F.when(rejected, F.concat(F.lit("!"), _HASH)).otherwise(F.col("event_id"))

@@ -27,6 +27,7 @@ from purchasepath.sources.history import (
     list_changes,
 )
 from purchasepath.sources.pseudonyms import pseudonym_of
+from purchasepath.sources.raw_ids import hide_in_text
 from purchasepath.sources.unreadable import explained_damage
 from purchasepath.storage.warehouse import Transaction, Warehouse
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, USER_KEYS
@@ -70,7 +71,7 @@ def settle(tx: Transaction, rows: DataFrame, key: bytes) -> tuple[DataFrame, Boo
     same pass, but blocks forever where Spark optimises an empty input away, SPARK-54620.)
     """
     with explained_damage():
-        judged = tx.materialize(judge(rows, key), "judged")
+        judged = tx.materialize(hide_in_text(judge(rows, key)), "judged")
         return judged, count_verdicts(judged, rows.count()).check()
 
 

@@ -32,6 +32,11 @@ def uniform(seed: int, purpose: str, event_id: Column) -> Column:
     return bits.cast("double") / F.lit(float(2**53))
 
 
+def public_id(event_id: Column) -> Column:
+    """The id that the shop's log has for an event: its hash, which does not tell whose event it is."""
+    return F.substring(F.sha2(event_id, 256), 1, 20)
+
+
 def list_events(journeys: DataFrame) -> DataFrame:
     """One row per true event: the raw keys except `received`, with `ts_us` for `ts`, and `session`."""
     event = F.col("event")
@@ -87,7 +92,7 @@ def deliver(events: DataFrame, simulate: Simulate) -> DataFrame:
 def raw_line(breakage: Column) -> Column:
     """The event as a JSON object with the raw keys; unless `breakage` is none, one that no event can be read from."""
     values = {
-        "id": F.when(breakage == "none", F.col("id")).otherwise(F.concat(F.col("id"), F.lit("-broken"))),
+        "id": F.concat(public_id(F.col("id")), F.when(breakage == "none", "").otherwise("-broken")),
         "ts": F.when(breakage == "unparseable time", "yesterday at noon").otherwise(iso_time(F.col("ts_us"))),
         "received": iso_time(F.col("received_us")),
         "visitor": F.when(breakage != "no visitor", F.col("visitor")),

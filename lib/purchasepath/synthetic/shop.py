@@ -130,7 +130,7 @@ def _write_catalogue(spark: SparkSession, catalogue: Catalogue, staging: Directo
 
 def _write_truth(journeys: DataFrame, events: DataFrame, catalogue: Catalogue, staging: Directory) -> None:
     true_events = events.select(
-        F.col("id").alias("event_id"), "visitor", F.col("session").alias("session_number"),
+        delivery.public_id(F.col("id")).alias("event_id"), "visitor", F.col("session").alias("session_number"),
         F.col("type").alias("event_type"), "focused", F.col("is_late").alias("late"),
         F.col("is_repeated").alias("delivered_twice"),
     )

@@ -74,7 +74,8 @@ REJECTED_EVENTS = Table(
     "raw row that was not accepted",
     "ingest",
     (
-        C("raw", "string", "the raw row as it stood in the file (JSON of its columns where it came from Parquet)"),
+        C("raw", "string", "the raw row as it stood in the file (JSON of its columns where it came from Parquet); "
+                           "where it could be read, pseudonyms stand in place of the shop's ids"),
         C("file", "string", "file it came from"),
         C("reasons", "array<string>", "every rule it broke"),
         C("source", "string", "mapping it was read with"),
