@@ -1,18 +1,24 @@
-"""What jobs on a standalone cluster tell before they work, where executors stand in other directories."""
+"""Jobs on a standalone cluster whose executors stand in other directories: every stage, and what is told before the work.
+
+All stages in one driver with the embedded warehouse, each alone with Hive; `benchmarks/cluster.py` runs the rest.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from purchasepath.pipeline import STAGES
 from tests.distributed.cluster_jobs import SecureCluster, secure_cluster
+from tests.distributed.sockets import exposed
 
 pytestmark = pytest.mark.slow
 
-SMALL = ("simulate.users=200", "simulate.days=28", "dataset.rows_per_group=32", "model.width=16", "model.layers=1",
+SMALL = ("simulate.users=150", "simulate.days=28", "dataset.rows_per_group=32", "model.width=16", "model.layers=1",
          "training.epochs=1", "training.timeout_minutes=2", "spark.shuffle_partitions=2",
          "evaluate.baselines=[popular_7d,markov_1]")
 
@@ -31,6 +37,41 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureCluster]
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the user stands: all paths are the defaults, relative to it."""
     return tmp_path_factory.mktemp("shop")
+
+
+@pytest.fixture(scope="module")
+def hive_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hive-shop")
+
+
+def rows_of(shop: Path, job: str) -> dict[str, int]:
+    """What the newest run of a job says that it has written."""
+    newest = max((shop / "var/runs").glob(f"*-{job}.json"))
+    return dict(json.loads(newest.read_text(encoding="utf-8"))["rows"])
+
+
+def test_a_pipeline_reaches_its_scores_and_listens_on_loopback_alone(cluster: SecureCluster, shop: Path) -> None:
+    done = cluster.run("pipeline", *overrides(), stand_in=shop)
+    assert done.code == 0, done.output[-4000:]
+    assert rows_of(shop, "score")["scores"] > 100
+    assert (shop / "var/report/report.html").is_file()
+    assert done.listened
+    assert not exposed(done.listened)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_alone_goes_on_from_what_another_command_has_left_in_hive(
+    cluster: SecureCluster, hive_shop: Path, stage: str
+) -> None:
+    metastore = f"jdbc:derby:;databaseName={hive_shop / 'metastore'};create=true"
+    done = cluster.run(
+        stage, *overrides("warehouse.catalog=hive", "training.backend=torch",
+                          f"spark.conf.spark.hadoop.javax.jdo.option.ConnectionURL={metastore}"),
+        stand_in=hive_shop,
+        options=["--driver-java-options", f"-Dderby.stream.error.file={hive_shop / 'derby.log'}"])
+    assert done.code == 0, done.output[-4000:]
+    assert all(rows_of(hive_shop, stage).values())
+    assert not exposed(done.listened)
 
 
 @pytest.mark.parametrize(("stage", "knob"), [("dataset", "dataset"), ("train", "models"), ("sql", "warehouse")])

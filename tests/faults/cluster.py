@@ -35,29 +35,17 @@ class Cluster:
 
     def submit(self, job: str, arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         """jobs/<job>.py through spark-submit; what it prints goes to `log`."""
-        settings = [
+        command = [
+            str(SPARK_HOME / "bin/spark-submit"), "--master", self.url, "--driver-memory", "1g",
             "--executor-memory", "700m", "--conf", "spark.executor.cores=1",
             "--conf", "spark.task.maxFailures=30",  # a lost executor costs its task one of these
             "--conf", "spark.stage.maxConsecutiveAttempts=30",
+            "--conf", "spark.ui.enabled=false", "--conf", "spark.driver.host=127.0.0.1",
+            str(ROOT / "jobs" / f"{job}.py"), *arguments,
         ]
-        return _submit(self.url, settings, job, arguments, log)
-
-
-def local_run(job: str, arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """jobs/<job>.py in one process group of its own, without a cluster."""
-    return _submit("local[2]", [], job, arguments, log)
-
-
-def _submit(master: str, settings: Sequence[str], job: str, arguments: Sequence[str], log: Path
-            ) -> subprocess.Popen[bytes]:
-    command = [
-        str(SPARK_HOME / "bin/spark-submit"), "--master", master, "--driver-memory", "1g", *settings,
-        "--conf", "spark.ui.enabled=false", "--conf", "spark.driver.host=127.0.0.1",
-        str(ROOT / "jobs" / f"{job}.py"), *arguments,
-    ]
-    with log.open("wb") as output:
-        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=_environment(),
-                                start_new_session=True)
+        with log.open("wb") as output:
+            return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=_environment(),
+                                    start_new_session=True)
 
 
 @contextmanager
