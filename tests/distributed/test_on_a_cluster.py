@@ -1,6 +1,6 @@
-"""Jobs on a standalone cluster whose executors stand in other directories: every stage, and what is told before the work.
+"""Jobs on a standalone cluster whose executors stand in other directories, and what is told before the work.
 
-All stages in one driver with the embedded warehouse, each alone with Hive; `benchmarks/cluster.py` runs the rest.
+All stages in one driver with the embedded warehouse and ranks of Horovod; each alone with Hive and ranks of torch.
 """
 
 from __future__ import annotations
