@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pyspark.sql.functions as F
 
-from purchasepath.errors import InputError
+from purchasepath.errors import ConflictError, InputError
 from purchasepath.job import Job, Summary, main
 from purchasepath.sources.books import books_row, find_collisions, find_rejections, other_sources, summary_lines
 from purchasepath.sources.cleaning import ACCEPTED, VERDICT, keep_rejected, read_rows
@@ -19,6 +21,8 @@ from purchasepath.sources.raw_ids import check_raw_ids
 from purchasepath.sources.reading import reading_session
 from purchasepath.tables.catalog import EVENTS, INGEST_BOOKS, REJECTED_EVENTS, USER_KEYS
 
+MOST_TRIES = 10
+
 
 def run(job: Job) -> Summary:
     config = job.config
@@ -29,29 +33,43 @@ def run(job: Job) -> Summary:
     key = load_key(config.ingest)  # may make the key file, so input that is not there comes first
     rows = read_rows(reader, source, found.layouts, job.started_at)
 
-    with job.warehouse.transaction(job.run_id) as tx:
-        adds = config.ingest.history == "add"
-        history = read_history(job.warehouse, key) if adds else None
-        with explained_values(source):
-            judged, books = settle(tx, rows, key)
+    adds = config.ingest.history == "add"
+    if adds:
+        read_history(job.warehouse, key)  # another key is told before the work
+    with job.warehouse.transaction(f"{job.run_id}-judged") as work, explained_values(source):
+        judged, books = settle(work, rows, key)
         if not books.read:
             raise InputError(f"{config.paths.raw}: {found.num_files} files without a single row; expected raw events")
         check_raw_ids(judged.where(F.col(VERDICT) == ACCEPTED))
         rejections = find_rejections(judged, books, config.ingest.max_rejected_share)
-        delivered = deliver(tx, judged, books, history, job.run_id)
-        collided = find_collisions(judged, delivered.books, delivered.collided, config.ingest.max_collision_share)
-        rejected = tx.write(REJECTED_EVENTS, keep_rejected(judged, source.name), append=adds)
-        books = replace(delivered.books, rejected=rejected).check()
-        entry = books_row(job.spark, books, run_id=job.run_id, source=source.name, files=found.num_files,
-                          history="add" if history else "replace")
-        earlier = job.warehouse.read(INGEST_BOOKS) if job.warehouse.exists(INGEST_BOOKS) else entry.limit(0)
-        tx.write(INGEST_BOOKS, earlier.unionByName(entry).coalesce(1))
-        others = other_sources(earlier, source.name) if history else []
 
-    lines = summary_lines(f"{source.name}, {found.num_files} files", books, added=history is not None,
-                          rejections=rejections, remarks=found.remarks, collided=collided, others=others)
-    written = {EVENTS.name: books.accepted, REJECTED_EVENTS.name: rejected, USER_KEYS.name: delivered.new_ids}
-    return Summary(written, lines, next="./spark-submit.sh sessionize", events=books.read)
+        def publish() -> Summary:
+            with job.warehouse.transaction(job.run_id) as tx:
+                history = read_history(job.warehouse, key) if adds else None
+                delivered = deliver(tx, judged, books, history, job.run_id)
+                collided = find_collisions(judged, delivered.books, delivered.collided,
+                                           config.ingest.max_collision_share)
+                rejected = tx.write(REJECTED_EVENTS, keep_rejected(judged, source.name), append=adds)
+                closed = replace(delivered.books, rejected=rejected).check()
+                entry = books_row(job.spark, closed, run_id=job.run_id, source=source.name, files=found.num_files,
+                                  history="add" if history else "replace")
+                earlier = job.warehouse.read(INGEST_BOOKS) if job.warehouse.exists(INGEST_BOOKS) else entry.limit(0)
+                tx.write(INGEST_BOOKS, earlier.unionByName(entry).coalesce(1))
+                others = other_sources(earlier, source.name) if history else []
+            lines = summary_lines(f"{source.name}, {found.num_files} files", closed, added=history is not None,
+                                  rejections=rejections, remarks=found.remarks, collided=collided, others=others)
+            written = {EVENTS.name: closed.accepted, REJECTED_EVENTS.name: rejected, USER_KEYS.name: delivered.new_ids}
+            return Summary(written, lines, next="./spark-submit.sh sessionize", events=closed.read)
+
+        return on_what_others_publish(publish) if adds else publish()
+
+
+def on_what_others_publish(publish: Callable[[], Summary]) -> Summary:
+    """Deliveries may come at once: what is judged stays so, and joins what another run has published meanwhile."""
+    for _ in range(MOST_TRIES - 1):
+        with suppress(ConflictError):
+            return publish()
+    return publish()
 
 
 if __name__ == "__main__":

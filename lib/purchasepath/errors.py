@@ -95,6 +95,10 @@ class PublishError(UserError):
     """Staged rows failed their audit, or another job published the same partition first."""
 
 
+class ConflictError(PublishError):
+    """Another job has published what this one builds on: on top of theirs it can be done again."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """' (did you mean `x`?)' for the closest known word, or the list of all known words."""
     choices = sorted(known)

@@ -100,7 +100,35 @@ def test_deliveries_add_up_to_one_run_and_touch_only_what_changes(ingest: Ingest
 
 
 @pytest.mark.slow
-def test_of_two_runs_at_once_one_wins_whole_and_the_other_is_told(
+def test_deliveries_at_once_are_both_in_and_none_is_judged_twice(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(HEADER + line("e1", 1))
+    close_books, settle = jobs.ingest.books_row, jobs.ingest.settle
+    judged: list[int] = []
+
+    def while_another_finishes(*arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(jobs.ingest, "books_row", close_books)
+        ingest(HEADER + line("theirs", 1))
+        return close_books(*arguments, **named)
+
+    def counted(*arguments: Any) -> Any:
+        judged.append(1)
+        return settle(*arguments)
+
+    monkeypatch.setattr(jobs.ingest, "books_row", while_another_finishes)
+    monkeypatch.setattr(jobs.ingest, "settle", counted)
+    summary, after = ingest(HEADER + line("ours", 2) + line("theirs", 1))
+    assert summary.lines[:2] == [
+        "shop, 1 files: read 2 = accepted 1 + duplicates 1 + rejected 0",
+        "added to earlier runs: 1 events are new, 1 were known before, 0 displaced one that arrived later"]
+    assert values(after.read(EVENTS), "event_id") == [("e1",), ("ours",), ("theirs",)]
+    assert after.read(INGEST_BOOKS).count() == 3
+    assert len(judged) == 2
+
+
+@pytest.mark.slow
+def test_a_history_that_another_run_has_changed_is_not_replaced(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ingest(HEADER + line("e1", 1))
@@ -113,7 +141,4 @@ def test_of_two_runs_at_once_one_wins_whole_and_the_other_is_told(
 
     monkeypatch.setattr(jobs.ingest, "books_row", while_another_finishes)
     with pytest.raises(PublishError, match="Run this job again"):
-        ingest(HEADER + line("ours", 2))
-    _, after = ingest(HEADER + line("ours", 2))
-    assert values(after.read(EVENTS), "event_id") == [("e1",), ("ours",), ("theirs",)]
-    assert after.read(INGEST_BOOKS).count() == 3
+        ingest(HEADER + line("ours", 2), history="replace")

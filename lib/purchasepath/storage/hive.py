@@ -27,7 +27,7 @@ import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, SparkSession
 
 from purchasepath.config import Config
-from purchasepath.errors import PublishError, TableMissingError
+from purchasepath.errors import ConflictError, PublishError, TableMissingError
 from purchasepath.storage.files import sha256_json
 from purchasepath.storage.hadoop_files import HadoopFiles
 from purchasepath.storage.hive_files import live_locations, verify_locations, write_list
@@ -118,16 +118,17 @@ class HiveWarehouse:
         except BaseException:
             work.discard()
             raise
+        finally:
+            self._seen.clear()
         self._commit(run_id, work.switches)
-        self._seen.clear()
         work.discard(only_scratch=True)
 
     def _refuse_conflicts(self, expected: dict[str, str]) -> None:
         changed = {table: run for table, seen in expected.items() if (run := self.last_run(table)) != seen}
         if changed:
-            raise PublishError("; ".join(f"table {table}: run {run} has changed it while this one was adding rows to it"
-                                         for table, run in changed.items())
-                               + "; theirs stands. Run this job again to build on it")
+            told = (f"table {table}: run {run} has changed it while this one was adding rows to it"
+                    for table, run in changed.items())
+            raise ConflictError("; ".join(told) + "; theirs stands. Run this job again to build on it")
 
     def _commit(self, run_id: str, switches: list[dict[str, Any]]) -> None:
         if switches:

@@ -36,7 +36,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from purchasepath.errors import DamagedWarehouseError, PublishError
+from purchasepath.errors import ConflictError, DamagedWarehouseError
 from purchasepath.storage.contents import Contents, describe, faults_in, read_contents, write_contents
 from purchasepath.storage.files import make_private, sha256_json, write_text
 
@@ -90,7 +90,7 @@ class Snapshots:
     def commit(self, staged: Mapping[str, StagedTable], facts: Mapping[str, Any], *, base: Snapshot | None) -> Path:
         """Make all staged tables visible at once, on top of whatever is current now.
 
-        `base` is the snapshot the writer had read. Raises PublishError when somebody else has replaced one of
+        `base` is the snapshot the writer had read. Raises ConflictError when somebody else has replaced one of
         the same partitions since, or has changed a table that we add rows to: theirs stands, ours is not applied.
         """
         self.root.mkdir(parents=True, exist_ok=True)
@@ -179,7 +179,7 @@ class Snapshots:
         now = newest.table(table) if newest else None
         depends_on = {""} if change.replaced is None or change.appends else change.replaced
         if before != now and any(_files_of(before, p) != _files_of(now, p) for p in depends_on):
-            raise PublishError(
+            raise ConflictError(
                 f"table {table}: another job has published the same partitions while this one was running "
                 f"({', '.join(sorted(depends_on)) or 'the whole table'}); theirs stands. "
                 "Run this job again to build on it"

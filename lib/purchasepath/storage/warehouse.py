@@ -63,7 +63,7 @@ class Transaction(Protocol):
         """Stage `rows` as the whole table, or as exactly these partitions; how many there are.
 
         With `append`, rows are added to what is there: `partitions` are replaced, all others keep their rows and
-        may gain new ones. Published only if nobody else has changed the table since it was read (PublishError).
+        may gain new ones. Published only if nobody else has changed the table since it was read (ConflictError).
         `kept`: stored rows of `partitions` that stay beside the new ones. They are copied as they lie, unshuffled.
         Rows may be files only where `Warehouse.local_files` gave some.
         """
@@ -212,10 +212,12 @@ class EmbeddedWarehouse:
         base = self._pin()
         with self._snapshots.staging(run_id) as directory:
             work = _EmbeddedTransaction(self, directory, base)
-            yield work
-            if work.staged:
-                self._snapshots.commit(work.staged, {"run_id": run_id}, base=base)
-        self._release()
+            try:
+                yield work
+                if work.staged:
+                    self._snapshots.commit(work.staged, {"run_id": run_id}, base=base)
+            finally:
+                self._release()
 
     def _pin(self) -> Snapshot | None:
         if self._pinned is None:
