@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import stat
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import IO
 
 _TOLD = ("told",)
 _GRACE_SECONDS = 25
@@ -38,6 +41,7 @@ def stoppable() -> Iterator[None]:
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     if _is_driver_of_spark_submit():
         threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+        _open_parents_stderr()
     try:
         yield
     finally:
@@ -48,12 +52,21 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def keeping_signals() -> Iterator[None]:
-    """Handlers of SIGINT and SIGTERM are after the block what they were before it."""
+    """Handlers of SIGINT and SIGTERM are after the block what they were before it. Whatever the block installs is not
+    asked: in a driver of spark-submit a signal waits for the end of the block (one that starts a JVM would have it
+    wait, too).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    if threading.current_thread() is threading.main_thread():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, kept if _is_driver_of_spark_submit() else ())
+    try:
+        yield
+    finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def lost_its_jvm(failure: BaseException, seconds: float = 15.0) -> bool:
@@ -84,14 +97,28 @@ def stop_code(stop: BaseException) -> int:
 def _tell(stop: BaseException) -> None:
     how = "interrupted" if isinstance(stop, KeyboardInterrupt) else "terminated"
     with suppress(OSError):  # nobody may be left to read it
-        print(f"\n{how}; nothing unfinished was published", file=sys.stderr, flush=True)
+        print(f"\n{how}; nothing unfinished was published", file=_parents_stderr or sys.stderr, flush=True)
+
+
+_parents_stderr: IO[str] | None = None
+"""What a driver of spark-submit prints passes the JVM, which Ctrl-C stops, too: the last line goes where the JVM's own
+errors go."""
+
+
+def _open_parents_stderr() -> None:
+    global _parents_stderr
+    if not stat.S_ISFIFO(os.fstat(2).st_mode):
+        return  # nothing that somebody else has to pass on
+    with suppress(OSError):  # only Linux shows it, and only of a user's own processes
+        _parents_stderr = os.fdopen(os.open(f"/proc/{os.getppid()}/fd/2", os.O_WRONLY | os.O_APPEND), "w")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
     stop = KeyboardInterrupt(*_TOLD) if number == signal.SIGINT else Terminated(*_TOLD)
-    _tell(stop)  # at once: what a driver prints passes the JVM, which Ctrl-C stops, too
+    _tell(stop)  # at once: clearing up may take a while
+    logging.disable()  # what Py4J and others say of a JVM that Ctrl-C stops, too
     if _is_driver_of_spark_submit():
         _end_within(_GRACE_SECONDS, 128 + number)
     raise stop
@@ -99,6 +126,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _follow(parent: int) -> None:
     """Ends this process soon after its parent, also where it computes without asking it for anything."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # the main thread's, also while it waits
     while os.getppid() == parent:
         time.sleep(0.5)
     _end_within(_GRACE_SECONDS, 128 + signal.SIGTERM)
