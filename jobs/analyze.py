@@ -16,7 +16,7 @@ def run(job: Job) -> Summary:
     check_steps(config.funnel)
     sessions = job.warehouse.read(SESSIONS)
     observed, bounds = observe(sessions, config.funnel, config.price_bands)
-    steps = observed if len(observed) > 1 else list(config.funnel)
+    steps = observed or list(config.funnel)  # sessions without any of them reach none
     skipped = [step for step in config.funnel if step not in steps]
 
     with job.warehouse.transaction(job.run_id) as tx:
@@ -32,7 +32,7 @@ def run(job: Job) -> Summary:
             "channels": tx.write(CHANNELS, summarize_channels(journeys)),
         }
 
-    lines = [f"funnel: {' > '.join(steps)}"]
+    lines = [f"funnel: {' > '.join(steps)}" if observed else f"no session has a step of the funnel: {', '.join(steps)}"]
     if skipped:
         lines.append(f"left out of the funnel, no session has them: {', '.join(skipped)}")
     decisive = most_decisive(effects)

@@ -243,8 +243,8 @@ class Score(Section):
 
 
 class Analyze(Section):
-    funnel: tuple[str, ...] = Field(("view", "cart", "checkout", "purchase"), min_length=2,
-                                    description="steps of the funnel, in order")
+    funnel: tuple[str, ...] = Field(("view", "cart", "checkout", "purchase"), min_length=1, description="steps of the "
+                                    "funnel, in order; those that no session has are left out")
     price_bands: int = Field(4, ge=1, le=1000, description="price bands (quantiles of item prices)")
     top_paths: int = Field(20, ge=1, le=100_000, description="most common paths shown")
     path_length: int = Field(8, ge=2, le=1000,

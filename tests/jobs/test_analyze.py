@@ -48,6 +48,28 @@ def test_analyze_writes_its_tables_and_says_what_it_left_out(spark: SparkSession
             in summary.lines)
 
 
+@pytest.mark.parametrize(("walks", "knob", "steps", "told"), [
+    (["purchase", "purchase purchase"], "", [("purchase", 2)],
+     "left out of the funnel, no session has them: view, cart, checkout"),
+    (["view purchase", "view"], "", [("view", 2), ("purchase", 1)],
+     "left out of the funnel, no session has them: cart, checkout"),
+    (["view", "purchase"], "analyze.funnel=[purchase]", [("purchase", 1)], "funnel: purchase"),
+    (["view", "view"], "analyze.funnel=[view, purchase]", [("view", 2)],
+     "left out of the funnel, no session has them: purchase"),
+    (["search"], "analyze.funnel=[view, purchase]", [("view", 0), ("purchase", 0)],
+     "no session has a step of the funnel: view, purchase"),
+])
+def test_the_funnel_has_the_steps_that_the_shop_logs(
+    spark: SparkSession, tmp_path: Path, walks: list[str], knob: str, steps: list[tuple[str, int]], told: str
+) -> None:
+    job = open_job(spark, tmp_path, *([knob] if knob else []))
+    write_sessions(job, SESSIONS.frame(spark, [session(number, types) for number, types in enumerate(walks)]))
+    summary = analyze.run(job)
+    found = job.warehouse.read(FUNNEL).where("dimension = 'all'").orderBy("step_number").collect()
+    assert [(r.step, r.sessions) for r in found] == steps
+    assert told in summary.lines
+
+
 def test_a_funnel_step_that_is_no_event_type_fails_before_anything_is_read(spark: SparkSession, tmp_path: Path) -> None:
     job = open_job(spark, tmp_path, "analyze.funnel=[view, chekout, purchase]")
     with pytest.raises(ConfigError, match="did you mean `checkout`"):

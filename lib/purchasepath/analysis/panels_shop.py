@@ -50,6 +50,9 @@ def funnel(rows: Sequence[Row]) -> Content:
     first, last = rows[0], rows[-1]
     if not first["sessions"]:
         return Content(f"No session has a {first['step']}.", figures.funnel(rows))
+    if len(rows) == 1:
+        return Content(f"{count(first['sessions'])} sessions have a {first['step']}, the only step of the funnel that "
+                       f"the events tell of; without others there is no way to follow.", figures.funnel(rows))
     worst = max(rows[1:], key=lambda row: row["drop_off"])
     before = rows[worst["step_number"] - 2]
     return Content(
@@ -66,6 +69,8 @@ def funnel_part(rows: Sequence[Row], of_what: str) -> Content:
     rows = [row for row in rows if row["value"] in _begun(rows)]
     if not rows:
         return Content("No session has the first step of the funnel.")
+    if all(row["step_number"] == 1 for row in rows):
+        return Content(f"The funnel has one step alone, {rows[0]['step']}: there is no way on to compare by {of_what}.")
     firsts = {row["value"]: row for row in rows if row["step_number"] == 1}
     lasts = {row["value"]: row for row in rows if row["step_number"] == max(r["step_number"] for r in rows)}
     enough = [v for v in firsts if firsts[v]["sessions"] >= FEW]
