@@ -18,7 +18,8 @@ from purchasepath.tables.catalog import EVENT_TYPES, EXAMPLES, VOCABULARY
 from tests.datasets.shop import Event, at, features_at, sessions_of
 
 KNOBS = Dataset(horizon_hours=24, valid_hours=48, test_hours=48, max_length=8)
-SPLIT: TimeSplit = split_by_time(at(0), at(239), KNOBS, every_hours=24)  # train ends at 144 h, valid 192, test 240
+SPLIT: TimeSplit = split_by_time(at(0), at(240), KNOBS, every_hours=24, gap_minutes=180)
+"""Train ends at 144 h, valid at 192, test at 240; sessions that end after 237 may go on."""
 SPANS = {"train": (-1e9, 144.0), "valid": (144.0, 192.0), "test": (192.0, 240.0)}
 FEATURE = ("events_1d",)
 STATISTICS = Statistics(price_mean=1.0, price_std=2.0, feature_mean=(4.0,), feature_std=(2.0,))
@@ -279,7 +280,7 @@ def _example(everything: list[Event], known: list[Event], window: range, owned: 
 def _outcome(everything: list[Event], event: Event, split: str) -> int:
     start, end = SPANS[split]
     session = [e for e in everything if e.hour // SESSION_HOURS == event.hour // SESSION_HOURS]
-    if event.hour < start or session[-1].hour >= end:
+    if event.hour < start or session[-1].hour >= end or session[-1].hour > 237:
         return 1
     kinds = [e.type for e in session]
     if "purchase" not in kinds:

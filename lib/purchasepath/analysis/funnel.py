@@ -56,8 +56,9 @@ def observe(sessions: DataFrame, steps: Sequence[str], num_bands: int) -> tuple[
     """The steps that occur in some session at all, and the bounds of the price bands, in one pass.
 
     A shop that logs no checkout has no sessions that check out *in its data*; a funnel with that step
-    would end there with 0, and one that begins with the views of a shop that logs purchases alone would be all 0. Bounds are approximate quantiles of the sessions' mean viewed prices: lowest,
-    cuts between the bands, highest; fewer where many sessions share a price, none without prices.
+    would end there with 0, and a funnel that begins with views is all 0 where purchases alone are logged.
+    Bounds are approximate quantiles of the sessions' mean viewed prices: lowest, cuts between the bands,
+    highest; fewer where many sessions share a price, none without prices.
     """
     shares = [band / num_bands for band in range(num_bands + 1)]
     price = mean_viewed_price(F.col("event_types"), F.col("prices"))

@@ -170,7 +170,8 @@ def _split(sessions: DataFrame, config: Config) -> tuple[TimeSplit, int]:
     if span is None or span["first"] is None:
         raise InputError("sessions has no rows; run ./spark-submit.sh ingest and sessionize on data with events first")
     first, last = from_us(span["first"]), from_us(span["last"])
-    return split_by_time(first, last, config.dataset, config.features.every_hours), span["events"]
+    return split_by_time(
+        first, last, config.dataset, config.features.every_hours, config.sessions.gap_minutes), span["events"]
 
 
 def _check_not_empty(counts: dict[str, SplitCounts]) -> None:

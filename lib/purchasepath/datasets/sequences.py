@@ -242,7 +242,8 @@ def _timeline(events: DataFrame, points: DataFrame, split: TimeSplit) -> DataFra
     seen_in = F.filter(_spans(split), lambda span: F.when(
         F.col("is_event") == 1, (F.col("known_us") <= span["end_us"]) & _person_until(span["end_us"]),
     ).otherwise(span["name"] == F.col("split")))
-    asked = (F.col("at_us") >= F.col("span.start_us")) & (F.col("ended_us") < F.col("span.end_us"))
+    over_us = F.least(F.col("span.end_us"), F.lit(to_us(split.sessions_over)))
+    asked = (F.col("at_us") >= F.col("span.start_us")) & (F.col("ended_us") < over_us)
     return lines.repartition("user_id").withColumn("span", F.explode(seen_in)).select(
         F.col("span.name").alias("split"), F.col("span.start_us").alias("start_us"), "user_id", "at_us", "is_event",
         "event_id", "known_us", "item_id", "item", "type", "price",

@@ -1,10 +1,12 @@
-"""The global split in time: train < valid < test, ending where the data ends.
+"""The global split in time: train < valid < test, ending at the last boundary that the data reaches.
 
-    first event ............ train_end ...... valid_end ...... test_end
+    first event ............ train_end ...... valid_end ...... test_end .. newest event
     |          train        |     valid      |      test      |
 
 A next-item target belongs to the split in which its event lies. An as-of time p belongs to the split that holds
-the whole span [p, p + horizon) in which a purchase counts, so no label looks into the next split.
+the whole span [p, p + horizon) in which a purchase counts, so no label looks into the next split, or beyond the data:
+what would happen after the newest event is not known, and never a no. What lies between test_end and the newest event
+(less than a day, or than `features.every_hours`) is in no split; scoring sees it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from datetime import datetime, timedelta
 from purchasepath.config import Dataset
 from purchasepath.datasets.manifest import SPLITS, Boundaries
 from purchasepath.errors import UserError
-from purchasepath.features.as_of import as_of_times
+from purchasepath.features.as_of import as_of_times, last_known_end
 from purchasepath.times import HOUR_US, to_us
 
 
@@ -34,12 +36,14 @@ class Span:
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """The three spans and the horizon."""
+    """The three spans, the horizon, and when the newest session that is over for sure may have ended."""
 
     train_end: datetime
     valid_end: datetime
     test_end: datetime
     horizon_hours: float
+    sessions_over: datetime
+    """sessions whose newest event lies before it are over: a longer pause than theirs is on record"""
 
     @property
     def horizon_us(self) -> int:
@@ -67,16 +71,20 @@ class TimeSplit:
         return None
 
 
-def split_by_time(first: datetime, last: datetime, config: Dataset, every_hours: float) -> TimeSplit:
+def split_by_time(
+    first: datetime, last: datetime, config: Dataset, every_hours: float, gap_minutes: float
+) -> TimeSplit:
     """The split of data whose first and last events are at `first` and `last`.
 
-    Raises DataTooShortError where a split would be left without an as-of time, and so without a purchase label.
+    A session may go on for `gap_minutes` after its newest event. Raises DataTooShortError where a split would be left
+    without an as-of time, and so without a purchase label.
     """
     times = as_of_times(first, last, every_hours)
-    test_end = times[-1]
+    test_end = last_known_end(last, every_hours)
     valid_end = test_end - timedelta(hours=config.test_hours)
     train_end = valid_end - timedelta(hours=config.valid_hours)
-    split = TimeSplit(train_end, valid_end, test_end, config.horizon_hours)
+    over = last + timedelta(microseconds=1) - timedelta(minutes=gap_minutes)
+    split = TimeSplit(train_end, valid_end, test_end, config.horizon_hours, over)
     covered = {split.span_of(as_of) for as_of in times}
     empty = [name for name in SPLITS if name not in covered]
     if empty:
@@ -91,9 +99,10 @@ def _too_short(
         f"the data lasts {(last - first) / timedelta(hours=1):.1f} hours ({first:%Y-%m-%d %H:%M} to "
         f"{last:%Y-%m-%d %H:%M}) and leaves no as-of time with a whole horizon in: {', '.join(empty)}\n"
         f"  train ends {split.train_end:%Y-%m-%d %H:%M}, valid {split.valid_end:%Y-%m-%d %H:%M}, "
-        f"test {split.test_end:%Y-%m-%d %H:%M}\n"
+        f"test {split.test_end:%Y-%m-%d %H:%M}: the last boundary of as-of times that the data reaches\n"
         f"  now: dataset.valid_hours={config.valid_hours:g}, dataset.test_hours={config.test_hours:g}, "
         f"dataset.horizon_hours={config.horizon_hours:g}, features.every_hours={every_hours:g}\n"
         "  expected: horizon_hours <= valid_hours and test_hours, every_hours small enough that an as-of time falls "
-        "into each, and more data than the three together; set them smaller"
+        "into each, and data that lasts longer than valid_hours + test_hours + horizon_hours up to the end of test; "
+        "set them smaller, or give more data"
     )
