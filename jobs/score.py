@@ -12,7 +12,7 @@ from purchasepath.datasets.manifest import FIRST_ITEM
 from purchasepath.datasets.sequences import scoring_examples
 from purchasepath.errors import InputError
 from purchasepath.job import Job, Summary, main
-from purchasepath.scoring.fit import fitting_bundle, vocabulary_frame
+from purchasepath.scoring.fit import fitting_bundle, unanswered, vocabulary_frame
 from purchasepath.scoring.publish import Stamp, publish
 from purchasepath.scoring.udf import count_users, score_users
 from purchasepath.tables.catalog import SESSIONS
@@ -32,7 +32,7 @@ def run(job: Job) -> Summary:
     published = publish(
         job.warehouse, score_users(examples, bundle, job.config.score),
         Stamp(bundle.name, bundle.version, manifest.boundaries.horizon_hours, as_of, job.run_id),
-        users=users, max_drift=job.config.score.max_drift,
+        users=users, max_drift=job.config.score.max_drift, knows_buyers="purchase" in bundle.model_config.predicts,
     )
     seconds = time.perf_counter() - clock
     return Summary(
@@ -41,7 +41,7 @@ def run(job: Job) -> Summary:
             f"as of {as_of:%Y-%m-%d %H:%M} UTC by bundle {bundle.name} {bundle.version}; data: {manifest.source}",
             f"{users:,} users, {users / seconds:,.0f} per second; {published.users_without:,} without a recommendation",
             f"{published.items_shown:,} of {manifest.num_items - FIRST_ITEM:,} items are recommended to somebody",
-            str(published.drift or "first scores of this model and horizon: no drift to measure"),
+            str(published.drift or "no earlier scores of this model and horizon: no drift"), *unanswered(bundle),
         ],
         next="./spark-submit.sh analyze", events=num_events,
     )

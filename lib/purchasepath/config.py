@@ -118,7 +118,9 @@ class Sessions(Section):
 
 
 class Features(Section):
-    every_hours: Hours = Field(168, description="distance of the as-of times, counted back from the data's end")
+    every_hours: Hours = Field(168, description="distance of the as-of times, counted back from the last midnight that "
+                               "the data reaches (below 24: the last multiple); one more follows the newest event, "
+                               "for scoring")
     identity: Literal["visitor", "person"] = Field(
         "visitor", description="user features over the visitor's own events, or over those of all visitors behind whom "
         "the same account stands, as that was known at the as-of time"
@@ -138,7 +140,8 @@ class Dataset(Section):
                             description="events per example; longer histories become several examples")
     horizon_hours: Hours = Field(168, description="the purchase head predicts a purchase within this time")
     valid_hours: Hours = Field(168, description="validation span, just before the test span")
-    test_hours: Hours = Field(168, description="test span at the end of the data")
+    test_hours: Hours = Field(168, description="test span, up to the last midnight that the data reaches (with "
+                              "`features.every_hours` below 24: the last multiple of it)")
     rows_per_group: int = Field(256, ge=1, le=1_000_000, description="rows of every Parquet row group of EXAMPLES")
     seed: Seed = Field(11, description="shuffles users over row groups")
 
@@ -152,7 +155,8 @@ class Model(Section):
     predicts: tuple[Literal["item", "purchase", "session", "churn", "next_type"], ...] = Field(
         ("item", "purchase"), min_length=1, description="`item`: the next item; `purchase`: a purchase within the "
         "horizon after an as-of time; `session`: a purchase later in the running session; `churn`: no event within the "
-        "horizon; `next_type`: the next event's type"
+        "horizon; `next_type`: the next event's type. A question that the training span answers "
+        "in one way alone is left out"
     )
     width: int = Field(64, ge=8, le=16_384, description="size of the vectors (D)")
     layers: int = Field(2, ge=1, le=256, description="blocks of a transformer, layers of a recurrent encoder")

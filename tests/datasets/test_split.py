@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purchasepath.config import Dataset
@@ -37,6 +37,7 @@ def test_the_split_ends_at_the_last_midnight_that_the_data_reaches(last: datetim
     assert split.train_end == test_end - timedelta(days=14)
 
 
+@settings(deadline=None)  # thousands of as-of times, on a busy machine
 @given(minutes=st.integers(24 * 60 * 40, 24 * 60 * 60), every=st.sampled_from([0.5, 7, 24, 36, 168]))
 def test_no_label_looks_beyond_the_newest_event(minutes: int, every: float) -> None:
     last, config = FIRST + timedelta(minutes=minutes), Dataset(horizon_hours=30, valid_hours=168, test_hours=168)

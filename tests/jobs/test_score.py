@@ -9,8 +9,9 @@ import pytest
 
 from jobs.score import run
 from purchasepath.errors import BundleMismatchError, PublishError
-from purchasepath.tables.catalog import RECOMMENDATIONS, SCORES
-from tests.tiny_bundle import tiny_bundle, tiny_manifest
+from purchasepath.tables.catalog import RECOMMENDATIONS, SCORES, SESSIONS
+from purchasepath.tables.features import USER_FEATURES
+from tests.tiny_bundle import MODEL, tiny_bundle, tiny_manifest
 from tests.tiny_shop import AS_OF, FEATURES, TinyShop, tiny_shop
 
 
@@ -53,6 +54,32 @@ def test_a_bundle_with_other_features_or_another_vocabulary_is_refused(shop: Tin
                          (other_events, "3 event types")):
         with pytest.raises(BundleMismatchError, match=told):
             run(shop.job("score", f"score.bundle={bundle.directory}"))
+
+
+@pytest.mark.parametrize(("predicts", "rows_of", "told"), [
+    (("item", "churn"), {"scores": 0, "recommendations": 6}, "not trained to answer purchase: no scores from it"),
+    (("purchase",), {"scores": 2, "recommendations": 0}, "not trained to answer item: no recommendations from it"),
+])
+def test_nothing_is_published_of_a_question_that_the_bundle_was_not_trained_to_answer(
+    shop: TinyShop, tmp_path: Path, predicts: tuple[str, ...], rows_of: dict[str, int], told: str
+) -> None:
+    bundle = tiny_bundle(tmp_path, manifest=shop.bundle.manifest, model=MODEL.model_copy(update={"predicts": predicts}),
+                         fits=False)
+    job = shop.job("score", "score.top_k=3", f"score.bundle={bundle.directory}", f"paths.warehouse={tmp_path / 'w'}")
+    with job.warehouse.transaction("setup") as tx:
+        for table in (SESSIONS, USER_FEATURES):
+            tx.write(table, shop.job("score").warehouse.read(table))
+    summary = run(job)
+    assert summary.rows == rows_of
+    assert {table.name: len(rows(job, table)) for table in (SCORES, RECOMMENDATIONS)} == rows_of
+    assert any(told in line for line in summary.lines)
+
+
+def test_a_bundle_that_answers_neither_is_refused(shop: TinyShop, tmp_path: Path) -> None:
+    model = MODEL.model_copy(update={"predicts": ("churn",)})
+    bundle = tiny_bundle(tmp_path, manifest=shop.bundle.manifest, model=model, fits=False)
+    with pytest.raises(BundleMismatchError, match="answers churn, expected item or purchase"):
+        run(shop.job("score", f"score.bundle={bundle.directory}"))
 
 
 def test_a_failed_publication_keeps_the_published_scores(shop: TinyShop, monkeypatch: pytest.MonkeyPatch) -> None:

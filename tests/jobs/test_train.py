@@ -11,6 +11,8 @@ from jobs.train import run
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.bundle.registry import resolve
 from purchasepath.config import load_config
+from purchasepath.datasets.asked import NothingToLearnError
+from purchasepath.datasets.manifest import Asked
 from purchasepath.errors import BundleMismatchError, TooFewRowGroupsError, UserError
 from purchasepath.job import Job
 from purchasepath.tables.catalog import TRAINING_CURVES
@@ -61,6 +63,22 @@ def test_a_run_goes_on_from_a_checkpoint_unless_told_not_to(
     train_on_rank(SoloRanks(), Request.of(job.config, write_dataset(tmp_path / "dataset")).to_json())
     run(job)
     assert ("resumed at epoch 2" in capsys.readouterr().out) == resume
+
+
+def test_a_head_without_a_yes_in_the_training_span_is_not_trained(
+    spark: Any, tmp_path: Path, mlflow_store: list[str]
+) -> None:
+    asked = {"train": {"item": Asked(500), "purchase": Asked(200, 0), "churn": Asked(200, 50)}}
+    replace(write_dataset(tmp_path / "dataset"), asked=asked).save(tmp_path / "dataset")
+    job = make_job(spark, tmp_path, mlflow_store, "model.predicts=[item,purchase,churn]", "training.epochs=1")
+    lines = run(job).lines
+    bundle = Bundle.load(resolve("latest", job.config))
+    assert bundle.model_config.predicts == ("item", "churn")
+    assert list(bundle.build().heads) == ["churn"]
+    assert "purchase is left out of the model: the answer is no at all of its 200 places in the training span" in lines
+    assert not any("purchase" in metric for metric in bundle.metrics)
+    with pytest.raises(NothingToLearnError, match=r"--set model\.predicts=\[item,churn\]"):
+        run(make_job(spark, tmp_path, mlflow_store, "model.predicts=[purchase]"))
 
 
 def test_pre_training_then_fine_tuning(spark: Any, tmp_path: Path, mlflow_store: list[str]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
 
@@ -11,8 +12,17 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 
 from purchasepath.config import Config
+from purchasepath.datasets.asked import asked_columns, few_answers, learnable, read_asked
 from purchasepath.datasets.known_items import Tellers, find_tellers, write_known_items
-from purchasepath.datasets.manifest import FIRST_ITEM, SPLITS, Manifest, feature_schema_sha
+from purchasepath.datasets.manifest import (
+    CONTEXT,
+    FIRST_ITEM,
+    SPLITS,
+    UNKNOWN_ITEM,
+    Asked,
+    Manifest,
+    feature_schema_sha,
+)
 from purchasepath.datasets.sequences import build_examples, events_of, known_in, points_in
 from purchasepath.datasets.split import TimeSplit, split_by_time
 from purchasepath.datasets.statistics import fit_statistics
@@ -35,11 +45,18 @@ class SplitCounts:
 
     examples: int = 0
     events: int = 0
-    targets: int = 0
-    points: int = 0
-    bought: int = 0
+    with_item: int = 0
+    """events with an item after which something may be asked: the split's own, and each user's last one before"""
+    unknown: int = 0
+    """those of them whose item is not in the vocabulary"""
     offered: int = 0
     """points before those were left out whose user had an event that arrived late"""
+    asked: Mapping[str, Asked] = field(default_factory=dict)
+    """by question of `model.predicts`"""
+
+    @property
+    def points(self) -> int:
+        return self.asked["purchase"].places if self.asked else 0
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,8 @@ class Report:
     counts: dict[str, SplitCounts]
     events: int
     """events in SESSIONS: what was worked through"""
+    predicts: tuple[str, ...]
+    """what a model is to be asked"""
 
     @property
     def rows(self) -> dict[str, int]:
@@ -60,17 +79,16 @@ class Report:
         lines = []
         for split, n in self.counts.items():
             groups = len(self.manifest.splits[split])
-            share = n.bought / n.points if n.points else 0.0
-            lines.append(
-                f"{split}: {groups} row groups, {n.events:,} events, {n.targets:,} item targets, "
-                f"{n.points:,} purchase points of which {share:.2%} bought"
-            )
+            share = n.unknown / n.with_item if n.with_item else 0.0
+            lines.append(f"{split}: {groups} row groups, {n.events:,} events; of {n.with_item:,} with an item "
+                         f"{share:.2%} are out of vocabulary")
+            lines.append(f"{split} asks: " + ", ".join(f"{question} {asked}" for question, asked in n.asked.items()))
         offered, used = (sum(getattr(n, name) for n in self.counts.values()) for name in ("offered", "points"))
         lines.append(f"{offered - used:,} of {offered:,} points left out because an event before them arrived later")
         train = self.counts["train"]
         cells = train.examples * self.manifest.max_length
         lines.append(f"train sequences fill {train.events / cells:.0%} of max_length={self.manifest.max_length}")
-        return [*lines, *self._item_lines()]
+        return [*lines, *self._item_lines(), *self._warnings()]
 
     def _item_lines(self) -> list[str]:
         manifest = self.manifest
@@ -79,6 +97,11 @@ class Report:
                          for name, size in manifest.side_features.items())
         return [f"vocabulary: {manifest.num_items - FIRST_ITEM:,} items{cold}; version {manifest.version}",
                 *([f"side features: {told}"] if told else [])]
+
+
+    def _warnings(self) -> list[str]:
+        learned, left_out = learnable(self.predicts, self.manifest.asked["train"])
+        return [*left_out, *few_answers(learned, self.manifest.asked)]
 
 
 def build_dataset(
@@ -97,7 +120,7 @@ def build_dataset(
         rmtree(directory / version, ignore_errors=True)
         raise
     publish(manifest, directory)
-    return Report(manifest, counts, num_events)
+    return Report(manifest, counts, num_events, config.model.predicts)
 
 
 def _write(
@@ -123,7 +146,7 @@ def _write(
         num_types=len(EVENT_TYPES) + 1, feature_names=USER_FEATURE_NAMES, statistics=statistics,
         vocabulary_sha=items.vocabulary_sha, feature_schema_sha=feature_schema_sha(config.features.identity),
         num_cold=items.num_cold, side_features=items.side_features, side_sha=items.side_sha,
-        files=describe(directory / version),
+        files=describe(directory / version), asked={name: n.asked for name, n in counts.items()},
     )
     _check_complete(manifest, counts)
     return manifest, counts
@@ -136,6 +159,7 @@ def _write_examples(
     try:
         counts = count_examples(kept, points)
         _check_not_empty(counts)
+        learnable(config.model.predicts, counts["train"].asked)  # raises before anything is written
         write_examples(kept, {split: n.examples for split, n in counts.items()}, directory, version,
                        rows_per_group=config.dataset.rows_per_group, seed=config.dataset.seed)
     finally:
@@ -145,20 +169,21 @@ def _write_examples(
 
 def count_examples(examples: DataFrame, points: DataFrame) -> dict[str, SplitCounts]:
     """Counts per split."""
-    has_target = F.filter("target", lambda target: target > 0)
+    own = F.filter("item", lambda item, place: F.get("outcome", place) > CONTEXT)
     rows = examples.groupBy("split").agg(
         F.count(F.lit(1)).alias("examples"), F.sum(F.size("item")).alias("events"),
-        F.sum(F.size(has_target)).alias("targets"), F.sum(F.size("point")).alias("points"),
-        F.sum(F.aggregate("bought", F.lit(0), lambda total, bought: total + bought)).alias("bought"),
+        F.sum(F.size(F.filter(own, lambda item: item >= UNKNOWN_ITEM))).alias("with_item"),
+        F.sum(F.size(F.filter(own, lambda item: item == UNKNOWN_ITEM))).alias("unknown"),
+        *(column.alias(name) for name, column in asked_columns().items()),
     ).collect()  # one row per split
     offered = {row["split"]: row["count"] for row in points.groupBy("split").count().collect()}
     found = {row["split"]: row.asDict() for row in rows}
-    counts = {}
-    for split in SPLITS:
-        values = found.get(split, {"split": split})
-        values.pop("split")
-        counts[split] = SplitCounts(**values, offered=offered.get(split, 0))
-    return counts
+    plain = ("examples", "events", "with_item", "unknown")
+    return {
+        split: SplitCounts(**{name: found[split][name] for name in plain}, offered=offered.get(split, 0),
+                           asked=read_asked(found[split])) if split in found else SplitCounts()
+        for split in SPLITS
+    }
 
 
 def _split(sessions: DataFrame, config: Config) -> tuple[TimeSplit, int]:

@@ -53,6 +53,30 @@ class RowGroup:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Places of a split where a question of `model.predicts` is asked, and those of them where the answer is yes.
+
+    `yes` is None where the answer is a choice among many.
+    """
+
+    places: int
+    yes: int | None = None
+
+    @property
+    def teaches(self) -> bool:
+        """Whether anything can be learned here: two answers that differ, or a choice to make."""
+        return self.places > 0 if self.yes is None else 0 < self.yes < self.places
+
+    @property
+    def rarest(self) -> int:
+        """How often the rarer answer was given; of a choice, any."""
+        return self.places if self.yes is None else min(self.yes, self.places - self.yes)
+
+    def __str__(self) -> str:
+        return f"{self.places:,}" + ("" if self.yes is None else f" ({self.yes:,} yes)")
+
+
+@dataclass(frozen=True)
 class Boundaries:
     """Ends of the splits (ISO 8601, UTC) and the horizon of the purchase label."""
 
@@ -79,7 +103,8 @@ class Manifest:
     `num_items` counts ids 0..num_items-1 including padding, no item and unknown item; the last `num_cold` of them are
     items without a history on the training span. `num_types` is the number of event types plus one for padding.
     `source` names the raw source (synthetic data says so). `side_features` are the columns of SIDE_FEATURES that
-    say something, each with the number of its ids, unknown included, or the width of its vectors.
+    say something, each with the number of its ids, unknown included, or the width of its vectors. `asked` says per
+    split and question of `model.predicts` what there is to learn from or to measure on.
     """
 
     version: str
@@ -99,6 +124,8 @@ class Manifest:
     side_sha: str = ""
     files: Mapping[str, FileFacts] = field(default_factory=dict)
     """Every file below the version's directory; none in datasets of releases that did not tell."""
+    asked: Mapping[str, Mapping[str, Asked]] = field(default_factory=dict)
+    """None in datasets of releases that did not count."""
 
     @property
     def num_known(self) -> int:
@@ -170,6 +197,8 @@ class Manifest:
                 "boundaries": Boundaries(**content["boundaries"]),
                 "feature_names": tuple(content["feature_names"]),
                 "statistics": _statistics(**content["statistics"]),
+                "asked": {split: {question: Asked(**facts) for question, facts in questions.items()}
+                          for split, questions in content.get("asked", {}).items()},
                 "files": {name: FileFacts(**facts) for name, facts in content.get("files", {}).items()},
             })
         except (KeyError, TypeError, AttributeError, ValueError) as fault:

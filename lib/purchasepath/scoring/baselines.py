@@ -137,9 +137,9 @@ class ItemBaselines:
 
 
 def logistic_regression(train: DataFrame, test: DataFrame, num_features: int) -> Answers:
-    """Purchase probabilities at the as-of points; no answers without anything to fit on."""
+    """Purchase probabilities at the as-of points; no answers where train has no two different ones to fit on."""
     train_points, test_points = (purchase_points(split, num_features) for split in (train, test))
-    if train_points.isEmpty():
+    if train_points.select("bought").distinct().count() < 2:
         return Answers(binary={"purchase": BinaryCounts.of({})})
     answered = logistic_probabilities(train_points, test_points)
     step = F.floor(F.col("probability") * PROBABILITY_STEPS + 0.5).alias("step")

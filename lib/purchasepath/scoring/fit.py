@@ -13,13 +13,13 @@ from purchasepath.datasets.manifest import feature_schema_sha
 from purchasepath.datasets.vocabulary import summarize_vocabulary
 from purchasepath.errors import BundleMismatchError
 from purchasepath.storage.parquet import read_parquet
-from purchasepath.tables.catalog import EVENT_TYPES
+from purchasepath.tables.catalog import EVENT_TYPES, RECOMMENDATIONS, SCORES
 
 
 def fitting_bundle(config: Config, *questions: str) -> Bundle:
     """The bundle that `score.bundle` names, if this code computes the features and events it was trained on.
 
-    It answers all `questions` of `model.predicts` that are named.
+    Where `questions` of `model.predicts` are named, it answers one of them at least.
     """
     bundle = Bundle.load(resolve(config.score.bundle, config))
     _, vocabulary_sha = summarize_vocabulary(bundle.vocabulary_path)
@@ -36,12 +36,19 @@ def fitting_bundle(config: Config, *questions: str) -> Bundle:
 
 def _require_answers(bundle: Bundle, questions: Sequence[str]) -> None:
     predicts = bundle.model_config.predicts
-    if not set(questions) <= set(predicts):
+    if questions and not set(questions) & set(predicts):
         raise BundleMismatchError(
-            f"bundle {bundle.name} {bundle.version} answers {', '.join(predicts)}, expected {', '.join(questions)}; "
+            f"bundle {bundle.name} {bundle.version} answers {', '.join(predicts)}, expected {' or '.join(questions)}; "
             f"choose another one with --set score.bundle=<directory>, or fine-tune it: ./spark-submit.sh train "
             f"--set training.start_from={bundle.directory} --set model.predicts=[{','.join(questions)}]"
         )
+
+
+def unanswered(bundle: Bundle) -> list[str]:
+    """A line for each table that scoring leaves empty, as the bundle does not answer its question."""
+    tables = {"purchase": SCORES.name, "item": RECOMMENDATIONS.name}
+    return [f"the bundle was not trained to answer {question}: no {table} from it"
+            for question, table in tables.items() if question not in bundle.model_config.predicts]
 
 
 def vocabulary_frame(spark: SparkSession, bundle: Bundle) -> DataFrame:

@@ -55,16 +55,17 @@ class Published:
 
 
 def publish(
-    warehouse: Warehouse, scored: DataFrame, stamp: Stamp, *, users: int, max_drift: float
+    warehouse: Warehouse, scored: DataFrame, stamp: Stamp, *, users: int, max_drift: float, knows_buyers: bool = True
 ) -> Published:
     """Publish the frame of `udf.score_users`, which is computed here and only once.
 
-    `users` is how many rows it must have. Raises PublishError with every fault found; nothing changes then.
+    `users` is how many rows it must have. Without `knows_buyers` the model gives no purchase probabilities: SCORES gets
+    no rows, and no drift is measured. Raises PublishError with every fault found; nothing changes then.
     """
     with warehouse.transaction(stamp.run_id) as tx:
         staged = tx.materialize(scored, "scored")
-        users_without, items_shown = _audit(staged, users)
-        drift = drift_since_last(warehouse, staged, stamp)
+        users_without, items_shown = _audit(staged, users, knows_buyers)
+        drift = drift_since_last(warehouse, staged, stamp) if knows_buyers else None
         if drift is not None and drift.exceeds(max_drift):
             raise PublishError(_too_much_drift(drift, max_drift))
         rows = {
@@ -76,8 +77,9 @@ def publish(
 
 
 def scores(scored: DataFrame, stamp: Stamp) -> DataFrame:
-    """Rows of SCORES."""
-    return SCORES.select(scored.withColumns({**stamp.columns, "horizon_hours": F.lit(float(stamp.horizon_hours))}))
+    """Rows of SCORES: of users with a probability."""
+    said = scored.where(F.col("purchase_probability").isNotNull())
+    return SCORES.select(said.withColumns({**stamp.columns, "horizon_hours": F.lit(float(stamp.horizon_hours))}))
 
 
 def recommendations(scored: DataFrame, stamp: Stamp) -> DataFrame:
@@ -85,7 +87,7 @@ def recommendations(scored: DataFrame, stamp: Stamp) -> DataFrame:
     return RECOMMENDATIONS.select(scored.select("user_id", F.inline("recommendations")).withColumns(stamp.columns))
 
 
-def _audit(staged: DataFrame, users: int) -> tuple[int, int]:
+def _audit(staged: DataFrame, users: int, knows_buyers: bool) -> tuple[int, int]:
     """Users without a recommendation, and different items shown. Raises PublishError with all faults."""
     probability, shown = F.col("purchase_probability"), F.col("recommendations")
     ranks, items = F.col("recommendations.rank"), F.col("recommendations.item_id")
@@ -93,7 +95,8 @@ def _audit(staged: DataFrame, users: int) -> tuple[int, int]:
     faults: dict[str, Column] = {
         "users without an id": F.col("user_id").isNull(),
         "purchase probabilities that are missing or not within 0 and 1":
-            probability.isNull() | F.isnan(probability) | ~probability.between(0, 1),
+            probability.isNull() | F.isnan(probability) | ~probability.between(0, 1)
+            if knows_buyers else probability.isNotNull(),
         "lists of recommendations that are missing": shown.isNull(),
         "lists whose ranks are not 1, 2, 3 …": ~in_order,
         "lists with an item missing or shown twice":

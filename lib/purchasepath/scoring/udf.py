@@ -19,7 +19,7 @@ from torch import Tensor
 
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.config import Score
-from purchasepath.datasets.batch import batch_from_arrow
+from purchasepath.datasets.batch import Batch, batch_from_arrow
 from purchasepath.datasets.rows import COLUMNS
 from purchasepath.datasets.sequences import events_of
 from purchasepath.features.as_of import to_us
@@ -30,10 +30,13 @@ from purchasepath.scoring.topk import NO_ITEM, pad_lists, top_k
 from purchasepath.storage.parquet import read_parquet
 
 SCORED = (
-    "user_id string NOT NULL, purchase_probability float NOT NULL, num_events int NOT NULL, "
+    "user_id string NOT NULL, purchase_probability float, num_events int NOT NULL, "
     "recommendations array<struct<rank: int, item_id: string, score: float>> NOT NULL"
 )
-"""Columns of a scored user; recommendations run from rank 1, best first."""
+"""Columns of a scored user; recommendations run from rank 1, best first.
+
+A bundle that was not trained on purchases says no probability, one not trained on next items recommends nothing.
+"""
 
 _RECOMMENDATION = pa.struct([("rank", pa.int32()), ("item_id", pa.string()), ("score", pa.float32())])
 _SCORED_ARROW = pa.schema([
@@ -100,18 +103,27 @@ class Scorer:
         batch = batch_from_arrow(with_blank_histories(rows.select(list(COLUMNS))), self.num_features)
         hidden_BLD = self.model.encode(batch)
         hidden_ND = hidden_BLD[batch.row_P, batch.position_P]  # one as-of point per row, so N = B = P
-        probability_N = self.model.probability("purchase", self.model.ask("purchase", batch, hidden_BLD)[0])
-        scores_NK, items_NK = top_k(
-            lambda start, stop: self.model.item_scores(hidden_ND, start, stop), self.num_items, self.config.top_k,
-            excluded_NE=self._excluded(rows), item_block=self.config.item_block,
-        )
         return pa.RecordBatch.from_arrays(
             [
-                rows.column("user_id"), pa.array(probability_N.float().numpy()), rows.column("num_events"),
-                self._recommendations(scores_NK, items_NK),
+                rows.column("user_id"), self._probabilities(batch, hidden_BLD), rows.column("num_events"),
+                self._best_items(rows, hidden_ND),
             ],
             schema=_SCORED_ARROW,
         )
+
+    def _probabilities(self, batch: Batch, hidden_BLD: Tensor) -> pa.Array:
+        if "purchase" not in self.model.predicts:
+            return pa.nulls(len(batch.row_P), pa.float32())
+        logit_N = self.model.ask("purchase", batch, hidden_BLD)[0]
+        return pa.array(self.model.probability("purchase", logit_N).float().numpy())
+
+    def _best_items(self, rows: pa.RecordBatch, hidden_ND: Tensor) -> pa.ListArray:
+        if "item" not in self.model.predicts:
+            return pa.array([[]] * len(rows), _SCORED_ARROW.field("recommendations").type)
+        return self._recommendations(*top_k(
+            lambda start, stop: self.model.item_scores(hidden_ND, start, stop), self.num_items, self.config.top_k,
+            excluded_NE=self._excluded(rows), item_block=self.config.item_block,
+        ))
 
     def _excluded(self, rows: pa.RecordBatch) -> Tensor | None:
         if self.excluded is None:

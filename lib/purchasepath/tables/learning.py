@@ -12,7 +12,8 @@ SCORES = Table(
     (
         C("user_id", "string", "keyed pseudonym of the visitor"),
         C("as_of", "timestamp", "the scores use only events before this time that had arrived by it"),
-        C("purchase_probability", "float", "probability of a purchase within the horizon after as_of"),
+        C("purchase_probability", "float", "probability of a purchase within the horizon after as_of; no row where the "
+                                           "model was not trained on purchases"),
         C("num_events", "int", "events the model saw of this user"),
         C("horizon_hours", "double", "the horizon"),
         C("model_version", "string", "fingerprint of the bundle"),
@@ -105,7 +106,8 @@ EXAMPLES = Table(
         C("target", "array<int>", "item of the next event if it has one, other than this event's, that belongs to "
                                   "the split; 0: no target"),
         C("outcome", "array<int>", "what follows in the event's session: 3 a purchase, 2 none; 1: not asked, as it "
-                                   "has bought already, ends after the split, or the event lies before the split; "
+                                   "has bought already, ends after the split or may go on after the data's end, or the "
+                                   "event lies before the split; "
                                    "0: context, nothing is predicted here"),
         C("point", "array<int>", "for each as-of time: position of the last event before it"),
         C("idle", "array<float>", "for each as-of time: log(1 + seconds since that event)"),

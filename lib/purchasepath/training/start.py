@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file
 
+from purchasepath.datasets.asked import learnable
 from purchasepath.errors import ConfigError
 from purchasepath.models.heads import BinaryHead, PointHead
 from purchasepath.models.items import add_side_features
@@ -22,12 +23,20 @@ from purchasepath.training.warm_start import start_at_logistic_regression
 
 if TYPE_CHECKING:
     from purchasepath.config import Config, Training
+    from purchasepath.datasets.manifest import Manifest
     from purchasepath.datasets.sides import Sides
     from purchasepath.models.build import PurchasePathModel
     from purchasepath.training.feed import Feed
     from purchasepath.training.ranks import Ranks
 
 _FILE = "start.safetensors"
+
+
+def keep_learnable(config: Config, manifest: Manifest) -> tuple[Config, list[str]]:
+    """The configuration without the questions that the training span does not teach, and a line for each of these."""
+    predicts, left_out = learnable(config.model.predicts, manifest.asked.get("train", {}))
+    model = config.model.model_copy(update={"predicts": predicts})
+    return config.model_copy(update={"model": model}), left_out
 
 
 def check_start(config: Config) -> None:
@@ -44,10 +53,11 @@ def check_start(config: Config) -> None:
         raise ConfigError(faults)
 
 
-def keep_start(workspace: Path, weights: Path) -> None:
-    """Copies the weights to begin with to where every rank finds them."""
-    workspace.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(weights, workspace / _FILE)
+def keep_start(workspace: Path, weights: Path | None) -> None:
+    """Copies the weights to begin with, if there are any, to where every rank finds them."""
+    if weights is not None:
+        workspace.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(weights, workspace / _FILE)
 
 
 def forget_start(workspace: Path) -> None:
