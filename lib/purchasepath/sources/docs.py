@@ -16,8 +16,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from purchasepath.sources.expressions import FUNCTIONS
-from purchasepath.sources.mapping import FieldSpec, Input, Limits, Source, TimeFormat
-from purchasepath.tables.catalog import EVENT_TYPES, EVENTS
+from purchasepath.sources.mapping import FIELDS, FieldSpec, Input, Limits, Source, TimeFormat
+from purchasepath.tables.catalog import EVENT_TYPES
 from purchasepath.tables.docs import DIRECTORY, GENERATED, ROOT
 
 PAGE = DIRECTORY / "mappings.md"
@@ -112,7 +112,7 @@ def mappings_page() -> str:
     """The page."""
     sections = [_section(path, part, words) for path, (part, words) in PARTS.items()]
     types = ", ".join(f"`{name}`" for name in EVENT_TYPES)
-    columns = ", ".join(f"`{c.name}`" for c in EVENTS.columns if c.name not in EVENTS.partition_by)
+    columns = ", ".join(f"`{name}`" for name in FIELDS)
     functions = ", ".join(f"`{name}`" for name in sorted(FUNCTIONS))
     words = f"Event types of ours: {types}. Columns of EVENTS: {columns}."
     return "\n".join(["# Source mappings", "", GENERATED, "", INTRO, "", words, "", TEXTS, "", *sections,

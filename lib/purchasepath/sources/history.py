@@ -22,9 +22,9 @@ from pyspark.sql import Column, DataFrame
 from purchasepath.sources.mapping import OWN_PREFIX
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS
 
-FIRST = ("arrived_at", *(name for name in EVENTS.names if name not in ("event_id", "arrived_at", "event_date")))
-CONTENTS = FIRST[1:]
+CONTENTS = tuple(name for name in EVENTS.names if name not in ("event_id", "arrived_at", "tie_order", "event_date"))
 """What an event is: two rows with one id that differ in it are a collision, not copies that arrived twice."""
+FIRST = ("arrived_at", *CONTENTS, "tie_order")
 
 DISPLACES, COLLIDES = f"{OWN_PREFIX}displaces", f"{OWN_PREFIX}collides"
 _OURS, _THEIRS = f"{OWN_PREFIX}ours", f"{OWN_PREFIX}theirs"
