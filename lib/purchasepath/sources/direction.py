@@ -1,20 +1,20 @@
 """Files whose times run backwards, as exports with the newest row first do: where a record stands in them says nothing
 of the order of events.
 
-Told by the beginning of each file. The next record of the same visitor counts four times, for a file may be sorted by
-visitor first; records half of the beginning apart count once, for they stand far enough from each other that what is
-a little out of order, as in a log by arrival, does not matter. Where the whole beginning is one instant, as in a log
-by days, the first record of the file is compared with the last one.
+Told by the beginning of each file. A step to the next record of the same visitor counts four times, for a file may be
+sorted by visitor first; steps over half of the beginning count once: what is a little out of order, as in a log by
+arrival, does not matter over so many records. Where the whole beginning is one instant, as in a log by days, the first
+record of the file is compared with the last one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
 
 import pyspark.sql.functions as F
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.sources.fields import text_columns, typed_columns
 from purchasepath.sources.files import HEAD_BYTES, some_names
@@ -23,19 +23,22 @@ from purchasepath.sources.mapping import Input
 from purchasepath.sources.raw import FILE, IN_FILE, as_listed, read_beginnings, read_raw
 from purchasepath.sources.unreadable import explained_damage
 
+Told = tuple[str | None, int]
+"""Of a record: visitor, and microseconds."""
+
 _RECORDS = 200
-_OWN_STEP = 4
-"""Weight of a step from a visitor's record to the same visitor's next one."""
+_FILES_AT_ONCE = 1_000
+_OWN_WEIGHT = 4
+_SHARE = 2
+"""So many times the weight of steps forwards must those backwards have: records in no order at all run forwards."""
 
 
 def split_by_direction(spark: SparkSession, found: SourceLayouts) -> SourceLayouts:
-    """`found` with files whose times run backwards in layouts of their own. What depends on nothing but the file: a
-    file comes out the same whatever files it is read with."""
+    """`found` with files whose times run backwards in layouts of their own. It depends on nothing but the file, so it
+    is the same whatever files it is read with."""
     asked = [layout for layouts in found.layouts.values() for layout in layouts if not layout.input.sequence]
-    if not asked:
-        return found
     with explained_damage():
-        paths = _find_backward_files(spark, asked)
+        paths = {path for layout in asked for path in _find_backward_files(spark, layout)}
     if not paths:
         return found
     layouts = {name: [part for layout in layouts for part in _parts(layout, paths)]
@@ -46,6 +49,22 @@ def split_by_direction(spark: SparkSession, found: SourceLayouts) -> SourceLayou
     return replace(found, layouts=layouts, remarks=[*found.remarks, remark])
 
 
+def runs_backwards(records: Sequence[Told]) -> bool:
+    """Whether times of records, in the order of the file, run backwards."""
+    forwards = backwards = 0
+    before: dict[str | None, int] = {}
+    for visitor, us in records:
+        step = us - before.get(visitor, us)
+        forwards += _OWN_WEIGHT * (step > 0)
+        backwards += _OWN_WEIGHT * (step < 0)
+        before[visitor] = us
+    half = len(records) // 2
+    for (_, earlier), (_, later) in zip(records[:half], records[len(records) - half:], strict=True):
+        forwards += later > earlier
+        backwards += later < earlier
+    return backwards > _SHARE * forwards
+
+
 def _parts(layout: Layout, backwards: set[str]) -> list[Layout]:
     """The files of a layout that run forwards, and the others."""
     forward, back = (tuple(f for f in layout.files if (f.path in backwards) == turned) for turned in (False, True))
@@ -53,19 +72,33 @@ def _parts(layout: Layout, backwards: set[str]) -> list[Layout]:
     return [part for part in parts if part.files]
 
 
-def _find_backward_files(spark: SparkSession, layouts: Iterable[Layout]) -> set[str]:
-    beginnings = [times_of(read_beginnings(spark, layout, _RECORDS), layout.input) for layout in layouts]
-    told = summarize_steps(reduce(DataFrame.unionByName, beginnings)).collect()  # a row per file
-    backwards = {row[FILE] for row in told if row["score"] < 0}
-    level = {row[FILE]: row["records"] for row in told if row["level"]}
-    unclear = [replace(layout, files=files) for layout in layouts if (files := tuple(
-        file for file in layout.files
-        if file.path in level and (2 * level[file.path] > _RECORDS or file.size > HEAD_BYTES)))]
-    if not unclear:
-        return backwards
-    wholes = [times_of(read_raw(spark, [layout]), layout.input) for layout in unclear]
-    ends = summarize_ends(reduce(DataFrame.unionByName, wholes)).collect()  # at most a row per file
-    return backwards | {row[FILE] for row in ends if row["first"] > row["last"]}
+def _find_backward_files(spark: SparkSession, layout: Layout) -> set[str]:
+    found, unclear = set[str](), []
+    for start in range(0, len(layout.files), _FILES_AT_ONCE):
+        part = replace(layout, files=layout.files[start:start + _FILES_AT_ONCE])
+        beginnings = _read_times(spark, part)
+        found |= {path for path, records in beginnings.items() if runs_backwards(records)}
+        unclear += [file for file in part.files
+                    if _is_level(records := beginnings.get(file.path, []))
+                    and (2 * len(records) > _RECORDS or file.size > HEAD_BYTES)]
+    if unclear:
+        whole = read_raw(spark, [replace(layout, files=tuple(unclear))])
+        ends = summarize_ends(times_of(whole, layout.input)).collect()  # at most a row per file
+        found |= {row[FILE] for row in ends if row["first"] > row["last"]}
+    return found
+
+
+def _read_times(spark: SparkSession, layout: Layout) -> dict[str, list[Told]]:
+    """Path → what is told of the file's first records, in order. Collects them: a few hundred per file."""
+    rows = times_of(read_beginnings(spark, layout, _RECORDS), layout.input).collect()
+    told = defaultdict[str, list[Told]](list)
+    for row in sorted(rows, key=lambda row: [row[name] for name in IN_FILE]):
+        told[row[FILE]].append((row["visitor"], row["us"]))
+    return told
+
+
+def _is_level(records: Sequence[Told]) -> bool:
+    return len({us for _, us in records}) == 1
 
 
 def times_of(raw: DataFrame, spec: Input) -> DataFrame:
@@ -75,28 +108,8 @@ def times_of(raw: DataFrame, spec: Input) -> DataFrame:
     return rows.where("us is not null")
 
 
-def summarize_steps(times: DataFrame) -> DataFrame:
-    """One row per file: `score` (below 0: backwards), `records`, `level` (all of one instant)."""
-    own = Window.partitionBy(FILE, "visitor").orderBy(*IN_FILE)
-    step = F.signum(F.col("us") - F.lag("us").over(own))
-    line = F.sort_array(F.collect_list(F.struct(*IN_FILE, "us")))["us"]
-    summed = times.repartition(FILE).withColumn("step", step).groupBy(FILE).agg(
-        F.coalesce(F.sum("step"), F.lit(0)).alias("own"), line.alias("line"), F.count(F.lit(1)).alias("records"),
-        (F.min("us") == F.max("us")).alias("level"))
-    score = _OWN_STEP * F.col("own") + _far_steps(F.col("line"))
-    return summed.select(FILE, score.alias("score"), "records", "level")
-
-
 def summarize_ends(times: DataFrame) -> DataFrame:
     """One row per file: times of the `first` and the `last` record."""
     place = F.struct(*IN_FILE)
     ends = times.groupBy(FILE).agg(F.min_by("us", place).alias("first"), F.max_by("us", place).alias("last"))
     return ends.withColumn(FILE, as_listed(F.col(FILE)))
-
-
-def _far_steps(line: Column) -> Column:
-    """Steps up less steps down between each of the earlier half of some times and its partner in the later half."""
-    half = F.floor(F.size(line) / 2).cast("int")
-    signs = F.zip_with(F.slice(line, 1, half), F.slice(line, F.size(line) - half + 1, half),
-                       lambda earlier, later: F.signum(later - earlier))
-    return F.aggregate(signs, F.lit(0.0).cast("double"), lambda total, sign: total + sign)

@@ -98,7 +98,10 @@ TEXTS = """## What is read
   column of whole numbers, doubles, decimals and words; times keep their microseconds. A time stored as an
   instant is not moved by `zone`.
 - Without `event_id`, an event's id is a hash of its row's text: rows that are equal are one event, or with
-  `repeats: events` as many as one file holds."""
+  `repeats: events` as many as one file holds.
+- A visitor's events of one instant (one second, or one day, as times are written) stay in the order in which a file has
+  them. Where its times run backwards (the newest row first), and between files, they are in the order of event types
+  told above; among equal ones of two files the id decides. A column that numbers them is named by `sequence`."""
 
 SQL = """## Functions in `sql`
 
