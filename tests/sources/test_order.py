@@ -67,7 +67,7 @@ def test_view_cart_and_purchase_of_one_instant_reach_every_step_whatever_the_res
 
 def test_positions_count_in_every_format_and_however_files_are_split(spark: SparkSession, tmp_path: Path) -> None:
     """Each visitor's way is one that neither event types nor ids would give."""
-    way = ("purchase", "view", "return", "search", "cart", "view", "remove")
+    way = ("purchase", "view", "return", "search", "cart", "checkout", "remove")
     rows = {name: [(f"u{n % 3}", "2024-01-01", step, f"{name}{n % 3}{'x' * (n // 3 % 2)}") for n, step in enumerate(
         step for step in way for _ in range(3))] for name in ("plain", "packed", "quoted", "lines", "array", "table")}
     keyed = {name: [dict(zip("utei", row, strict=True)) for row in some] for name, some in rows.items()}
