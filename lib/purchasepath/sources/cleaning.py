@@ -72,7 +72,8 @@ def tie_order_of_record() -> Column:
     a group of equal texts, take no part."""
     rejected = _is_rejected()
     visitor, at = F.when(rejected, F.col(_HASH)).otherwise(F.col("user_id")), F.when(~rejected, F.col("event_ts"))
-    instant = Window.partitionBy(FILE, visitor, at).orderBy(*IN_FILE)
+    # paths begin alike, and sorting compares first bytes first
+    instant = Window.partitionBy(visitor, at, FILE).orderBy(*IN_FILE)
     so_far = instant.rowsBetween(Window.unboundedPreceding, Window.currentRow)
     highest = F.max(type_rank(F.col("event_type"))).over(so_far)
     in_file = tie_order_in_file(highest, F.row_number().over(instant) - 1)
