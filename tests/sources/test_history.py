@@ -84,7 +84,7 @@ class Memory:
                                           table.spark_schema())
 
     def deliver(self, rows: Sequence[Event], run_id: str) -> Books:
-        arrow = pa.Table.from_pylist(list(rows), READ_ARROW)
+        arrow = pa.Table.from_pylist([{**row, FILE: f"{n}.csv"} for n, row in enumerate(rows)], READ_ARROW)
         judged = self.materialize(judge(self.spark.createDataFrame(arrow, READ), KEY), "judged")
         books = count_verdicts(judged, len(rows)).check()
         if not self.rows:
@@ -98,7 +98,7 @@ def partition(table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def by_the_rule(rows: Sequence[Event]) -> list[Event]:
-    """EVENTS by a plain loop: of each id the row that is first in the order FIRST, nulls first."""
+    """EVENTS by a plain loop: of each id the row that is first in the order FIRST, nulls first, largest `tie_order`."""
     first: dict[str, Event] = {}
     for row in rows:
         ids = {name: row[name] and pseudonym_of(KEY, row[name]) for name in ("user_id", "login_id")}
@@ -108,8 +108,8 @@ def by_the_rule(rows: Sequence[Event]) -> list[Event]:
     return sorted(first.values(), key=lambda event: event["event_id"])
 
 
-def rank(event: Event) -> list[tuple[bool, Any]]:
-    return [(event[name] is not None, event[name]) for name in FIRST]
+def rank(event: Event) -> list[Any]:
+    return [*((event[name] is not None, event[name]) for name in FIRST), -event["tie_order"]]
 
 
 def triples(rows: Sequence[Event]) -> set[tuple[Any, ...]]:

@@ -103,7 +103,8 @@ def test_a_newest_first_file_and_parts_of_an_instant_go_by_type(spark: SparkSess
 def test_rejected_records_and_copies_do_not_change_an_order(spark: SparkSession, tmp_path: Path) -> None:
     way = [("u", "2024-01-01", step, "i") for step in ("cart", "view", "purchase")]
     broken = ("u", "2024-01-01", "teleport", "i")
-    directory = write_files(tmp_path, {"a.csv": text([way[0], broken, *way[:2], broken, way[1], way[2], way[0]])})
+    lines = [way[0], broken, *way[:2], broken, way[1], way[2], way[0]]
+    directory = write_files(tmp_path, {"a.csv": text(lines), "part.csv": text(way[2:])})  # the part knows no order
     rows = events_of(spark, CSV, directory).orderBy("tie_order").collect()
     assert [(row["event_type"], row["tie_order"]) for row in rows] == [
         ("cart", 3 << 27), ("view", 3 << 27 | 2), ("purchase", 6 << 27 | 4)]
@@ -121,17 +122,19 @@ def test_a_number_of_the_shops_own_comes_before_the_place_in_the_file(spark: Spa
 
 
 def by_the_rule(files: Mapping[str, Sequence[Row]]) -> dict[Row, int]:
-    """`tie_order` of every event, by a plain loop: of copies the smallest stays."""
+    """`tie_order` of every event, by a plain loop: the largest that a file gives to the first of its copies."""
     found: dict[Row, int] = {}
     for rows in files.values():
         backwards = runs_backwards([(row[0], int(row[1][-2:])) for row in rows])
         instants: dict[tuple[str, str], list[int]] = defaultdict(list)
+        told: dict[Row, int] = {}
         for row in rows:
             rank = EVENT_TYPES.index(row[2])
             ranks = instants[row[:2]]
             ranks.append(rank)
             order = rank << 27 if backwards else max(ranks) << 27 | len(ranks) - 1
-            found[row] = min(order, found.get(row, order))
+            told[row] = min(order, told.get(row, order))
+        found |= {row: max(order, found.get(row, order)) for row, order in told.items()}
     return found
 
 

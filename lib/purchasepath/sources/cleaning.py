@@ -2,7 +2,8 @@
 
 - rejected: cannot be parsed, or breaks a rule; all its reasons are kept. Judged first.
 - duplicate: an accepted row has its event id already. Of rows with one id the one that arrived first stays
-  (`history.FIRST`, which also settles ties). Where a source has no ids, the id is a hash of the row's text, so
+  (`history.FIRST`, which also settles ties); its `tie_order` is the largest that a file gives to the first of its
+  copies. Where a source has no ids, the id is a hash of the row's text, so
   exact duplicates share it.
 - collision: a duplicate whose contents are other than those of the row that stays: perhaps another event.
 - accepted: the rest. Whether an earlier run knew their ids is decided afterwards (`delivery`).
@@ -30,6 +31,7 @@ from purchasepath.tables.quality import broken_rules, first_broken
 
 ACCEPTED, DUPLICATE, COLLISION, REJECTED = "accepted", "duplicate", "collision", "rejected"
 REASONS, VERDICT = f"{OWN_PREFIX}reasons", f"{OWN_PREFIX}verdict"
+_RIVALS, _TOLD = f"{OWN_PREFIX}rivals", f"{OWN_PREFIX}told"
 _TEXT, _HASH, _SEQUENCE = f"{OWN_PREFIX}text_", f"{OWN_PREFIX}hash", f"{OWN_PREFIX}sequence"
 
 
@@ -92,15 +94,17 @@ def judge(rows: DataFrame, key: bytes) -> DataFrame:
     rows = hide_raw_ids(add_pseudonyms(rows, key, IDS))  # first: the order of duplicates is one of published columns
     rejected = _is_rejected()
     # rejected rows are no rivals: each stands in a group of equal texts, so no group is the group of all nulls
-    rivals = F.when(rejected, F.concat(F.lit("!"), _HASH)).otherwise(F.col("event_id"))
-    copies = Window.partitionBy(rivals).orderBy(*FIRST)
-    contents = F.struct(*CONTENTS)
-    stays = F.first(contents).over(copies.rowsBetween(Window.unboundedPreceding, Window.currentRow))
+    rows = rows.withColumn(_RIVALS, F.when(rejected, F.concat(F.lit("!"), _HASH)).otherwise(F.col("event_id")))
+    copies = Window.partitionBy(_RIVALS).orderBy(*FIRST, FILE, "tie_order")
+    so_far = copies.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    same, equal = (F.struct(*names).eqNullSafe(F.first(F.struct(*names)).over(so_far)) for names in (CONTENTS, FIRST))
     verdict = F.when(rejected, REJECTED).when(F.row_number().over(copies) == 1, ACCEPTED).when(
-        contents.eqNullSafe(stays), DUPLICATE).otherwise(COLLISION)
-    judged = rows.withColumn(VERDICT, verdict).withColumn("event_date", F.to_date("event_ts"))
+        same, DUPLICATE).otherwise(COLLISION)
+    first_in_file = equal & ~F.col(FILE).eqNullSafe(F.lag(FILE).over(copies))
+    judged = rows.withColumns({VERDICT: verdict, _TOLD: F.when(first_in_file, F.col("tie_order"))}).withColumns({
+        "tie_order": F.max(_TOLD).over(Window.partitionBy(_RIVALS)), "event_date": F.to_date("event_ts")})
     file = F.when(F.col(VERDICT).isin(REJECTED, COLLISION), file_path(F.col(FILE)))
-    return judged.withColumn(FILE, file).drop(_HASH)
+    return judged.withColumn(FILE, file).drop(_HASH, _RIVALS, _TOLD)
 
 
 def keep_accepted(judged: DataFrame) -> DataFrame:
