@@ -88,6 +88,7 @@ def draw_day(day: int, num_events: int, num_users: int, late_share: float, seed:
         "price": pa.array(np.round(rng.lognormal(3.0, 1.0, num_events), 2)),
         "quantity": pa.array(np.ones(num_events, dtype=np.int32)),
         "promotion": pa.array(np.zeros(num_events, dtype=bool)),
+        "tie_order": pa.array(np.zeros(num_events, dtype=np.int32)),
         "event_date": pa.array((at // DAY_US).astype(np.int32)).cast(pa.date32()),
     }
     schema = EVENTS.arrow_schema()

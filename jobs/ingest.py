@@ -13,6 +13,7 @@ from purchasepath.job import Job, Summary, main
 from purchasepath.sources.books import books_row, find_collisions, find_rejections, other_sources, summary_lines
 from purchasepath.sources.cleaning import ACCEPTED, VERDICT, keep_rejected, read_rows
 from purchasepath.sources.delivery import deliver, read_history, settle
+from purchasepath.sources.direction import split_by_direction
 from purchasepath.sources.expressions import check_expressions, explained_values
 from purchasepath.sources.layout import find_source_layouts
 from purchasepath.sources.mapping import load_source
@@ -30,6 +31,8 @@ def run(job: Job) -> Summary:
     reader = reading_session(job.spark)
     check_expressions(reader, source)
     found = find_source_layouts(reader, source, config.paths.raw)
+    with explained_values(source):
+        found = split_by_direction(reader, found)
     key = load_key(config.ingest)  # may make the key file, so input that is not there comes first
     rows = read_rows(reader, source, found.layouts, job.started_at)
 

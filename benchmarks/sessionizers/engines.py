@@ -1,6 +1,6 @@
 """Ways to sessionize the same files: each cuts `source` by a pause of 30 minutes and writes Parquet (zstd) to `target`.
 
-Ours writes SESSIONS as declared, 31 columns with all its rules; the others the arrays and sums they are known for.
+Ours writes SESSIONS as declared, 32 columns with all its rules; the others the arrays and sums they are known for.
 """
 
 from __future__ import annotations

@@ -103,6 +103,7 @@ def _table(users: np.ndarray, at: np.ndarray, number: int, rng: np.random.Genera
         "price": pc.take(pa.array(price), pa.array(item)),
         "quantity": pa.array(np.ones(rows, dtype=np.int32)),
         "promotion": pa.array(np.zeros(rows, dtype=bool)),
+        "tie_order": pa.array(np.zeros(rows, dtype=np.int32)),  # all engines order by time and id
     })
 
 

@@ -36,12 +36,13 @@ class Event:
 def sessions_of(
     spark: SparkSession, events: Iterable[Event], bots: Sequence[str] = (), hours_per_session: float = 1.0
 ) -> DataFrame:
-    """SESSIONS of the events: a session per user and clock span of `hours_per_session`."""
+    """SESSIONS of the events: a session per user and clock span of `hours_per_session`. Events of one time stand as
+    they are given, though their ids, where none are given, fall."""
     sessions: dict[tuple[str, int], list[Event]] = {}
     for number, event in enumerate(sorted(events, key=lambda e: (e.user, e.hour, e.id))):
         key = (event.user, int(event.hour // hours_per_session))
         sessions.setdefault(key, []).append(
-            Event(**{**event.__dict__, "id": event.id or f"{number:06d}"}))
+            Event(**{**event.__dict__, "id": event.id or f"{999_999 - number:06d}"}))
     rows = []
     for (user, _), members in sessions.items():
         begin = at(members[0].hour)

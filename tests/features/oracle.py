@@ -9,6 +9,7 @@ from typing import Any
 
 from purchasepath.config import Sessions
 from purchasepath.tables.features import ITEM_FEATURES_DECLARED, USER_FEATURES_DECLARED, Feature
+from tests.sessions.oracle import in_order
 
 Event = Mapping[str, Any]
 DAY = timedelta(days=1)
@@ -17,7 +18,7 @@ DAY = timedelta(days=1)
 def known(events: Iterable[Event], as_of: datetime) -> list[Event]:
     """Events that had happened before `as_of` and had arrived by it, in order."""
     seen = [e for e in events if e["event_ts"] < as_of and e["arrived_at"] <= as_of]
-    return sorted(seen, key=lambda e: (e["event_ts"], e["event_id"]))
+    return sorted(seen, key=in_order)
 
 
 def hour(e: Event) -> float:

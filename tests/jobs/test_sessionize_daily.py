@@ -52,7 +52,9 @@ def test_tens_of_random_arrivals_give_the_tables_of_one_run(spark: SparkSession,
         modes.append(sessionize.run(job("sessionize", "daily", raw)).lines[0].split(":")[0])
     assert modes == ["full (nothing was built before)", *["incremental"] * (PIECES + REPEATED - 1)]
 
-    everything = write_files(tmp_path / "everything", {"part-0.txt": "".join(lines)})
+    # the same files: where a record stands in its file tells the order of events of one instant
+    everything = write_files(tmp_path / "everything", {
+        f"part-{n}.txt": "".join(piece) for n, piece in enumerate(pieces)})
     ingest.run(job("ingest", "once", everything))
     sessionize.run(job("sessionize", "once", everything))
 

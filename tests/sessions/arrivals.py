@@ -77,17 +77,18 @@ def _timeline(rng: Random, user: str) -> Iterator[Delivery]:
     for number in range(rng.randint(1, 14)):
         at += timedelta(microseconds=rng.choice(PAUSES_US))
         yield delivery(f"e{rng.randint(0, 9)}-{user}-{number}", at, user=user, delay_us=rng.choice(DELAYS_US),
-                       campaign=rng.choice([None, None, "a", "b"]))
+                       campaign=rng.choice([None, None, "a", "b"]), tie_order=rng.choice([None, 0, 1]))
 
 
 def _again(rng: Random, first: Delivery) -> Delivery:
     """Another delivery of the same event id, perhaps at another time or of another visitor."""
     moved = first["event_ts"] + timedelta(microseconds=rng.choice([0, 0, 1_200_000_000]))
     return delivery(first["event_id"], moved, user=rng.choice([first["user_id"], "u0"]),
-                    delay_us=rng.choice(DELAYS_US), campaign=first["campaign"], price=rng.choice([1.0, 2.0]))
+                    delay_us=rng.choice(DELAYS_US), campaign=first["campaign"], price=rng.choice([1.0, 2.0]),
+                    tie_order=rng.choice([first["tie_order"], 2]))
 
 
 def delivery(event_id: str, at: Any, *, user: str = "u", delay_us: int = 0, **values: Any) -> Delivery:
     return {"event_id": event_id, "user_id": user, "event_ts": at, "event_date": at.date(), "event_type": "view",
             "arrived_at": at + timedelta(microseconds=delay_us), "item_id": None, "price": None, "quantity": 1,
-            "promotion": False, "campaign": None, **values}
+            "promotion": False, "campaign": None, "tie_order": None, **values}

@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from purchasepath.config import Sessions
+from purchasepath.tables.catalog import EVENT_TYPES
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
@@ -25,6 +26,17 @@ def to_us(at: datetime) -> int:
     return (at - EPOCH) // timedelta(microseconds=1)
 
 
+def tie_order(event: Event) -> int:
+    """What the event has, or else what its type has."""
+    stored = event.get("tie_order")
+    return EVENT_TYPES.index(event["event_type"]) << 27 if stored is None else stored
+
+
+def in_order(event: Event) -> tuple[Any, ...]:
+    """A visitor's events sort by it."""
+    return event["event_ts"], tie_order(event), event["event_id"]
+
+
 def cut(events: Iterable[Event], config: Sessions) -> list[tuple[list[Event], str]]:
     """(events in order, cut reason) of every session."""
     by_user: dict[str, list[Event]] = defaultdict(list)
@@ -32,7 +44,7 @@ def cut(events: Iterable[Event], config: Sessions) -> list[tuple[list[Event], st
         by_user[event["user_id"]].append(event)
     found: list[tuple[list[Event], str]] = []
     for timeline in by_user.values():
-        timeline.sort(key=lambda e: (e["event_ts"], e["event_id"]))
+        timeline.sort(key=in_order)
         session: list[Event] = []
         for event in timeline:
             reason = cut_before(event, session, config) if session else None
@@ -102,6 +114,7 @@ def summarize(session: list[Event], reason: str, config: Sessions) -> dict[str, 
         "channels": [e.get("channel") for e in session],
         "offsets_us": [at - start for at in times],
         "arrival_lags_us": [to_us(e["arrived_at"]) - to_us(e["event_ts"]) for e in session],
+        "first_tie_order": tie_order(first),
         "session_date": first["event_ts"].date(),
     }
 

@@ -34,7 +34,8 @@ def summary(events: Stretch, rows: slice, config: Sessions) -> dict[str, Any]:
     part = events.part(np.arange(len(events.event_us))[rows])
     first = np.arange(len(part.event_us)) == 0
     ids = pa.array([f"{n:03d}" for n in range(len(events.event_us))][rows])
-    return summarize_chunk(0, Stretch(part.event_us, first, part.day, part.campaign), ids, pa.array(CAMPAIGNS),
+    ties = pa.array([0] * len(ids), pa.int32())
+    return summarize_chunk(0, Stretch(part.event_us, first, part.day, part.campaign), ties, ids, pa.array(CAMPAIGNS),
                            config).to_pylist()[0]
 
 

@@ -19,7 +19,7 @@ from purchasepath.sessions.engine.hashing import hash_ids
 from purchasepath.sessions.engine.spread import HeavyUser, Spread, chunk_numbers
 from purchasepath.sessions.engine.summary import cutter
 from purchasepath.sessions.engine.timeline import order_events
-from tests.sessions.oracle import EPOCH, Event, sessions_of, t, to_us
+from tests.sessions.oracle import Event, sessions_of, t, tie_order, to_us
 from tests.sessions.test_summary import configs, event, timelines
 
 
@@ -27,7 +27,7 @@ def table(events: list[Event]) -> pa.Table:
     """The columns a task gets."""
     rows = [{
         **{name: e.get(name) for name in ("user_id", *EVENT_COLUMNS.names)}, "event_us": to_us(e["event_ts"]),
-        "arrival_lag_us": to_us(e["arrived_at"]) - to_us(e["event_ts"]),
+        "arrival_lag_us": to_us(e["arrived_at"]) - to_us(e["event_ts"]), "tie_order": tie_order(e),
     } for e in events]
     return pa.Table.from_pylist(rows, schema=pa.schema([pa.field("user_id", pa.string()), *EVENT_COLUMNS]))
 
@@ -81,7 +81,7 @@ def test_times_too_far_apart_for_one_number_are_ordered_all_the_same(events: lis
     found = order_events(Visits(visits.user_ids, visits.sizes, {
         **visits.columns, "event_us": pa.array(visits.columns["event_us"].to_numpy() * 100)}))
     users = np.repeat(np.array(visits.user_ids.to_pylist(), dtype=object), visits.sizes)
-    rows = sorted(zip(users, visits.columns["event_us"].to_pylist(), visits.columns["event_id"].to_pylist(),
+    rows = sorted(zip(users, *(visits.columns[name].to_pylist() for name in ("event_us", "tie_order", "event_id")),
                       strict=True))
     assert found.column("event_id").to_pylist() == [event_id for *_, event_id in rows]
 
@@ -91,6 +91,18 @@ def test_ties_are_ordered_by_the_bytes_of_the_event_id() -> None:
     found = order_events(packed(events, Spread(1, 1)).popitem()[1])
     assert found.column("event_id").to_pylist() == ["", "B", "a", "b", "é"]
     assert found.opens.tolist() == [True, False, False, False, False]
+
+
+def test_ties_are_ordered_by_their_tie_order_before_their_ids() -> None:
+    events = [{**event(n, t(0)), "tie_order": order} for n, order in enumerate([2, 1, 2, 0, 1])]
+    found = order_events(packed([event(9, t(-1)), *events, event(8, t(1))], Spread(1, 1)).popitem()[1])
+    assert found.column("event_id").to_pylist() == ["e0009", "e0003", "e0001", "e0004", "e0000", "e0002", "e0008"]
+
+
+def test_a_border_inside_an_instant_divides_by_tie_order_then_id() -> None:
+    events = [{**event(n, t(0)), "tie_order": order} for n, order in enumerate([5, 3, 4, 4, 4])]
+    border = Border(to_us(t(0)), 4, "e0003", 0)
+    assert chunk_numbers(table(events), np.arange(5), (border,)).tolist() == [1, 0, 0, 1, 1]
 
 
 def test_sessions_of_a_bucket_come_by_day_then_visitor_then_time() -> None:
@@ -114,8 +126,8 @@ def test_revenue_is_added_in_event_order() -> None:
 def test_rows_of_a_heavy_visitor_go_to_the_chunk_their_time_and_id_belong_to() -> None:
     events = [event(n, t(0) + timedelta(minutes=n // 2)) for n in range(6)] + [event(9, t(1), user_id="other")]
     rows = table(events)
-    border_us = int((t(1) - EPOCH) / timedelta(microseconds=1))
-    heavy = HeavyUser("u", (Border(border_us, "e0003", 0),))  # the second of two events at minute 1
+    second = Border(to_us(t(1)), tie_order(events[3]), "e0003", 0)  # of two events at minute 1
+    heavy = HeavyUser("u", (second,))
     spread = Spread(5, 2, (heavy,))
     bucket, order = spread.assign(rows)
     assert bucket[:6].tolist() == [5, 5, 5, 6, 6, 6]

@@ -32,7 +32,7 @@ def id_of(user: str, us: int, event: str) -> str:
 
 def sessions_of(moments: Sequence[Moment]) -> tuple[pa.Table, dict[tuple[str, int, str], str]]:
     """The sessions of some events, and the one that holds each event."""
-    events = [{"user_id": user, "event_id": f"e{n}", "event_ts": T0 + timedelta(minutes=minute)}
+    events = [{"user_id": user, "event_id": f"e{n}", "event_ts": T0 + timedelta(minutes=minute), "tie_order": 0}
               for n, (user, minute) in enumerate(moments)]
     rows, holder = [], {}
     for session, _ in cut(events, RULES):

@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.sessions.identity import link_accounts, persons, persons_as_of, stitch
 from purchasepath.tables.catalog import EVENTS
+from tests.sessions.oracle import in_order
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 AS_OF = [T0 + timedelta(minutes=m) for m in (-5, -2, 2, 7)]
@@ -22,6 +23,8 @@ ONE_US = timedelta(microseconds=1)
 event = st.fixed_dictionaries({
     "user_id": st.sampled_from(["u", "v", "w"]),
     "login_id": st.sampled_from([None, None, "a", "b"]),
+    "event_type": st.sampled_from(["view", "cart"]),
+    "tie_order": st.sampled_from([None, None, 0]),
     "event_ts": st.integers(0, 10).map(lambda m: T0 + timedelta(minutes=m - 5)),  # around midnight
     "lag": st.sampled_from([0, 0, 1, 5]).map(lambda m: timedelta(minutes=m)),
 })
@@ -36,7 +39,7 @@ def frame(spark: SparkSession, history: list[dict[str, Any]]) -> DataFrame:
 
 def timelines(history: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     by_user: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for e in sorted(history, key=lambda e: (e["event_ts"], e["event_id"])):
+    for e in sorted(history, key=in_order):
         by_user[e["user_id"]].append(e)
     return by_user
 

@@ -11,6 +11,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.sources.cleaning import REASONS, judge, read_rows
+from purchasepath.sources.direction import split_by_direction
 from purchasepath.sources.layout import find_source_layouts
 from purchasepath.sources.mapping import Source, load_source
 from purchasepath.sources.reading import reading_session
@@ -37,7 +38,8 @@ def read(spark: SparkSession, source: Source | str, paths: str) -> DataFrame:
     """Rows of `paths` as typed EVENTS fields with their reasons, before duplicates and pseudonyms."""
     known = load_source(source) if isinstance(source, str) else source
     reader = reading_session(spark)
-    return read_rows(reader, known, find_source_layouts(reader, known, paths).layouts, NOW)
+    found = split_by_direction(reader, find_source_layouts(reader, known, paths))
+    return read_rows(reader, known, found.layouts, NOW)
 
 
 def judged(spark: SparkSession, source: Source | str, paths: str) -> DataFrame:

@@ -27,31 +27,33 @@ from tests.sources.reading import KEY
 
 Event = dict[str, Any]
 
-READ = StructType([*(f for f in EVENTS.spark_schema().fields if f.name in FIELDS),
+READ = StructType([*(f for f in EVENTS.spark_schema().fields if f.name in (*FIELDS, "tie_order")),
                    *(StructField(name, StringType()) for name in (RAW, FILE, f"{OWN_PREFIX}hash")),
                    StructField(REASONS, ArrayType(StringType()))])
-READ_ARROW = pa.schema([*(f for f in EVENTS.arrow_schema() if f.name in FIELDS),
+READ_ARROW = pa.schema([*(f for f in EVENTS.arrow_schema() if f.name in (*FIELDS, "tie_order")),
                         *((name, pa.string()) for name in (RAW, FILE, f"{OWN_PREFIX}hash")),
                         (REASONS, pa.list_(pa.string()))])
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def raw_row(
-    event_id: str, user: str, login: str | None, day: int, lag: int, price: float | None, broken: bool
+    event_id: str, user: str, login: str | None, day: int, lag: int, price: float | None, broken: bool,
+    tie_order: int = 0,
 ) -> Event:
-    """A row as `read_rows` gives it; rows with the same arguments are exact duplicates."""
+    """A row as `read_rows` gives it; rows that differ in nothing but the last argument are exact duplicates."""
     at = START + timedelta(days=day, hours=20)
     content = f"{event_id} {user} {login} {day} {lag} {price} {broken}"
     return dict.fromkeys(READ.names) | {
         "event_id": event_id, "user_id": user, "login_id": login, "event_ts": at, "price": price, "quantity": 1,
-        "arrived_at": at + timedelta(hours=lag), "event_type": "view", "promotion": False, RAW: content, FILE: "a.csv",
+        "arrived_at": at + timedelta(hours=lag), "event_type": "view", "promotion": False,
+        "tie_order": tie_order, RAW: content, FILE: "a.csv",
         f"{OWN_PREFIX}hash": content, REASONS: ["odd"] if broken else []}
 
 
 RAW_ROWS = st.builds(
     raw_row, st.sampled_from([f"e{n}" for n in range(8)]), st.sampled_from("uv"), st.sampled_from([None, "boss"]),
     st.integers(0, 2), st.sampled_from([0, 1, 24, 48]), st.sampled_from([None, 1.0, 2.0]),
-    st.sampled_from([False, False, False, True]))
+    st.sampled_from([False, False, False, True]), st.integers(0, 2))
 DELIVERIES = st.lists(st.lists(RAW_ROWS, min_size=6, max_size=16), min_size=2, max_size=3).flatmap(
     lambda made: st.permutations([*made, made[0]]))  # one of them comes twice, at any place
 
@@ -82,7 +84,7 @@ class Memory:
                                           table.spark_schema())
 
     def deliver(self, rows: Sequence[Event], run_id: str) -> Books:
-        arrow = pa.Table.from_pylist(list(rows), READ_ARROW)
+        arrow = pa.Table.from_pylist([{**row, FILE: f"{n}.csv"} for n, row in enumerate(rows)], READ_ARROW)
         judged = self.materialize(judge(self.spark.createDataFrame(arrow, READ), KEY), "judged")
         books = count_verdicts(judged, len(rows)).check()
         if not self.rows:
@@ -96,7 +98,7 @@ def partition(table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def by_the_rule(rows: Sequence[Event]) -> list[Event]:
-    """EVENTS by a plain loop: of each id the row that is first in the order FIRST, nulls first."""
+    """EVENTS by a plain loop: of each id the row that is first in the order FIRST, nulls first, largest `tie_order`."""
     first: dict[str, Event] = {}
     for row in rows:
         ids = {name: row[name] and pseudonym_of(KEY, row[name]) for name in ("user_id", "login_id")}
@@ -106,8 +108,8 @@ def by_the_rule(rows: Sequence[Event]) -> list[Event]:
     return sorted(first.values(), key=lambda event: event["event_id"])
 
 
-def rank(event: Event) -> list[tuple[bool, Any]]:
-    return [(event[name] is not None, event[name]) for name in FIRST]
+def rank(event: Event) -> list[Any]:
+    return [*((event[name] is not None, event[name]) for name in FIRST), -event["tie_order"]]
 
 
 def triples(rows: Sequence[Event]) -> set[tuple[Any, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from purchasepath.errors import DamagedWarehouseError, PublishError, TableMissin
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.hive import HiveWarehouse
 from purchasepath.storage.session import build_session
-from purchasepath.tables.catalog import CALIBRATION, PATHS, RECOMMENDATIONS, SCORES
+from purchasepath.tables.catalog import CALIBRATION, EVENTS, PATHS, RECOMMENDATIONS, SCORES
 
 root = Path(sys.argv[1])
 config = load_config([], [
@@ -168,4 +169,15 @@ damage("r20: is missing")
 assert open_warehouse(spark, config).read(SCORES).count() == 2
 (root / "wh" / "scores" / "r20" / "_files.json").unlink()  # as of a release that kept no lists
 assert open_warehouse(spark, config).read(SCORES).count() == 2
+
+younger = EVENTS.column("tie_order")
+older = replace(EVENTS, columns=tuple(c for c in EVENTS.columns if c != younger))
+with warehouse.transaction("r21") as work:
+    work.write(older, older.frame(spark, [{"event_id": "before"}]))
+assert [row.tie_order for row in warehouse.read(EVENTS).collect()] == [None]
+for run, event_id in (("r22", "after"), ("r23", "again")):
+    with warehouse.transaction(run) as work:
+        work.write(EVENTS, EVENTS.frame(spark, [{"event_id": event_id, "tie_order": 7}]), append=True)
+assert {(row.event_id, row.tie_order) for row in warehouse.read(EVENTS).collect()} == {
+    ("before", None), ("after", 7), ("again", 7)}
 print("the contract holds")

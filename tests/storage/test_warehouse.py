@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from purchasepath.config import load_config
 from purchasepath.errors import PublishError, TableMismatchError, TableMissingError
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.warehouse import EmbeddedWarehouse
-from purchasepath.tables.catalog import CALIBRATION, PATHS, SCORES
+from purchasepath.tables.catalog import CALIBRATION, EVENTS, PATHS, SCORES
 from purchasepath.tables.types import Table
 
 DAY_1 = {"as_of_date": date(2024, 1, 1), "model_name": "a b"}
@@ -153,6 +154,17 @@ def test_a_table_of_another_release_asks_for_an_empty_warehouse(
     with pytest.raises(TableMismatchError, match=r"begin with an empty warehouse, --set paths\.warehouse=") as caught:
         warehouse.read(PATHS)
     assert caught.value.differences[0] == f"column {PATHS.names[-1]} is missing in the stored files"
+
+
+def test_a_column_younger_than_the_stored_files_is_null_in_them(
+        warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
+    older = replace(EVENTS, columns=tuple(c for c in EVENTS.columns if c.name != "tie_order"))
+    with warehouse.transaction("r1") as work:
+        work.write(older, older.frame(spark, [{"event_id": "before"}]))
+    with warehouse.transaction("r2") as work:
+        work.write(EVENTS, EVENTS.frame(spark, [{"event_id": "after", "tie_order": 7}]), append=True)
+    found = {(row.event_id, row.tie_order) for row in warehouse.read(EVENTS).collect()}
+    assert found == {("before", None), ("after", 7)}
 
 
 def test_a_null_where_none_is_declared_publishes_nothing(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:

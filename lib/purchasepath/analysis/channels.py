@@ -38,12 +38,12 @@ def keep_common_channels(sessions: DataFrame) -> DataFrame:
 def summarize_journeys(sessions: DataFrame) -> DataFrame:
     """One row per sequence of touches: `touches`, `journeys` that had it, `conversions` among them."""
     bought = F.col("num_purchases") > 0
-    visits = Window.partitionBy("user_id").orderBy("started_at", "session_id")
+    visits = Window.partitionBy("user_id").orderBy("started_at", "first_tie_order", "session_id")
     earlier = visits.rowsBetween(Window.unboundedPreceding, -1)
     numbered = keep_common_channels(keep_people(sessions)).select(
-        "user_id", "started_at", "session_id", "channel", bought.alias("bought"),
+        "user_id", "started_at", "first_tie_order", "session_id", "channel", bought.alias("bought"),
         F.coalesce(F.count_if(bought).over(earlier), F.lit(0)).alias("journey"))
-    touch = F.struct("started_at", "session_id", "channel")
+    touch = F.struct("started_at", "first_tie_order", "session_id", "channel")
     journeys = numbered.groupBy("user_id", "journey").agg(
         F.transform(F.array_sort(F.collect_list(touch)), lambda t: t["channel"]).alias("touches"),
         F.max("bought").alias("converted"))

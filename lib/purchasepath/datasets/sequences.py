@@ -2,7 +2,7 @@
 
 Training and scoring go through the same functions: `events_of`, `encode`, `add_place`, `standard_features`.
 
-A user's known events stand in (event_ts, event_id) order, and are cut into stretches of at most `max_length` events,
+A user's known events stand in order (as in EVENTS), and are cut into stretches of at most `max_length` events,
 the first quarter of which a stretch shares with the one before as context:
 
     events      0  1  2  3  4  5  6  7  8  9  10 11      max_length 8
@@ -37,28 +37,30 @@ from purchasepath.datasets.manifest import (
 from purchasepath.datasets.split import Span, TimeSplit
 from purchasepath.datasets.statistics import standard_features, standard_price
 from purchasepath.datasets.vocabulary import add_item
+from purchasepath.sessions.order import order_in_instant
 from purchasepath.tables.catalog import EVENT_TYPES
 from purchasepath.tables.features import USER_FEATURES_DECLARED
 from purchasepath.times import SECOND_US, known_from_us, to_us
 
 EVENT_FIELDS = ("item", "type", "gap", "price", "target", "outcome")
 """List columns of EXAMPLES with an element per event."""
-_ORDER = ("at_us", "is_event", "event_id")
+_ORDER = ("at_us", "is_event", "in_instant")
 """Order within a user. An event at the very as-of time is not before it, so the point comes first."""
 
 
 def events_of(sessions: DataFrame) -> DataFrame:
-    """One row per event: user_id, at_us, known_us, event_id, event_type, item_id, price, outcome, ended_us, bot_us.
+    """One row per event: user_id, at_us, known_us, in_instant, event_type, item_id, price, outcome, ended_us, bot_us.
 
-    `known_us` is the first as-of time at which it is known. `outcome` is that of its session (see EXAMPLES), which
-    ended at `ended_us`. `bot_us` is when the user's first session that was flagged as a bot's began; null for people.
+    `in_instant` orders a user's events of one time. `known_us` is the first as-of time at which it is known. `outcome`
+    is that of its session (see EXAMPLES), which ended at `ended_us`. `bot_us` is when the user's first session that was
+    flagged as a bot's began; null for people.
     """
     at = F.col("place")
     # one array is exploded and the others are asked at its places: zipped, every event would be a row of objects
     exploded = sessions.join(_bots(sessions), on="user_id", how="left").select(  # bots: user_id is unique
         "user_id", F.unix_micros("started_at").alias("started_us"), F.unix_micros("ended_at").alias("ended_us"),
         F.array_position("event_types", F.lit("purchase")).alias("bought_at"),  # counted from 1; 0: nowhere
-        "event_ids", "event_types", "item_ids", "prices", "arrival_lags_us", "bot_us",
+        "session_id", "first_tie_order", "event_types", "item_ids", "prices", "arrival_lags_us", "bot_us",
         F.posexplode("offsets_us").alias("place", "offset_us"),
     )
     at_us = F.col("started_us") + F.col("offset_us")
@@ -68,7 +70,7 @@ def events_of(sessions: DataFrame) -> DataFrame:
     )
     return exploded.select(
         "user_id", at_us.alias("at_us"), known_from_us(at_us, at_us + F.get("arrival_lags_us", at)).alias("known_us"),
-        F.get("event_ids", at).alias("event_id"), F.get("event_types", at).alias("event_type"),
+        order_in_instant(F.col("started_us"), at).alias("in_instant"), F.get("event_types", at).alias("event_type"),
         F.get("item_ids", at).alias("item_id"), F.get("prices", at).alias("price"), outcome.alias("outcome"),
         "ended_us", "bot_us",
     )
@@ -246,7 +248,7 @@ def _timeline(events: DataFrame, points: DataFrame, split: TimeSplit) -> DataFra
     asked = (F.col("at_us") >= F.col("span.start_us")) & (F.col("ended_us") < over_us)
     return lines.repartition("user_id").withColumn("span", F.explode(seen_in)).select(
         F.col("span.name").alias("split"), F.col("span.start_us").alias("start_us"), "user_id", "at_us", "is_event",
-        "event_id", "known_us", "item_id", "item", "type", "price",
+        "in_instant", "known_us", "item_id", "item", "type", "price",
         F.when(asked, F.col("outcome")).otherwise(NOT_ASKED).alias("outcome"),
         "bought", "churned", "features")
 

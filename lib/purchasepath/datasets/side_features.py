@@ -18,6 +18,7 @@ from pyspark.sql import Column, DataFrame, Window
 from purchasepath.datasets.manifest import Statistics
 from purchasepath.datasets.shop_items import COLUMNS, ShopItems
 from purchasepath.datasets.statistics import log_price
+from purchasepath.tables.event_order import tie_order
 from purchasepath.times import from_us, known_from_us
 
 STEPS_PER_DEVIATION = 2
@@ -29,7 +30,7 @@ def told_by_events(events: DataFrame, end_us: int) -> DataFrame:
     """One row per item of EVENTS known at `end_us`: item_id, category, brand, price, each as last said by then."""
     known_us = known_from_us(F.unix_micros("event_ts"), F.unix_micros("arrived_at"))
     known = events.where((F.col("event_date") <= F.lit(from_us(end_us).date())) & (known_us <= end_us))
-    time = F.struct("event_ts", "event_id")
+    time = F.struct("event_ts", tie_order(), "event_id")
     return known.where(F.col("item_id").isNotNull()).groupBy("item_id").agg(*[
         F.max_by(name, F.when(F.col(name).isNotNull(), time)).alias(name) for name in ("category", "brand", "price")
     ])

@@ -35,7 +35,7 @@ def popularity(sessions: DataFrame, vocabulary: DataFrame, end: datetime, days: 
     start = end - timedelta(days=days)
     recent = sessions.where((F.col("ended_at") >= F.lit(start)) & (F.col("started_at") < F.lit(end)))
     events = known_in(events_of(recent), Span("popular", to_us(start), to_us(end)))
-    before = F.lag("item_id").over(Window.partitionBy("user_id").orderBy("at_us", "event_id"))
+    before = F.lag("item_id").over(Window.partitionBy("user_id").orderBy("at_us", "in_instant"))
     turned_to = events.withColumn("turned", F.col("item_id").isNotNull() & ~F.col("item_id").eqNullSafe(before))
     counts = (
         turned_to.where(F.col("turned") & (F.col("at_us") >= to_us(start)))

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, Window
 
+from purchasepath.sessions.order import order_in_instant
+
 SIDE_BY_SIDE = "known sessions of one visitor run side by side (tabs, devices, a returning cookie)"
 CUT_WITHOUT_PAUSE = "known session ends although the visitor did not pause longer than our gap"
 KEPT_OVER_PAUSE = "known session goes on after a pause that ends ours"
@@ -83,13 +85,16 @@ def measure(sessions: DataFrame, known: DataFrame) -> Agreement:
 
 
 def explode_events(sessions: DataFrame) -> DataFrame:
-    """One row per event: event_id, event_us, and the session it is in (user_id, session_id, cut_reason)."""
+    """One row per event: event_id, `at` (its time and what orders events of one time), event_us, and the session it is
+    in (user_id, session_id, cut_reason)."""
     start = F.unix_micros("started_at")
-    return sessions.select(
-        "user_id", "session_id", "cut_reason", start.alias("start_us"),
-        F.explode(F.arrays_zip("event_ids", "offsets_us")).alias("event"),
-    ).select("user_id", "session_id", "cut_reason", F.col("event.event_ids").alias("event_id"),
-             (F.col("start_us") + F.col("event.offsets_us")).alias("event_us"))
+    exploded = sessions.select(
+        "user_id", "session_id", "cut_reason", start.alias("start_us"), "first_tie_order",
+        F.posexplode(F.arrays_zip("event_ids", "offsets_us")).alias("position", "event"))
+    event_us = F.col("start_us") + F.col("event.offsets_us")
+    at = F.struct(event_us.alias("event_us"), order_in_instant(F.col("start_us"), F.col("position")))
+    return exploded.select("user_id", "session_id", "cut_reason", F.col("event.event_ids").alias("event_id"),
+                           at.alias("at"), event_us.alias("event_us"))
 
 
 def summarize_known_sessions(events: DataFrame, sessions: DataFrame) -> DataFrame:
@@ -111,10 +116,10 @@ def add_pairs(events: DataFrame) -> DataFrame:
     """One row per event and its visitor's next one: are they in one session of ours (`ours`), of theirs (`theirs`);
     `reason`: why ours ended; `side_by_side`: one of the two known sessions has events on the other side of the cut;
     `pause_s`: seconds between the two."""
-    timeline = Window.partitionBy("user_id").orderBy("event_us", "event_id")
+    timeline = Window.partitionBy("user_id").orderBy("at")
     known = Window.partitionBy("user_id", "known_session").rowsBetween(
         Window.unboundedPreceding, Window.unboundedFollowing)
-    at = F.struct("event_us", "event_id")
+    at = F.col("at")
     spans = events.withColumn("first", F.min(at).over(known)).withColumn("last", F.max(at).over(known))
     following = spans.select(
         "*",

@@ -19,7 +19,7 @@ from purchasepath.storage.files import sha256_json
 from purchasepath.storage.warehouse import Warehouse
 from purchasepath.tables.catalog import EVENTS, INGEST_BOOKS, SESSIONIZE_BOOKS, SESSIONS
 
-_ALGORITHM = 1
+_ALGORITHM = 2
 """Raised when the same events and configuration give other rows than before."""
 
 

@@ -1,7 +1,8 @@
 """Visitors who log in: which account stands behind a visitor, since when, and since when that is known.
 
-A stretch is a visitor's longest run of logged-in events with one account, in the order (event_ts, event_id); events
-without a login do not end it. Order is total, so stretches do not depend on how events are partitioned.
+A stretch is a visitor's longest run of logged-in events with one account, in the order (event_ts, tie_order,
+event_id); events without a login do not end it. Order is total, so stretches do not depend on how events are
+partitioned.
 
 Two questions, two answers, from one table:
 
@@ -17,6 +18,7 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame, Window
 
 from purchasepath.tables.catalog import IDENTITIES, PERSONS
+from purchasepath.tables.event_order import tie_order
 from purchasepath.times import known_from_us
 
 
@@ -29,8 +31,9 @@ def link_accounts(events: DataFrame) -> DataFrame:
     known_us = known_from_us(F.unix_micros("event_ts"), F.unix_micros("arrived_at"))
     logins = events.where("login_id IS NOT NULL").select(
         "user_id", F.to_date("event_ts").alias("day"), "login_id", "event_ts", "event_id",
-        F.timestamp_micros(known_us).alias("known_from"), F.lit(1).cast("bigint").alias("num_events"))
-    of_days = _join_neighbours(logins, ["user_id", "day"], ["event_ts", "event_id"])
+        tie_order().alias("tie_order"), F.timestamp_micros(known_us).alias("known_from"),
+        F.lit(1).cast("bigint").alias("num_events"))
+    of_days = _join_neighbours(logins, ["user_id", "day"], ["event_ts", "tie_order", "event_id"])
     of_days = of_days.withColumnRenamed("stretch", "number").withColumnRenamed("valid_from", "event_ts")
     stretches = _join_neighbours(of_days, ["user_id"], ["day", "number"])
     following = Window.partitionBy("user_id").orderBy("stretch")

@@ -16,8 +16,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from purchasepath.sources.expressions import FUNCTIONS
-from purchasepath.sources.mapping import FieldSpec, Input, Limits, Source, TimeFormat
-from purchasepath.tables.catalog import EVENT_TYPES, EVENTS
+from purchasepath.sources.mapping import FIELDS, FieldSpec, Input, Limits, Source, TimeFormat
+from purchasepath.tables.catalog import EVENT_TYPES
 from purchasepath.tables.docs import DIRECTORY, GENERATED, ROOT
 
 PAGE = DIRECTORY / "mappings.md"
@@ -98,7 +98,10 @@ TEXTS = """## What is read
   column of whole numbers, doubles, decimals and words; times keep their microseconds. A time stored as an
   instant is not moved by `zone`.
 - Without `event_id`, an event's id is a hash of its row's text: rows that are equal are one event, or with
-  `repeats: events` as many as one file holds."""
+  `repeats: events` as many as one file holds.
+- A visitor's events of one instant (one second, or one day, as times are written) stay in the order in which a file has
+  them. Where its times run backwards (the newest row first), and between files, they are in the order of event types
+  told above; among equal ones of two files the id decides. A column that numbers them is named by `sequence`."""
 
 SQL = """## Functions in `sql`
 
@@ -112,7 +115,7 @@ def mappings_page() -> str:
     """The page."""
     sections = [_section(path, part, words) for path, (part, words) in PARTS.items()]
     types = ", ".join(f"`{name}`" for name in EVENT_TYPES)
-    columns = ", ".join(f"`{c.name}`" for c in EVENTS.columns if c.name not in EVENTS.partition_by)
+    columns = ", ".join(f"`{name}`" for name in FIELDS)
     functions = ", ".join(f"`{name}`" for name in sorted(FUNCTIONS))
     words = f"Event types of ours: {types}. Columns of EVENTS: {columns}."
     return "\n".join(["# Source mappings", "", GENERATED, "", INTRO, "", words, "", TEXTS, "", *sections,

@@ -151,10 +151,13 @@ def content_hash(spec: Input) -> Column:
     With `sequence`, that number stands in front, padded, so that events of equal time sort by it.
     """
     digest = F.substring(F.sha2(F.concat(F.lit(f"{spec.name}\n"), F.col(RAW)), 256), 1, 32)
-    if not spec.sequence:
-        return digest
-    number = F.coalesce(F.col(f"`{spec.sequence}`").try_cast("bigint"), F.lit(0))
-    return F.concat(F.format_string("%010d-", number), digest)
+    return F.concat(F.format_string("%010d-", sequence_number(spec)), digest) if spec.sequence else digest
+
+
+def sequence_number(spec: Input) -> Column:
+    """What the shop numbers its events with (bigint); 0 where it says nothing."""
+    number = F.col(f"`{spec.sequence}`") if spec.sequence else F.lit(None).cast("string")
+    return F.coalesce(number.try_cast("bigint"), F.lit(0))
 
 
 def _origin(field: FieldSpec) -> Column:

@@ -98,8 +98,8 @@ def assign_files(source: Source, files: Sequence[RawFile]) -> tuple[dict[str, li
     return assigned, left_out
 
 
-def read_head(spark: SparkSession, file: RawFile) -> list[str]:
-    """The first lines (at most 20, and whole) of a text file, unpacked; [] for an empty file.
+def read_head(spark: SparkSession, file: RawFile, most: int = HEAD_LINES) -> list[str]:
+    """The first lines (at most `most`, and whole) of a text file, unpacked; [] for an empty file.
 
     Reads 64 KiB, or as much as the first line takes. Raises InputError where the file is no text of lines.
     """
@@ -130,7 +130,7 @@ def read_head(spark: SparkSession, file: RawFile) -> list[str]:
         if not lines:
             raise InputError(f"{file.path}: the first line does not end within {MOST_LINE_BYTES >> 20} MiB; expected "
                              f"one event per line. Write every event on a line of its own")
-    return [line for line in lines if line.strip()][:HEAD_LINES]
+    return [line for line in lines if line.strip()][:most]
 
 
 def _first_bytes(stream: Any) -> tuple[bytes, bool]:

@@ -1,7 +1,7 @@
 """What a delivery changes in the events that earlier runs accepted.
 
 An event id keeps the row that arrived first of all deliveries ever; rows that arrived together are told apart by
-their other columns. `FIRST` is a total order that needs nothing but columns of EVENTS, so the same raw rows give
+their other columns. That is a total order that needs nothing but columns of EVENTS, so the same raw rows give
 the same EVENTS however they are split into deliveries, in whatever order, and however often they are delivered.
 
     delivered now        in EVENTS             afterwards
@@ -22,9 +22,11 @@ from pyspark.sql import Column, DataFrame
 from purchasepath.sources.mapping import OWN_PREFIX
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS
 
-FIRST = ("arrived_at", *(name for name in EVENTS.names if name not in ("event_id", "arrived_at", "event_date")))
-CONTENTS = FIRST[1:]
+CONTENTS = tuple(name for name in EVENTS.names if name not in ("event_id", "arrived_at", "tie_order", "event_date"))
 """What an event is: two rows with one id that differ in it are a collision, not copies that arrived twice."""
+FIRST = ("arrived_at", *CONTENTS)
+"""Of rows with one id that which is smallest in these columns stays; among equal ones the largest `tie_order`: of two
+files the one with more of the visitor's instant knows more of its order."""
 
 DISPLACES, COLLIDES = f"{OWN_PREFIX}displaces", f"{OWN_PREFIX}collides"
 _OURS, _THEIRS = f"{OWN_PREFIX}ours", f"{OWN_PREFIX}theirs"
@@ -55,8 +57,9 @@ def find_contests(candidates: DataFrame, stored: DataFrame) -> DataFrame:
 
     Both sides hold an id once. Of two equal rows the stored one stays.
     """
-    ours = candidates.select("event_id", F.struct(*FIRST).alias(_OURS))
-    theirs = stored.select("event_id", "event_date", F.struct(*FIRST).alias(_THEIRS))
+    place = F.struct(*FIRST, (-F.coalesce("tie_order", F.lit(-1))).alias("tie_order"))
+    ours = candidates.select("event_id", place.alias(_OURS))
+    theirs = stored.select("event_id", "event_date", place.alias(_THEIRS))
     both = ours.join(theirs, on="event_id", how="inner")
     differ = [~F.col(f"{_OURS}.{name}").eqNullSafe(F.col(f"{_THEIRS}.{name}")) for name in CONTENTS]
     return both.select("event_id", (F.col(_OURS) < F.col(_THEIRS)).alias(DISPLACES),

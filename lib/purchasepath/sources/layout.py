@@ -37,7 +37,8 @@ csv.field_size_limit(2**31 - 1)  # a long value is no fault
 class Layout:
     """Files with the same columns; `header` is their first line, '' where they have none.
 
-    `whole`: their records do not end with their lines (quoted line breaks in csv, an array in json).
+    `whole`: their records do not end with their lines (quoted line breaks in csv, an array in json). `backwards`: their
+    times run backwards (`direction`).
     """
 
     input: Input
@@ -45,6 +46,7 @@ class Layout:
     columns: tuple[str, ...]
     header: str = ""
     whole: bool = False
+    backwards: bool = False
     parquet: ParquetColumns | None = None
 
     @property

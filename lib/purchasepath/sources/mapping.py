@@ -27,7 +27,7 @@ from purchasepath.knobs import known_zone
 from purchasepath.plain_yaml import KeyTwiceError, read_yaml
 from purchasepath.tables.catalog import EVENT_TYPES, EVENTS
 
-FIELDS = tuple(c.name for c in EVENTS.columns if c.name not in EVENTS.partition_by)
+FIELDS = tuple(c.name for c in EVENTS.columns if c.name not in (*EVENTS.partition_by, "tie_order"))
 REQUIRED_FIELDS = ("user_id", "event_ts", "event_type")
 OWN_PREFIX = "_pp_"  # our own columns beside a source's
 
@@ -155,8 +155,9 @@ class Input(Part):
     repeats: Literal["duplicates", "events"] = Field("duplicates", description="rows of one file that are equal: "
                                                      "`duplicates` of one event, or `events` of their own, as where an "
                                                      "order's two equal pieces are two equal lines; not with event_id")
-    sequence: str | None = Field(None, description="source column with a number that orders events of equal time; it "
-                                                   "becomes the front of derived event ids")
+    sequence: str | None = Field(None, description="source column with a whole number that orders events of equal "
+                                                   "time, whatever file they are in; it becomes the front of derived "
+                                                   "event ids")
     events: dict[str, str] = Field(default_factory=dict, description="the shop's event word: ours; "
                                                                      "none given: the words are ours already")
     fields: dict[str, FieldSpec] = Field(description="column of EVENTS: where it comes from")

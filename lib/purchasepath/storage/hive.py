@@ -72,7 +72,9 @@ class HiveWarehouse:
         self.seen_run(table.name)
         self.spark.sql(f"REFRESH TABLE {name}")  # another process may have switched partitions since
         self._verify(table)
-        return table.select(self.spark.table(name))
+        stored = self.spark.table(name)
+        younger = {c.name: F.lit(None).cast(c.type) for c in table.columns if c.added and c.name not in stored.columns}
+        return table.select(stored.withColumns(younger))
 
     def _verify(self, table: Table) -> None:
         places = live_locations(self.spark, self.database, table.name, partitioned=bool(table.partition_by))
@@ -147,6 +149,7 @@ class HiveWarehouse:
         for switch in switches:
             name = f"`{self.database}`.`{switch['table']}`"
             self.spark.sql(switch["create"])
+            self._add_columns(name, switch.get("added", {}))  # a journal of an earlier release has none
             if switch["partition"] is None:
                 self.spark.sql(f"ALTER TABLE {name} SET LOCATION {sql_text(switch['location'])}")
             elif not switch["partition"]:
@@ -160,6 +163,13 @@ class HiveWarehouse:
                 self.spark.sql(f"ALTER TABLE {name} PARTITION ({spec}) SET {place}")
             self.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{_LAST_RUN}'='{switch['run']}')")
             self.spark.sql(f"REFRESH TABLE {name}")
+
+    def _add_columns(self, name: str, added: Mapping[str, str]) -> None:
+        """Declare the columns (name → type) that are younger than the table."""
+        there = self.spark.table(name).columns
+        missing = ", ".join(f"`{column}` {kind}" for column, kind in added.items() if column not in there)
+        if missing:
+            self.spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({missing})")
 
 
 class _HiveTransaction:
@@ -234,7 +244,8 @@ class _HiveTransaction:
                 replaced: Mapping[str, Partition]) -> None:
         root = self.warehouse.root
         switch = {"table": table.name, "run": self.run_id,
-                  "create": create_table_sql(table, self.warehouse.database, f"{root}/{table.name}/_none")}
+                  "create": create_table_sql(table, self.warehouse.database, f"{root}/{table.name}/_none"),
+                  "added": {c.name: c.type for c in table.columns if c.added}}
         if not table.partition_by:
             self.switches.append({**switch, "partition": None, "location": location})
             return

@@ -315,7 +315,8 @@ def _check_stored(table: Table, location: Path) -> None:
     if file is None:
         return
     stored = set(read_footer(file).schema.to_arrow_schema().names) | set(table.partition_by)
-    missing = [f"column {name} is missing in the stored files" for name in table.names if name not in stored]
+    missing = [f"column {c.name} is missing in the stored files" for c in table.columns
+               if c.name not in stored and not c.added]
     if missing:  # the stage that writes the table may read it first, so running it again need not help
         raise TableMismatchError(table.name, [*missing, (
             "another release wrote this table; begin with an empty warehouse, "

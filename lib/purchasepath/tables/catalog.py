@@ -50,6 +50,8 @@ EVENTS = Table(
         C("device", "string", "device class", nullable=True),
         C("promotion", "boolean", "the item was on promotion at that time", default=False),
         C("source_session", "string", "the shop's own session id", nullable=True),
+        C("tie_order", "int", "order among the visitor's events of one instant, as their file has it; null in files of "
+                              "earlier releases: as the event type", nullable=True, added=True),
         C("event_date", "date", "day (UTC) of event_ts"),
     ),
     key=("event_id",),
@@ -158,7 +160,8 @@ SESSIONS = Table(
         C("promotion", "boolean", "some event was on promotion"),
         C("is_bot", "boolean", "flagged by the rate or the size rule"),
         C("source_session", "string", "the shop's own session id of the first event that has one", nullable=True),
-        C("event_ids", "array<string>", "events in order (event_ts, event_id); all arrays run in parallel"),
+        C("event_ids", "array<string>", "events in order (event_ts, tie_order, event_id); all arrays run in "
+                                            "parallel"),
         C("event_types", "array<string>", "type of each event"),
         C("item_ids", "array<string>", "item of each event; elements may be null"),
         C("categories", "array<string>", "category of each event; elements may be null"),
@@ -168,6 +171,8 @@ SESSIONS = Table(
         C("channels", "array<string>", "channel of each event; elements may be null"),
         C("offsets_us", "array<bigint>", "microseconds from started_at to each event"),
         C("arrival_lags_us", "array<bigint>", "microseconds from each event to its arrival in the log"),
+        C("first_tie_order", "int", "tie_order of the first event: the order of sessions that begin in one instant",
+          nullable=True, added=True),
         C("session_date", "date", "day (UTC) of started_at"),
     ),
     key=("session_id",),

@@ -28,6 +28,8 @@ class Column:
     nullable: bool = False
     default: Any = None
     """Value that replaces a missing one on ingest; None with nullable=False rejects the row."""
+    added: bool = False
+    """Younger than its table: files that earlier releases wrote lack it, and it is null there."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class Table:
         unknown = [k for k in (*self.key, *self.cluster_by, *self.secret) if k not in self.names]
         if unknown:
             raise ValueError(f"{self.name}: unknown key, cluster or secret columns {unknown}")
+        required = [c.name for c in self.columns if c.added and not c.nullable]
+        if required:
+            raise ValueError(f"{self.name}: columns {required} were added, so they must be nullable")
 
     @property
     def names(self) -> tuple[str, ...]:

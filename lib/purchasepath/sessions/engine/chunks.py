@@ -36,7 +36,7 @@ CHUNK = pa.schema([
     ("first_day", pa.int32()), ("last_day", pa.int32()),
     ("hard_at", pa.int64()), ("hard_reason", pa.int32()),
     ("campaign", pa.string()), ("campaign_at", pa.int64()), ("change_at", pa.int64()),
-    ("cut_us", pa.list_(pa.int64())), ("cut_ids", pa.list_(pa.string())),
+    ("cut_us", pa.list_(pa.int64())), ("cut_ties", pa.list_(pa.int32())), ("cut_ids", pa.list_(pa.string())),
     ("left_start_us", pa.list_(pa.int64())), ("left_events", pa.list_(pa.int64())),
     ("left_campaign", pa.list_(pa.string())),
 ])
@@ -44,12 +44,13 @@ CHUNK = pa.schema([
 
 `hard_at`, `hard_reason`: the first hard cut after event 0 (num_events: there is none). `campaign`, `campaign_at`: the
 first one known before it; `change_at`: the first other one (num_events: none). By position p of the first cut:
-`cut_us` and `cut_ids`, the event there; `left_…`, the session that is open at the end if one begins at p.
+`cut_us`, `cut_ties` and `cut_ids`, the event there; `left_…`, the session that is open at the end if one begins at p.
 """
 CHUNK_DDL = (
     "bucket int, num_events bigint, first_us bigint, last_us bigint, first_day int, last_day int, hard_at bigint, "
     "hard_reason int, campaign string, campaign_at bigint, change_at bigint, cut_us array<bigint>, "
-    "cut_ids array<string>, left_start_us array<bigint>, left_events array<bigint>, left_campaign array<string>"
+    "cut_ties array<int>, cut_ids array<string>, left_start_us array<bigint>, left_events array<bigint>, "
+    "left_campaign array<string>"
 )
 
 
@@ -69,12 +70,13 @@ class Border:
     """First event of a session, and why that session began: a place where a timeline may be cut for good."""
 
     event_us: int
+    tie_order: int
     event_id: str
     reason: int
 
 
-def summarize_chunk(bucket: int, events: Stretch, event_ids: pa.Array, campaigns: pa.Array | None,
-                    config: Sessions) -> pa.Table:
+def summarize_chunk(bucket: int, events: Stretch, tie_orders: pa.Array, event_ids: pa.Array,
+                    campaigns: pa.Array | None, config: Sessions) -> pa.Table:
     """One row (`CHUNK`) from the events of one visitor in one chunk. `campaigns`: name of each campaign number."""
     size = len(events.event_us)
     opens, why = hard_cuts(events, config)
@@ -90,7 +92,8 @@ def summarize_chunk(bucket: int, events: Stretch, event_ids: pa.Array, campaigns
         "bucket": bucket, "num_events": size, "first_us": events.event_us[0], "last_us": events.event_us[-1],
         "first_day": days[0], "last_day": days[-1],
         "hard_at": hard_at, "hard_reason": why[hard_at] if hard_at < size else GAP,
-        "cut_us": events.event_us[:entries], "cut_ids": event_ids.take(head).to_pylist(),
+        "cut_us": events.event_us[:entries], "cut_ties": tie_orders.take(head).to_pylist(),
+        "cut_ids": event_ids.take(head).to_pylist(),
         "left_start_us": events.event_us[left], "left_events": size - left,
         **_campaigns(events, campaigns, hard_at, left),
     }
@@ -118,7 +121,7 @@ def pass_through(chunk: dict, session: OpenSession, config: Sessions) -> tuple[O
     """The session that leaves the chunk when `session` enters it, and the first cut inside."""
     at, reason = _first_cut(chunk, session, config)
     if at < chunk["num_events"]:
-        return _left(chunk, at), Border(chunk["cut_us"][at], chunk["cut_ids"][at], reason)
+        return _left(chunk, at), Border(chunk["cut_us"][at], chunk["cut_ties"][at], chunk["cut_ids"][at], reason)
     campaign = chunk["campaign"] if session.campaign is None else session.campaign
     return OpenSession(session.start_us, session.num_events + chunk["num_events"], campaign,
                        chunk["last_us"], chunk["last_day"]), None

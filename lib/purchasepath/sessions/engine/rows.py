@@ -36,6 +36,7 @@ def session_rows(timelines: Timelines, cuts: Cuts, config: Sessions) -> pa.Table
     columns |= {name: _first_known(sessions.columns[name], sessions.bounds) for name in FIRST_KNOWN}
     columns["user_id"] = sessions.user_ids
     columns["session_id"] = _session_ids(sessions)
+    columns["first_tie_order"] = sessions.columns["tie_order"].take(pa.array(sessions.bounds[:-1]))
     columns["cut_reason"] = pa.array(REASONS).take(pa.array(sessions.reasons))
     columns["revenue"] = _revenue(sessions)
     columns |= _arrays(sessions, schema)
@@ -54,7 +55,7 @@ class _Sessions:
         self.event_us = timelines.event_us[order]
         self.user_ids = timelines.user_ids.take(pa.array(timelines.user[starts]))
         place = timelines.order[order]
-        wanted = dict.fromkeys([*ARRAYS.values(), *FIRST_KNOWN])
+        wanted = dict.fromkeys([*ARRAYS.values(), *FIRST_KNOWN, "tie_order"])
         self.columns = {name: timelines.column(name, place) for name in wanted if name != "offset_us"}
 
     def __len__(self) -> int:

@@ -80,8 +80,8 @@ class Spread:
                 for user in self.heavy for n, border in enumerate(user.borders)}
 
     def assign(self, events: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-        """(bucket of every row, order of rows by bucket and visitor). `events`: user_id, event_us, event_id; one chunk
-        per column."""
+        """(bucket of every row, order of rows by bucket and visitor). `events`: user_id, event_us, tie_order, event_id;
+        one chunk per column."""
         users = events["user_id"].chunk(0)
         hashes = hash_ids(users)
         # by the upper half of the hash, so that order by hash is order by bucket
@@ -104,9 +104,13 @@ def chunk_numbers(events: pa.Table, rows: np.ndarray, borders: tuple[Border, ...
     number = np.searchsorted(border_us, at, side="right")
     level = np.flatnonzero((number > 0) & (border_us[number - 1] == at)) if len(borders) else np.empty(0, np.int64)
     if len(level):
-        border_ids = pa.array([borders[n - 1].event_id for n in number[level]], pa.string())
-        before = pc.less(events["event_id"].take(pa.array(rows[level])).combine_chunks(), border_ids)
-        number[level] -= before.to_numpy(zero_copy_only=False)
+        there = [borders[n - 1] for n in number[level]]
+        border_ids = pa.array([border.event_id for border in there], pa.string())
+        border_ties = np.array([border.tie_order for border in there])
+        ties = events["tie_order"].to_numpy()[rows[level]]
+        earlier = pc.less(events["event_id"].take(pa.array(rows[level])).combine_chunks(), border_ids)
+        number[level] -= (ties < border_ties) | (
+            (ties == border_ties) & earlier.to_numpy(zero_copy_only=False))
     return number
 
 
@@ -138,7 +142,7 @@ def _borders(times: list[int], chunks: int) -> tuple[Border, ...]:
     """Between about equal shares of a sample of times."""
     sample = np.sort(np.array(times, dtype=np.int64))
     at = sample[[len(sample) * n // chunks for n in range(1, chunks)]] if len(sample) else sample
-    return tuple(Border(int(us), "", GAP) for us in np.unique(at))
+    return tuple(Border(int(us), 0, "", GAP) for us in np.unique(at))
 
 
 def _count_users(counted_from: int, one_in: int) -> Work:

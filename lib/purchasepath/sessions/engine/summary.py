@@ -22,7 +22,7 @@ from purchasepath.sessions.engine.spread import BUCKET_EVENTS, Spread, plan_spre
 from purchasepath.sessions.engine.timeline import Timelines, order_events
 from purchasepath.tables.catalog import SESSIONS
 
-_FOR_CUTS = ("user_id", "event_id", "event_us", "campaign")
+_FOR_CUTS = ("user_id", "event_id", "event_us", "tie_order", "campaign")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ def at_session_starts(events: Source, spread: Spread, config: Sessions) -> Sprea
     def summarize(key: tuple[pa.Scalar, ...], group: pa.Table) -> pa.Table:
         timelines = order_events(visits_in(group))
         stretch, names = _stretch(timelines, config)
-        return summarize_chunk(key[0].as_py(), stretch, timelines.column("event_id"), names, config)
+        return summarize_chunk(key[0].as_py(), stretch, timelines.column("tie_order"), timelines.column("event_id"),
+                               names, config)
 
     chunks = {row["bucket"]: row for row in blocks.groupBy("bucket").applyInArrow(summarize, CHUNK_DDL)
               .toArrow().to_pylist()}

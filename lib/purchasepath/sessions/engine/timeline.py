@@ -1,4 +1,5 @@
-"""Timelines as whole columns: the events of some visitors, visitor by visitor, each in order of (time, event id)."""
+"""Timelines as whole columns: the events of some visitors, visitor by visitor, each in order of (time, tie order, event
+id)."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ class Timelines:
 
 
 def order_events(visits: Visits) -> Timelines:
-    """The timelines of some visits. Only numbers are sorted; ids only where two events share visitor and time."""
+    """The timelines of some visits. Only numbers are sorted; ids only where numbers do not tell two events apart."""
     names = pc.dictionary_encode(visits.user_ids)
     by_name = pc.sort_indices(names.dictionary)  # byte by byte, as Spark does
     number = np.empty(len(by_name), dtype=np.int64)
@@ -63,14 +64,29 @@ def order_rows(user: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def _order_ties(visits: Visits, order: np.ndarray, tied: np.ndarray) -> np.ndarray:
-    """`order` with the events that tie with their neighbours put in order of event id."""
+    """`order` with the events that tie with their neighbours put in order of (tie order, event id)."""
     if not tied.any():
         return order
-    rows = np.flatnonzero(np.r_[tied, False] | np.r_[False, tied])
-    group = np.cumsum(~np.r_[False, tied])[rows]
+    rows, group = _groups(tied)
+    tie_order = visits.columns["tie_order"].to_numpy()
+    fixed = order.copy()
+    fixed[rows] = order[rows][np.lexsort((tie_order[order[rows]], group))]
+    return _order_by_id(visits, fixed, tied & (np.diff(tie_order[fixed]) == 0))
+
+
+def _order_by_id(visits: Visits, order: np.ndarray, tied: np.ndarray) -> np.ndarray:
+    if not tied.any():
+        return order
+    rows, group = _groups(tied)
     ids = visits.columns["event_id"].take(pa.array(order[rows]))
     rank = np.empty(len(rows), dtype=np.int64)
     rank[pc.sort_indices(ids).to_numpy()] = np.arange(len(rows))  # strings compare byte by byte, as in Spark
     fixed = order.copy()
     fixed[rows] = order[rows][np.lexsort((rank, group))]
     return fixed
+
+
+def _groups(tied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that tie with a neighbour, and the number of their group. `tied`: does the row tie with the next one?"""
+    rows = np.flatnonzero(np.r_[tied, False] | np.r_[False, tied])
+    return rows, np.cumsum(~np.r_[False, tied])[rows]
