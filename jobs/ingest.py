@@ -51,9 +51,10 @@ def run(job: Job) -> Summary:
                                            config.ingest.max_collision_share)
                 rejected = tx.write(REJECTED_EVENTS, keep_rejected(judged, source.name), append=adds)
                 closed = replace(delivered.books, rejected=rejected).check()
-                entry = books_row(job.spark, closed, run_id=job.run_id, source=source.name, files=found.num_files,
-                                  history="add" if history else "replace")
-                earlier = job.warehouse.read(INGEST_BOOKS) if job.warehouse.exists(INGEST_BOOKS) else entry.limit(0)
+                known = job.warehouse.exists(INGEST_BOOKS)
+                earlier = job.warehouse.read(INGEST_BOOKS) if known else INGEST_BOOKS.frame(job.spark)
+                entry = books_row(job.spark, closed, run_id=job.run_id, run_number=tx.number, source=source.name,
+                                  files=found.num_files, history="add" if history else "replace")
                 tx.write(INGEST_BOOKS, earlier.unionByName(entry).coalesce(1))
                 others = other_sources(earlier, source.name) if history else []
             lines = summary_lines(f"{source.name}, {found.num_files} files", closed, added=history is not None,

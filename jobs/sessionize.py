@@ -20,7 +20,7 @@ def run(job: Job) -> Summary:
     with job.warehouse.transaction(job.run_id) as tx:
         this = Run(job.spark, job.warehouse, tx, job.config.sessions, job.run_id)
         entry = plan.check(build_all(this) if plan.why_full else add_changes(this, plan.sessionized))
-        tx.write(SESSIONIZE_BOOKS, books_row(job.spark, plan, entry, job.run_id), append=True)
+        tx.write(SESSIONIZE_BOOKS, books_row(job.spark, plan, entry, job.run_id, tx.number), append=True)
     if plan.why_full:
         lines = [f"{plan}: all sessions built, {entry.late:,} events left out as too late"]
         lines += _describe(job.warehouse.read(SESSIONS), job.warehouse.read(EVENTS))

@@ -58,6 +58,10 @@ Rows = DataFrame | FileOutput
 class Transaction(Protocol):
     """What a job may do inside `warehouse.transaction(...)`."""
 
+    @property
+    def number(self) -> int:
+        """Above the numbers of all transactions whose tables this one sees, whatever clocks say."""
+
     def write(self, table: Table, rows: Rows, *, partitions: Sequence[Partition] | None = None,
               append: bool = False, kept: Rows | None = None) -> int:
         """Stage `rows` as the whole table, or as exactly these partitions; how many there are.
@@ -237,6 +241,7 @@ class _EmbeddedTransaction:
         self.spark = warehouse.spark
         self.directory = directory
         self.base = base
+        self.number = int(base.name) + 1 if base else 1
         self.staged: dict[str, StagedTable] = {}
         self._written: dict[str, DataFrame] = {}
         """Table -> rows staged beside others that were kept."""
@@ -315,7 +320,8 @@ def _check_stored(table: Table, location: Path) -> None:
     if file is None:
         return
     stored = set(read_footer(file).schema.to_arrow_schema().names) | set(table.partition_by)
-    missing = [f"column {name} is missing in the stored files" for name in table.names if name not in stored]
+    missing = [f"column {c.name} is missing in the stored files" for c in table.columns
+               if c.name not in stored and not c.added]
     if missing:  # the stage that writes the table may read it first, so running it again need not help
         raise TableMismatchError(table.name, [*missing, (
             "another release wrote this table; begin with an empty warehouse, "

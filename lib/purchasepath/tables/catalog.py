@@ -15,6 +15,7 @@ from purchasepath.tables.learning import (
     EXAMPLES,
     METRICS,
     RECOMMENDATIONS,
+    RUN_NUMBER,
     SCORES,
     SIDE_FEATURES,
     TRAINING_CURVES,
@@ -105,6 +106,7 @@ INGEST_BOOKS = Table(
     "ingest",
     (
         C("run_id", "string", "run of the ingest job"),
+        RUN_NUMBER,
         C("source", "string", "mapping it was read with"),
         C("files", "bigint", "files read"),
         C("read", "bigint", "raw rows read = accepted + duplicates + rejected"),
@@ -199,6 +201,7 @@ SESSIONIZE_BOOKS = Table(
     "sessionize",
     (
         C("run_id", "string", "run of the sessionize job"),
+        RUN_NUMBER,
         C("mode", "string", "full: every session was built; incremental: those near changed events"),
         C("rules", "string", "fingerprint of the rules sessions are cut by"),
         C("last_ingest_run", "string", "newest run of ingest in it; null where EVENTS has no books", nullable=True),
