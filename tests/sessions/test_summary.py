@@ -21,7 +21,8 @@ SMALL = Sessions(gap_minutes=30, max_hours=2, max_events=4, cut_on_campaign=True
 
 def event(number: int, at: Any, **values: Any) -> dict[str, Any]:
     row = {"event_id": f"e{number:04d}", "user_id": "u", "event_ts": at, "arrived_at": at, "event_type": "view",
-           "item_id": None, "price": None, "quantity": 1, "campaign": None, "channel": None, "promotion": False}
+           "item_id": None, "price": None, "quantity": 1, "campaign": None, "channel": None, "promotion": False,
+           "agent": None}
     return {**row, **values}
 
 
@@ -63,6 +64,7 @@ def timelines(draw: st.DrawFn) -> list[dict[str, Any]]:
                 item_id=draw(st.sampled_from([None, "a", "b"])), price=draw(st.sampled_from([None, 0.1, 2.5])),
                 quantity=draw(st.integers(1, 3)), campaign=draw(maybe_campaign),
                 channel=draw(st.sampled_from([None, "ad", "email"])), promotion=draw(st.booleans()),
+                agent=draw(st.sampled_from([*[None] * 8, *["Firefox/149.0"] * 8, "Seenbot/2.1"])),
             ))
     return draw(st.permutations(events))
 

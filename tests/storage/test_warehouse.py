@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from purchasepath.config import load_config
 from purchasepath.errors import PublishError, TableMismatchError, TableMissingError
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.warehouse import EmbeddedWarehouse
-from purchasepath.tables.catalog import CALIBRATION, PATHS, SCORES
+from purchasepath.tables.catalog import CALIBRATION, INGEST_BOOKS, PATHS, SCORES
 from purchasepath.tables.types import Table
 
 DAY_1 = {"as_of_date": date(2024, 1, 1), "model_name": "a b"}
@@ -153,6 +154,29 @@ def test_a_table_of_another_release_asks_for_an_empty_warehouse(
     with pytest.raises(TableMismatchError, match=r"begin with an empty warehouse, --set paths\.warehouse=") as caught:
         warehouse.read(PATHS)
     assert caught.value.differences[0] == f"column {PATHS.names[-1]} is missing in the stored files"
+
+
+def test_a_column_that_was_added_since_is_null_in_what_earlier_releases_wrote(
+        warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
+    older = replace(INGEST_BOOKS, columns=tuple(c for c in INGEST_BOOKS.columns if not c.added))
+    with warehouse.transaction("r1") as work:
+        work.write(older, older.frame(spark, [{"run_id": "old"}]))
+    with warehouse.transaction("r2") as work:
+        work.write(INGEST_BOOKS, INGEST_BOOKS.frame(spark, [{"run_id": "new", "run_number": 2}]), append=True)
+    found = warehouse.read(INGEST_BOOKS).orderBy("run_id").collect()
+    assert [(row.run_id, row.run_number) for row in found] == [("new", 2), ("old", None)]
+
+
+def test_a_transactions_number_is_above_those_of_all_it_sees(
+        warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
+    numbers = []
+    for name in ("z", "y", "x"):
+        with warehouse.transaction(name) as work:
+            numbers.append(work.number)
+            work.write(PATHS, PATHS.frame(spark, [{"path": name}]))
+        with warehouse.transaction("changes nothing") as work:
+            assert work.number == numbers[-1] + 1
+    assert numbers == [1, 2, 3]
 
 
 def test_a_null_where_none_is_declared_publishes_nothing(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:

@@ -213,11 +213,18 @@ LIMIT 10
 """)
 
 BOTS = Query((catalog.SESSIONS,), """
+WITH flagged AS (
+  SELECT DISTINCT user_id, 1 AS theirs FROM sessions WHERE is_bot
+)
 SELECT is_bot,
        count(*) AS sessions,
        count(DISTINCT user_id) AS visitors,
-       sum(num_events) AS events
-FROM sessions
+       sum(num_events) AS events,
+       sum(revenue) AS revenue,
+       sum(num_purchases) AS purchases,
+       sum(revenue * theirs) AS visitors_revenue,
+       sum(num_purchases * theirs) AS visitors_purchases
+FROM sessions LEFT JOIN flagged USING (user_id)
 GROUP BY is_bot
 ORDER BY is_bot
 """)

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 
+from purchasepath.sessions.crawlers import find_crawlers
 from purchasepath.storage.parquet import ParquetReader, read_footer
 from purchasepath.tables.types import Table
 
@@ -29,9 +30,10 @@ _ROWS_PER_BATCH = 131_072
 
 _TIMES = {"event_us": "event_ts", "from_us": "started_at", "to_us": "ended_at"}
 """Column that tasks work on → the timestamp that it tells as a number (microseconds, UTC)."""
-_MADE_FROM = {name: (of,) for name, of in _TIMES.items()} | {"arrival_lag_us": ("event_ts", "arrived_at")}
+_MADE_FROM = {name: (of,) for name, of in _TIMES.items()} | {
+    "arrival_lag_us": ("event_ts", "arrived_at"), "crawler": ("agent",)}
 """Column that tasks work on → stored columns that it is made of; all others are called the same."""
-_WORDS = ("user_id", "event_type", "item_id", "category", "channel", "campaign", "device", "source_session")
+_WORDS = ("user_id", "event_type", "item_id", "category", "channel", "campaign", "device", "agent", "source_session")
 """Columns whose values repeat: read as numbers and a dictionary."""
 
 Work = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
@@ -165,7 +167,7 @@ def _made(rows: pa.RecordBatch, columns: Sequence[str], keep: Keep | None) -> pa
             return rows[_TIMES[name]].cast(pa.int64())
         if name == "arrival_lag_us":
             return pc.subtract(rows["arrived_at"].cast(pa.int64()), rows["event_ts"].cast(pa.int64()))
-        return rows[name]
+        return find_crawlers(rows["agent"]) if name == "crawler" else rows[name]
 
     return pa.record_batch([make(name) for name in columns], names=list(columns))
 
