@@ -29,8 +29,8 @@ def run(job: Job) -> Summary:
         after = job.warehouse.fingerprints(SESSIONS)
         touched = [day.partition("=")[2] for day, files in after.items() if before.get(day) != files]
         lines = [f"{plan}: {entry}, {len(after) - len(touched):,} of {len(after):,} days untouched"]
-        if touched:
-            lines += measure_bots(job.warehouse.read(SESSIONS).where(F.col("session_date").isin(touched))).lines()
+        out = measure_bots(job.warehouse.read(SESSIONS).where(F.col("session_date").isin(touched)))
+        lines += out.lines(" on the days touched") if out.flagged else []
     return Summary({SESSIONS.name: entry.sessions_written}, lines, next="./spark-submit.sh features",
                    events=entry.events if plan.why_full else entry.changes)
 

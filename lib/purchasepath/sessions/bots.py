@@ -38,11 +38,11 @@ class LeftOut:
                 f"visitors with {self.value_of_visitors:.1%} of training; if these are customers, raise "
                 f"sessions.bot_events_per_window and sessions.bot_max_events, or map no `agent`")
 
-    def lines(self) -> list[str]:
+    def lines(self, where: str = "") -> list[str]:
         """For the terminal."""
-        told = (f"flagged as bots: {self.flagged:,} of {self.num_sessions:,} sessions (kept), with {self.events:.1%} "
-                f"of events and {self.value:.1%} of {self.noun}; their visitors have {self.value_of_visitors:.1%} of "
-                f"{self.noun}")
+        told = (f"flagged as bots{where}: {self.flagged:,} of {self.num_sessions:,} sessions (kept), with "
+                f"{self.events:.1%} of events and {self.value:.1%} of {self.noun}; their visitors have "
+                f"{self.value_of_visitors:.1%} of {self.noun}")
         return [told if self.flagged else "flagged as bots: none", *([self.too_much] if self.too_much else [])]
 
 
