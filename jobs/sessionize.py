@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame
 from purchasepath.job import Job, Summary, main
 from purchasepath.sessions.agreement import measure
 from purchasepath.sessions.books import books_row, make_plan
+from purchasepath.sessions.bots import measure_bots
 from purchasepath.sessions.heavy import describe_heavy_users
 from purchasepath.sessions.increment import add_changes
 from purchasepath.sessions.rebuild import Run, build_all
@@ -20,14 +21,16 @@ def run(job: Job) -> Summary:
     with job.warehouse.transaction(job.run_id) as tx:
         this = Run(job.spark, job.warehouse, tx, job.config.sessions, job.run_id)
         entry = plan.check(build_all(this) if plan.why_full else add_changes(this, plan.sessionized))
-        tx.write(SESSIONIZE_BOOKS, books_row(job.spark, plan, entry, job.run_id), append=True)
+        tx.write(SESSIONIZE_BOOKS, books_row(job.spark, plan, entry, job.run_id, tx.number), append=True)
     if plan.why_full:
         lines = [f"{plan}: all sessions built, {entry.late:,} events left out as too late"]
         lines += _describe(job.warehouse.read(SESSIONS), job.warehouse.read(EVENTS))
     else:
         after = job.warehouse.fingerprints(SESSIONS)
-        untouched = sum(before.get(day) == files for day, files in after.items())
-        lines = [f"{plan}: {entry}, {untouched:,} of {len(after):,} days untouched"]
+        touched = [day.partition("=")[2] for day, files in after.items() if before.get(day) != files]
+        lines = [f"{plan}: {entry}, {len(after) - len(touched):,} of {len(after):,} days untouched"]
+        out = measure_bots(job.warehouse.read(SESSIONS).where(F.col("session_date").isin(touched)))
+        lines += out.lines(" on the days touched") if out.flagged else []
     return Summary({SESSIONS.name: entry.sessions_written}, lines, next="./spark-submit.sh features",
                    events=entry.events if plan.why_full else entry.changes)
 
@@ -35,15 +38,15 @@ def run(job: Job) -> Summary:
 def _describe(sessions: DataFrame, events: DataFrame) -> list[str]:
     """Events, why sessions ended, bots; and the agreement with the shop's own sessions, where it has any."""
     reasons = sessions.groupBy("cut_reason").agg(
-        F.count(F.lit(1)).alias("sessions"), F.sum("num_events").alias("events"), F.count_if("is_bot").alias("bots"),
+        F.count(F.lit(1)).alias("sessions"), F.sum("num_events").alias("events"),
     ).collect()  # one row per reason
-    num_sessions, num_events, num_bots = (sum(row[name] for row in reasons) for name in ("sessions", "events", "bots"))
+    num_sessions, num_events = (sum(row[name] for row in reasons) for name in ("sessions", "events"))
     ended = ", ".join(f"{row['cut_reason']} {row['sessions']:,}"
                       for row in sorted(reasons, key=lambda row: (-row["sessions"], row["cut_reason"])))
     lines = [
         f"{num_events:,} events, {num_events / max(num_sessions, 1):.1f} per session",
         f"ended by: {ended}",
-        f"flagged as bots: {num_bots:,} sessions (kept)",
+        *measure_bots(sessions).lines(),
         *describe_heavy_users(sessions, num_events),
     ]
     known = events.select("event_id", F.col("source_session").alias("known_session")).where("known_session IS NOT NULL")

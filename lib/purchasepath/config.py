@@ -109,10 +109,12 @@ class Sessions(Section):
     cut_on_campaign: bool = Field(False, description="a new campaign opens a new session")
     cut_at_midnight: bool = Field(False, description="local midnight opens a new session")
     timezone: str = Field("UTC", description="zone of `cut_at_midnight`")
-    bot_events_per_window: int = Field(100, ge=2, le=1_000_000_000, description="this many events ...")
+    bot_events_per_window: int = Field(100, ge=2, le=1_000_000_000,
+                                       description="this many requests (events of one instant, as the lines of an "
+                                                   "order, are one) ...")
     bot_window_seconds: Seconds = Field(100, description="... within this time flag a session as a bot's")
     bot_max_events: int = Field(1000, ge=2, le=1_000_000_000,
-                                description="sessions of at least this many events are flagged")
+                                description="sessions of at least this many requests are flagged")
 
     _known = field_validator("timezone")(known_zone)
 

@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 import os
+import secrets
 import sys
 import time
 import traceback
@@ -60,7 +61,8 @@ class Job:
         self.config = config
         self.stages = stages or (name,)
         self.started_at = datetime.now(UTC)
-        self.run_id = f"{self.started_at:%Y%m%dT%H%M%S%f}-{name}"
+        # a clock may show a moment twice, and another machine's the same: the last part tells runs apart
+        self.run_id = f"{self.started_at:%Y%m%dT%H%M%S%f}-{name}-{secrets.token_hex(4)}"
         self.log = logging.getLogger(f"purchasepath.{name}")
         self._given_spark = spark
         self._meter: Meter | None = None

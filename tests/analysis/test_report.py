@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from purchasepath.analysis import queries, report
 from purchasepath.errors import UserError
+from purchasepath.sessions.bots import left_out, measure_bots
 from purchasepath.tables import catalog
 from tests.analysis.browser import open_page
 from tests.analysis.shop import EVIL_CHANNEL, EVIL_ITEM, EVIL_REASON, WALKS, all_tables, session_rows
@@ -103,6 +104,15 @@ def test_findings_are_said_in_words_with_their_numbers(answers: report.Answers) 
     assert "epoch 3 had the lowest validation loss (1.6667)" in readings["training"]
     assert "the books balance" in readings["books"]
     assert readings["removal-effects"].startswith("The step that decides is checkout")
+
+
+def test_bots_take_the_same_out_on_the_page_as_in_sessionize(spark: SparkSession, answers: report.Answers) -> None:
+    rows = answers[queries.BOTS]
+    assert not isinstance(rows, report.Missing)
+    expected = measure_bots(all_tables(spark)[catalog.SESSIONS])
+    assert left_out(rows) == expected
+    assert (expected.num_sessions, expected.flagged) == (425, 8)
+    assert 0 < expected.value <= expected.value_of_visitors
 
 
 def test_how_it_was_measured_is_said_once_and_what_each_model_saw_beside_it(answers: report.Answers) -> None:

@@ -158,8 +158,10 @@ def flag_bursts(own: list[dict[str, Any]], config: Sessions) -> None:
         second = (e["event_ts"] - datetime.combine(e["event_ts"].date(), datetime.min.time(), UTC)).total_seconds()
         slots.setdefault((e["event_ts"].date(), int(second // config.bot_window_seconds)), []).append(e)
     for slot in slots.values():
-        if len(slot) >= config.bot_events_per_window:
-            filling = slot[config.bot_events_per_window - 1]
+        requests = list({e["event_ts"]: e for e in reversed(slot)}.values())  # the first known of each instant
+        if len(requests) >= config.bot_events_per_window:
+            requests.sort(key=lambda e: (known_at(e), e["event_ts"]))
+            filling = requests[config.bot_events_per_window - 1]
             for e in slot:
                 same = (known_at(e), e["event_ts"]) == (known_at(filling), filling["event_ts"])
                 e["burst"] = int(same)

@@ -13,6 +13,7 @@ import jobs.ingest
 from purchasepath.config import load_config
 from purchasepath.errors import InputError, PublishError
 from purchasepath.job import Job, Summary
+from purchasepath.sources import publication
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.warehouse import Warehouse
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, INGEST_BOOKS, REJECTED_EVENTS, USER_KEYS
@@ -95,7 +96,7 @@ def test_deliveries_add_up_to_one_run_and_touch_only_what_changes(ingest: Ingest
     assert state(whole) == reached
     assert whole.read(EVENT_CHANGES).isEmpty()
     assert whole.read(REJECTED_EVENTS).count() == 1
-    books = values(whole.read(INGEST_BOOKS).orderBy("run_id"), "history", "read", "accepted", "duplicates", "replaced")
+    books = values(whole.read(INGEST_BOOKS), "history", "read", "accepted", "duplicates", "replaced")
     assert books == [("add", 4, 0, 3, 0), ("add", 4, 3, 1, 1), ("replace", 4, 3, 0, 0), ("replace", 8, 5, 2, 0)]
 
 
@@ -104,11 +105,11 @@ def test_deliveries_at_once_are_both_in_and_none_is_judged_twice(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ingest(HEADER + line("e1", 1))
-    close_books, settle = jobs.ingest.books_row, jobs.ingest.settle
+    close_books, settle = publication.books_row, jobs.ingest.settle
     judged: list[int] = []
 
     def while_another_finishes(*arguments: Any, **named: Any) -> Any:
-        monkeypatch.setattr(jobs.ingest, "books_row", close_books)
+        monkeypatch.setattr(publication, "books_row", close_books)
         ingest(HEADER + line("theirs", 1))
         return close_books(*arguments, **named)
 
@@ -116,7 +117,7 @@ def test_deliveries_at_once_are_both_in_and_none_is_judged_twice(
         judged.append(1)
         return settle(*arguments)
 
-    monkeypatch.setattr(jobs.ingest, "books_row", while_another_finishes)
+    monkeypatch.setattr(publication, "books_row", while_another_finishes)
     monkeypatch.setattr(jobs.ingest, "settle", counted)
     summary, after = ingest(HEADER + line("ours", 2) + line("theirs", 1))
     assert summary.lines[:2] == [
@@ -132,13 +133,13 @@ def test_a_history_that_another_run_has_changed_is_not_replaced(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ingest(HEADER + line("e1", 1))
-    close_books = jobs.ingest.books_row
+    close_books = publication.books_row
 
     def while_another_finishes(*arguments: Any, **named: Any) -> Any:
-        monkeypatch.setattr(jobs.ingest, "books_row", close_books)
+        monkeypatch.setattr(publication, "books_row", close_books)
         ingest(HEADER + line("theirs", 1))
         return close_books(*arguments, **named)
 
-    monkeypatch.setattr(jobs.ingest, "books_row", while_another_finishes)
+    monkeypatch.setattr(publication, "books_row", while_another_finishes)
     with pytest.raises(PublishError, match="Run this job again"):
         ingest(HEADER + line("ours", 2), history="replace")

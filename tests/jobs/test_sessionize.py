@@ -41,7 +41,8 @@ def test_the_summary_tells_sessions_reasons_bots_and_agreement(spark: SparkSessi
         "full (nothing was built before): all sessions built, 0 events left out as too late",
         "6 events, 2.0 per session",
         "ended by: gap 2, max_events 1",
-        "flagged as bots: 1 sessions (kept)",
+        "flagged as bots: 1 of 3 sessions (kept), with 66.7% of events and 0.0% of purchases; their visitors have "
+        "0.0% of purchases",
         "agreement with the shop's own 2 sessions: 50.00% are exactly ours; "
         "neighbouring events kept together: precision 100.00%, recall 75.00%",
         "  1 pairs differ: known session goes on where a cap, midnight or a campaign ends ours",

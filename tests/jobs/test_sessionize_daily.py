@@ -70,5 +70,5 @@ def test_tens_of_random_arrivals_give_the_tables_of_one_run(spark: SparkSession,
     assert not sessions & {row.session_id for row in gone}
     assert {row.superseded_by for row in gone} <= {None, *sessions}
     assert len(gone) > 10
-    [last] = job("check", "daily", everything).warehouse.read(SESSIONIZE_BOOKS).orderBy("run_id").tail(1)
+    [last] = job("check", "daily", everything).warehouse.read(SESSIONIZE_BOOKS).orderBy("run_number").tail(1)
     assert (last.events, last.late) == (len(rows("once", EVENTS)), len(rows("once", LATE_EVENTS)))

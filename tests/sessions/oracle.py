@@ -81,7 +81,10 @@ def summarize(session: list[Event], reason: str, config: Sessions) -> dict[str, 
     start = to_us(first["event_ts"])
     times = [to_us(e["event_ts"]) for e in session]
     window = round(config.bot_window_seconds * 1e6)
-    crowded = any(sum(at <= other <= at + window for other in times) >= config.bot_events_per_window for at in times)
+    requests = set(times)  # the lines of an order have one time, and are one request
+    crowded = any(sum(at <= other <= at + window for other in requests) >= config.bot_events_per_window
+                  for at in requests)
+    crawls = any("bot" in (e.get("agent") or "") for e in session)
     key = f"{first['user_id']}|{start}|{first['event_id']}"
     bought = [e for e in session if e["event_type"] == "purchase"]
 
@@ -104,7 +107,7 @@ def summarize(session: list[Event], reason: str, config: Sessions) -> dict[str, 
         "channel": first_of("channel"),
         "campaign": first_of("campaign"),
         "promotion": any(e["promotion"] for e in session),
-        "is_bot": len(session) >= config.bot_max_events or crowded,
+        "is_bot": crawls or crowded or len(requests) >= config.bot_max_events,
         "event_ids": [e["event_id"] for e in session],
         "event_types": [e["event_type"] for e in session],
         "item_ids": [e["item_id"] for e in session],

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purchasepath.config import Sessions
+from purchasepath.sessions.crawlers import find_crawlers
 from purchasepath.sessions.engine import spread as spread_module
 from purchasepath.sessions.engine.blocks import EVENT_COLUMNS, Visits, blocks_of, visits_of
 from purchasepath.sessions.engine.chunks import Border
@@ -28,6 +29,7 @@ def table(events: list[Event]) -> pa.Table:
     rows = [{
         **{name: e.get(name) for name in ("user_id", *EVENT_COLUMNS.names)}, "event_us": to_us(e["event_ts"]),
         "arrival_lag_us": to_us(e["arrived_at"]) - to_us(e["event_ts"]), "tie_order": tie_order(e),
+        "crawler": find_crawlers(pa.array([e["agent"]], pa.string()))[0].as_py(),
     } for e in events]
     return pa.Table.from_pylist(rows, schema=pa.schema([pa.field("user_id", pa.string()), *EVENT_COLUMNS]))
 

@@ -63,7 +63,8 @@ def test_sessions_of_files_equal_the_plain_loop(spark: SparkSession, tmp_path: P
     kiosk = [event(1000 + n, t(n), user_id="kiosk", campaign=["a", "b"][n // 40 % 2]) for n in range(200)]
     everything = [*events, *kiosk, late]
     everything = [everything[n] for n in rng.permutation(len(everything))]
-    files = write_events(tmp_path / "events", [everything[:500], everything[500:]], without=["brand", "device", "tie_order"])
+    files = write_events(tmp_path / "events", [everything[:500], everything[500:]],
+                         without=["brand", "device", "tie_order"])
     source = FileSource(spark, EVENTS, files, Timely(SMALL))
     written = SessionFiles(source, SMALL, bucket_events=60).write(tmp_path / "out")
     found = read(spark, written)

@@ -22,7 +22,7 @@ SMALL = Sessions(gap_minutes=30, max_hours=2, max_events=4, cut_on_campaign=True
 def event(number: int, at: Any, **values: Any) -> dict[str, Any]:
     row = {"event_id": f"e{number:04d}", "user_id": "u", "event_ts": at, "arrived_at": at, "event_type": "view",
            "item_id": None, "price": None, "quantity": 1, "campaign": None, "channel": None, "promotion": False,
-           "tie_order": None}
+           "tie_order": None, "agent": None}
     return {**row, **values}
 
 
@@ -65,6 +65,7 @@ def timelines(draw: st.DrawFn) -> list[dict[str, Any]]:
                 quantity=draw(st.integers(1, 3)), campaign=draw(maybe_campaign),
                 channel=draw(st.sampled_from([None, "ad", "email"])), promotion=draw(st.booleans()),
                 tie_order=draw(st.sampled_from([None, 0, 1, 6 << 27])),
+                agent=draw(st.sampled_from([*[None] * 8, *["Firefox/149.0"] * 8, "Seenbot/2.1"])),
             ))
     return draw(st.permutations(events))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
@@ -14,9 +15,13 @@ from purchasepath.sources.books import (
     books_row,
     check_collision_share,
     check_rejected_share,
+    count_events_of,
+    in_order,
+    other_sources,
     top_rejections,
 )
 from purchasepath.sources.cleaning import FILE, RAW, REASONS, REJECTED, VERDICT
+from purchasepath.tables.catalog import INGEST_BOOKS
 
 REJECTIONS = [Rejection(f"reason {n}", 10 - n, f"line {n}" * 100, f"file:///d/{n}.csv") for n in range(5)]
 
@@ -62,10 +67,32 @@ def test_rejections_are_counted_by_reason_with_an_example(spark: SparkSession) -
     assert top_rejections(frame, most=2) == [Rejection("y", 2, "a", "f"), Rejection("a", 1, "c", "g")]
 
 
+def run(run_id: str, number: int | None, hour: int, history: str = "add", source: str = "s") -> dict[str, Any]:
+    return {"run_id": run_id, "run_number": number, "finished_at": datetime(2024, 1, 1, hour), "history": history,
+            "accepted": 10 + hour, "replaced": 0, "source": source}
+
+
+def test_runs_are_in_order_of_their_commits_whatever_clocks_said() -> None:
+    behind, after = run("a", 9, 1, "replace"), run("0", 11, 0)
+    old = [run("y", None, 3, "replace"), run("z", None, 2)]  # of a release without numbers: by its clock
+    runs = [after, *old, behind]
+    assert [row["run_id"] for row in in_order(runs)] == ["z", "y", "a", "0"]
+    assert count_events_of(runs) == 11 + 10
+    assert count_events_of(old) == 13
+
+
+def test_sources_are_those_since_the_history_was_last_replaced(spark: SparkSession) -> None:
+    runs = [run("c", 1, 5, source="gone"), run("b", 2, 4, "replace", source="one"), run("a", 3, 3, source="two")]
+    books = INGEST_BOOKS.frame(spark, runs)
+    assert (other_sources(books, "one"), other_sources(books, "new")) == (["two"], ["one", "two"])
+
+
 def test_row_of_the_books(spark: SparkSession) -> None:
-    row = books_row(spark, Books(4, 1, 2, 1), run_id="r", source="s", files=3, history="add").collect()[0].asDict()
+    books = Books(4, 1, 2, 1)
+    [found] = books_row(spark, books, run_id="r", run_number=7, source="s", files=3, history="add").collect()
+    row = found.asDict()
     assert abs((datetime.now(UTC) - row.pop("finished_at").astimezone(UTC)).total_seconds()) < 3600
     assert row == {
-        "run_id": "r", "source": "s", "files": 3, "read": 4, "accepted": 1, "duplicates": 2, "rejected": 1,
-        "history": "add", "replaced": 0,
+        "run_id": "r", "run_number": 7, "source": "s", "files": 3, "read": 4, "accepted": 1, "duplicates": 2,
+        "rejected": 1, "history": "add", "replaced": 0,
     }

@@ -12,7 +12,8 @@ from purchasepath.errors import DamagedWarehouseError, PublishError, TableMissin
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.hive import HiveWarehouse
 from purchasepath.storage.session import build_session
-from purchasepath.tables.catalog import CALIBRATION, EVENTS, PATHS, RECOMMENDATIONS, SCORES
+from purchasepath.storage.warehouse import create_table_sql
+from purchasepath.tables.catalog import CALIBRATION, EVENTS, INGEST_BOOKS, PATHS, RECOMMENDATIONS, SCORES
 
 root = Path(sys.argv[1])
 config = load_config([], [
@@ -95,6 +96,27 @@ with warehouse.transaction("r7"):
     pass  # the next transaction finishes what was cut off
 assert users() == ["k1", "k2"], users()
 assert sorted(warehouse.register([SCORES, PATHS])) == ["paths", "scores"]
+
+with warehouse.transaction("r7b") as first:  # numbers grow with what a transaction sees, not with clocks
+    first.write(PATHS, PATHS.frame(spark, [{"path": "cart"}, {"path": "view"}]))
+with warehouse.transaction("r7a") as second, open_warehouse(spark, config).transaction("r7c") as beside:
+    assert second.number == beside.number == first.number + 1, (first.number, second.number, beside.number)
+    second.write(PATHS, PATHS.frame(spark, [{"path": "cart"}, {"path": "view"}]))
+with open_warehouse(spark, config).transaction("r7") as third:
+    assert third.number == second.number + 1, third.number
+[number] = [file.stem for file in (root / "wh" / "_numbers").glob("*.json")]
+assert int(number) == second.number, number
+
+older = replace(INGEST_BOOKS, columns=tuple(c for c in INGEST_BOOKS.columns if not c.added))
+with warehouse.transaction("of an earlier release") as work:
+    work.write(older, older.frame(spark, [{"run_id": "old"}]))
+spark.sql("DROP TABLE purchasepath.ingest_books")
+spark.sql(create_table_sql(older, "purchasepath", f"{root / 'wh' / 'ingest_books' / 'of an earlier release'}"))
+assert [(row.run_id, row.run_number) for row in warehouse.read(INGEST_BOOKS).collect()] == [("old", None)]
+with warehouse.transaction("of this release") as work:
+    work.write(INGEST_BOOKS, INGEST_BOOKS.frame(spark, [{"run_id": "new", "run_number": work.number}]), append=True)
+found = [(row.run_id, row.run_number) for row in warehouse.read(INGEST_BOOKS).orderBy("run_id").collect()]
+assert found == [("new", work.number), ("old", None)], found
 
 before = warehouse.fingerprints(SCORES)
 assert set(before) == {"as_of_date=2024-01-01/model_name=a b", "as_of_date=2024-01-02/model_name=it%27s"}, before

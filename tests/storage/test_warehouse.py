@@ -18,7 +18,7 @@ from purchasepath.config import load_config
 from purchasepath.errors import PublishError, TableMismatchError, TableMissingError
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.warehouse import EmbeddedWarehouse
-from purchasepath.tables.catalog import CALIBRATION, EVENTS, PATHS, SCORES
+from purchasepath.tables.catalog import CALIBRATION, EVENTS, INGEST_BOOKS, PATHS, SCORES
 from purchasepath.tables.types import Table
 
 DAY_1 = {"as_of_date": date(2024, 1, 1), "model_name": "a b"}
@@ -165,6 +165,29 @@ def test_a_column_younger_than_the_stored_files_is_null_in_them(
         work.write(EVENTS, EVENTS.frame(spark, [{"event_id": "after", "tie_order": 7}]), append=True)
     found = {(row.event_id, row.tie_order) for row in warehouse.read(EVENTS).collect()}
     assert found == {("before", None), ("after", 7)}
+
+
+def test_a_column_that_was_added_since_is_null_in_what_earlier_releases_wrote(
+        warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
+    older = replace(INGEST_BOOKS, columns=tuple(c for c in INGEST_BOOKS.columns if not c.added))
+    with warehouse.transaction("r1") as work:
+        work.write(older, older.frame(spark, [{"run_id": "old"}]))
+    with warehouse.transaction("r2") as work:
+        work.write(INGEST_BOOKS, INGEST_BOOKS.frame(spark, [{"run_id": "new", "run_number": 2}]), append=True)
+    found = warehouse.read(INGEST_BOOKS).orderBy("run_id").collect()
+    assert [(row.run_id, row.run_number) for row in found] == [("new", 2), ("old", None)]
+
+
+def test_a_transactions_number_is_above_those_of_all_it_sees(
+        warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
+    numbers = []
+    for name in ("z", "y", "x"):
+        with warehouse.transaction(name) as work:
+            numbers.append(work.number)
+            work.write(PATHS, PATHS.frame(spark, [{"path": name}]))
+        with warehouse.transaction("changes nothing") as work:
+            assert work.number == numbers[-1] + 1
+    assert numbers == [1, 2, 3]
 
 
 def test_a_null_where_none_is_declared_publishes_nothing(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:

@@ -8,6 +8,7 @@ from purchasepath.analysis import figures, queries, wording
 from purchasepath.analysis.figures import Row, ours_first
 from purchasepath.analysis.panels import Content, Grid, Panel
 from purchasepath.analysis.wording import count, percent
+from purchasepath.sessions.bots import left_out
 
 OURS = "purchasepath"
 LOWER_IS_BETTER = tuple(metric + raw for metric in ("log_loss", "calibration_error", "calibration_error_mass")
@@ -150,15 +151,16 @@ def rejections(rows: Sequence[Row]) -> Content:
 
 
 def bots(rows: Sequence[Row]) -> Content:
-    sessions = sum(row["sessions"] for row in rows)
+    out = left_out(rows)
     flagged = next((row for row in rows if row["is_bot"]), None)
     if flagged is None:
-        return Content(f"None of {count(sessions)} sessions was flagged as a bot's.")
+        return Content(f"None of {count(out.num_sessions)} sessions was flagged as a bot's.")
     tiles = tuple((f"bot {part}", count(flagged[part])) for part in ("sessions", "visitors", "events"))
     return Content(
-        f"{count(flagged['sessions'])} of {count(sessions)} sessions ({percent(flagged['sessions'] / sessions)}) were "
-        f"flagged as a bot's by their rate or size; they stay in the table and are left out of the figures above.",
-        tiles=tiles)
+        f"{count(out.flagged)} of {count(out.num_sessions)} sessions, with {percent(out.events)} of events and "
+        f"{percent(out.value)} of {out.noun}, were flagged as a bot's by their agent, rate or size; they stay in the "
+        f"table and are left out of the figures above. Their visitors, with {percent(out.value_of_visitors)} of "
+        f"{out.noun}, are left out of training.", tiles=tiles, hint=out.too_much)
 
 
 MODEL = (

@@ -150,7 +150,7 @@ SCORES = Query((catalog.SCORES,), """
 WITH latest AS (
   SELECT as_of_date, model_name FROM scores
   GROUP BY as_of_date, model_name
-  ORDER BY as_of_date DESC, max(run_id) DESC
+  ORDER BY as_of_date DESC, max(run_number) DESC, max(run_id) DESC
   LIMIT 1
 ), scored AS (
   SELECT purchase_probability AS p, as_of, horizon_hours
@@ -175,7 +175,7 @@ WITH latest AS (
   SELECT as_of_date, model_name, count(DISTINCT user_id) AS all_visitors
   FROM recommendations
   GROUP BY as_of_date, model_name
-  ORDER BY as_of_date DESC, max(run_id) DESC
+  ORDER BY as_of_date DESC, max(run_number) DESC, max(run_id) DESC
   LIMIT 1
 )
 SELECT item_id,
@@ -189,14 +189,17 @@ LIMIT 15
 """)
 
 BOOKS = Query((catalog.INGEST_BOOKS,), """
+WITH runs AS (
+  SELECT *, struct(coalesce(run_number, 0), finished_at, run_id) AS place FROM ingest_books
+)
 SELECT array_join(array_sort(collect_set(source)), ', ') AS source,
        sum(files) AS files,
        sum(read) AS read,
        sum(accepted) - sum(replaced) AS accepted,
        sum(duplicates) + sum(replaced) AS duplicates,
        sum(rejected) AS rejected
-FROM ingest_books
-WHERE finished_at >= (SELECT max(finished_at) FROM ingest_books WHERE history = 'replace')
+FROM runs
+WHERE place >= (SELECT max(place) FROM runs WHERE history = 'replace')
 HAVING count(*) > 0
 """)
 
@@ -210,11 +213,18 @@ LIMIT 10
 """)
 
 BOTS = Query((catalog.SESSIONS,), """
+WITH flagged AS (
+  SELECT DISTINCT user_id, 1 AS theirs FROM sessions WHERE is_bot
+)
 SELECT is_bot,
        count(*) AS sessions,
        count(DISTINCT user_id) AS visitors,
-       sum(num_events) AS events
-FROM sessions
+       sum(num_events) AS events,
+       sum(revenue) AS revenue,
+       sum(num_purchases) AS purchases,
+       sum(revenue * theirs) AS visitors_revenue,
+       sum(num_purchases * theirs) AS visitors_purchases
+FROM sessions LEFT JOIN flagged USING (user_id)
 GROUP BY is_bot
 ORDER BY is_bot
 """)

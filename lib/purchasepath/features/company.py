@@ -1,4 +1,4 @@
-"""Inputs that an event has only in the company of others of its day: how fast they came, where its price stands.
+"""Inputs that an event has only in the company of others of its day: how fast requests came, where its price stands.
 
 Both look at nothing but events of the same day that are known when the event itself counts, so a day's tiles depend
 on that day alone, and nothing later or late changes them.
@@ -52,10 +52,10 @@ def price_ranges(events: DataFrame) -> DataFrame:
 
 
 def add_burst(events: DataFrame, sessions: DataFrame, config: Sessions) -> DataFrame:
-    """`burst`: 1 where this event made its user's events in one slot so many that it is a bot's, else 0.
+    """`burst`: 1 where this event made its user's requests in one slot so many that it is a bot's, else 0.
 
-    Slots of `bot_window_seconds` are counted from midnight, events of a slot as they became known. Events of the
-    same microsecond that became known together get it alike.
+    Slots of `bot_window_seconds` are counted from midnight, requests of a slot as they became known. Events of one
+    microsecond are one request, and get it alike if they became known together.
     """
     return events.join(
         # bursts are few: one per `bot_events_per_window` events at most
@@ -65,19 +65,22 @@ def add_burst(events: DataFrame, sessions: DataFrame, config: Sessions) -> DataF
 
 
 def burst_times(events: DataFrame, sessions: DataFrame, config: Sessions) -> DataFrame:
-    """user_id, event_us and known_us of the events that fill a slot. `sessions` are those that hold the events."""
+    """user_id, event_us and known_us of the requests that fill a slot. `sessions` are those that hold the events."""
     busy = (  # only who has enough events on a day can fill a slot: no need to sort anybody else's
         sessions.select("user_id", "num_events",
                         F.explode(F.sequence(F.to_date("started_at"), F.to_date("ended_at"))).alias("event_date"))
         .groupBy("user_id", "event_date").agg(F.sum("num_events").alias("num_events"))
         .where(F.col("num_events") >= config.bot_events_per_window)
     )
+    requests = (
+        events.select("user_id", "event_date", "event_us", "known_us")
+        .join(F.broadcast(busy), on=["user_id", "event_date"], how="left_semi")
+        .groupBy("user_id", "event_date", "event_us").agg(F.min("known_us").alias("known_us"))
+    )
     slot = F.floor(F.pmod("event_us", F.lit(DAY_US)) / round(config.bot_window_seconds * 1_000_000))
     arrivals = Window.partitionBy("user_id", "event_date", slot).orderBy("known_us", "event_us")
     return (
-        events.select("user_id", "event_date", "event_us", "known_us")
-        .join(F.broadcast(busy), on=["user_id", "event_date"], how="left_semi")
-        .withColumn("number", F.row_number().over(arrivals))
+        requests.withColumn("number", F.row_number().over(arrivals))
         .where(F.col("number") == config.bot_events_per_window)
         .select("user_id", "event_us", "known_us")
     )

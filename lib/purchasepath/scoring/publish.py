@@ -36,11 +36,11 @@ class Stamp:
     def partition(self) -> dict[str, object]:
         return {"as_of_date": self.as_of.date(), "model_name": self.model_name}
 
-    @property
-    def columns(self) -> dict[str, Column]:
+    def columns(self, run_number: int) -> dict[str, Column]:
         return {
             "as_of": F.lit(self.as_of), "model_version": F.lit(self.model_version), "run_id": F.lit(self.run_id),
-            "as_of_date": F.lit(self.as_of.date()), "model_name": F.lit(self.model_name),
+            "run_number": F.lit(run_number).cast("bigint"), "as_of_date": F.lit(self.as_of.date()),
+            "model_name": F.lit(self.model_name),
         }
 
 
@@ -69,22 +69,24 @@ def publish(
         if drift is not None and drift.exceeds(max_drift):
             raise PublishError(_too_much_drift(drift, max_drift))
         rows = {
-            SCORES.name: tx.write(SCORES, scores(staged, stamp), partitions=[stamp.partition]),
-            RECOMMENDATIONS.name: tx.write(RECOMMENDATIONS, recommendations(staged, stamp),
+            SCORES.name: tx.write(SCORES, scores(staged, stamp, tx.number), partitions=[stamp.partition]),
+            RECOMMENDATIONS.name: tx.write(RECOMMENDATIONS, recommendations(staged, stamp, tx.number),
                                            partitions=[stamp.partition]),
         }
         return Published(rows, users_without, items_shown, drift)
 
 
-def scores(scored: DataFrame, stamp: Stamp) -> DataFrame:
+def scores(scored: DataFrame, stamp: Stamp, run_number: int) -> DataFrame:
     """Rows of SCORES: of users with a probability."""
     said = scored.where(F.col("purchase_probability").isNotNull())
-    return SCORES.select(said.withColumns({**stamp.columns, "horizon_hours": F.lit(float(stamp.horizon_hours))}))
+    horizon = {"horizon_hours": F.lit(float(stamp.horizon_hours))}
+    return SCORES.select(said.withColumns(stamp.columns(run_number) | horizon))
 
 
-def recommendations(scored: DataFrame, stamp: Stamp) -> DataFrame:
+def recommendations(scored: DataFrame, stamp: Stamp, run_number: int) -> DataFrame:
     """Rows of RECOMMENDATIONS."""
-    return RECOMMENDATIONS.select(scored.select("user_id", F.inline("recommendations")).withColumns(stamp.columns))
+    shown = scored.select("user_id", F.inline("recommendations"))
+    return RECOMMENDATIONS.select(shown.withColumns(stamp.columns(run_number)))
 
 
 def _audit(staged: DataFrame, users: int, knows_buyers: bool) -> tuple[int, int]:

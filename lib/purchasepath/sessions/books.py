@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,13 +15,15 @@ from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.errors import DamagedWarehouseError
-from purchasepath.sources.books import count_events_of
+from purchasepath.sources.books import count_events_of, in_order
 from purchasepath.storage.files import sha256_json
 from purchasepath.storage.warehouse import Warehouse
 from purchasepath.tables.catalog import EVENTS, INGEST_BOOKS, SESSIONIZE_BOOKS, SESSIONS
+from purchasepath.tables.types import Table
 
 _ALGORITHM = 2
-"""Raised when the same events and configuration give other rows than before."""
+"""Raised when the same events and configuration give other rows than before. What a release built that kept no
+`run_number` is built anew, too: its last run may be one whose clock was behind."""
 
 
 @dataclass(frozen=True)
@@ -77,23 +80,24 @@ class Entry:
 def make_plan(warehouse: Warehouse, config: Sessions) -> Plan:
     """Full unless SESSIONS was built by the same rules from a history that has only been added to since."""
     rules = sha256_json({"algorithm": _ALGORITHM, **config.model_dump(mode="json")})
-    ingests = _rows(warehouse.read(INGEST_BOOKS)) if warehouse.exists(INGEST_BOOKS) else []
-    newest = max((row["run_id"] for row in ingests), default=None)
-    done = _rows(warehouse.read(SESSIONIZE_BOOKS)) if warehouse.exists(SESSIONIZE_BOOKS) else []
+    ingests, done = _runs(warehouse, INGEST_BOOKS), _runs(warehouse, SESSIONIZE_BOOKS)
+    ids = [run["run_id"] for run in ingests]
+    newest = ids[-1] if ids else None
     if not done or not warehouse.exists(SESSIONS):
         return Plan("nothing was built before", rules, newest, accepted=count_events_of(ingests))
     last = done[-1]
-    replaced = any(row["history"] == "replace" and row["run_id"] > (last["last_ingest_run"] or "") for row in ingests)
+    known = ids.index(last["last_ingest_run"]) + 1 if last["last_ingest_run"] in ids else 0
+    replaced = any(run["history"] == "replace" for run in ingests[known:])
     why = "the rules of sessions have changed" if last["rules"] != rules else \
         "ingest has replaced the history" if replaced else ""
     return Plan(why, rules, newest, last["events"] - last["late"], count_events_of(ingests))
 
 
-def books_row(spark: SparkSession, plan: Plan, entry: Entry, run_id: str) -> DataFrame:
+def books_row(spark: SparkSession, plan: Plan, entry: Entry, run_id: str, run_number: int) -> DataFrame:
     """One row of SESSIONIZE_BOOKS."""
     return SESSIONIZE_BOOKS.frame(spark, [{
-        "run_id": run_id, "mode": plan.mode, "rules": plan.rules, "last_ingest_run": plan.last_ingest_run,
-        "changes": entry.changes, "events": entry.events, "late": entry.late,
+        "run_id": run_id, "run_number": run_number, "mode": plan.mode, "rules": plan.rules,
+        "last_ingest_run": plan.last_ingest_run, "changes": entry.changes, "events": entry.events, "late": entry.late,
         "sessions_written": entry.sessions_written, "sessions_retired": entry.sessions_retired,
         "finished_at": datetime.now(UTC),
     }])
@@ -105,6 +109,6 @@ def count_events_in(sessions: DataFrame) -> int:
     return int(row["events"] or 0) if row else 0
 
 
-def _rows(books: DataFrame) -> list[dict[str, Any]]:
-    """Oldest first; one row per run."""
-    return [row.asDict() for row in books.orderBy("run_id").collect()]
+def _runs(warehouse: Warehouse, books: Table) -> list[Mapping[str, Any]]:
+    """Rows of books, oldest first; [] where there are none."""
+    return in_order(row.asDict() for row in warehouse.read(books).collect()) if warehouse.exists(books) else []

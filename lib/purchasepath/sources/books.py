@@ -161,9 +161,15 @@ def summary_lines(what: str, books: Books, *, added: bool, rejections: Sequence[
 def other_sources(earlier: DataFrame, source: str) -> list[str]:
     """Sources other than `source` whose events are in EVENTS, from the books of earlier runs."""
     found: set[str] = set()
-    for run in earlier.orderBy("finished_at", "run_id").select("history", "source").collect():  # one row per run
+    for run in in_order(run.asDict() for run in earlier.collect()):  # one row per run
         found = {run["source"]} if run["history"] == "replace" else found | {run["source"]}
     return sorted(found - {source})
+
+
+def in_order(runs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows of books, oldest run first: by their commits' numbers, for clocks may be set back. Runs of releases that
+    kept none come first, by their clocks."""
+    return sorted(runs, key=lambda run: (run["run_number"] or 0, run["finished_at"], run["run_id"]))
 
 
 def count_events(books: DataFrame) -> int | None:
@@ -174,15 +180,16 @@ def count_events(books: DataFrame) -> int | None:
 def count_events_of(runs: Iterable[Mapping[str, Any]]) -> int | None:
     """Rows of EVENTS by these rows of INGEST_BOOKS; None where there is no run."""
     count: int | None = None
-    for run in sorted(runs, key=lambda run: (run["finished_at"], run["run_id"])):
+    for run in in_order(runs):
         count = (0 if run["history"] == "replace" or count is None else count) + run["accepted"] - run["replaced"]
     return count
 
 
-def books_row(spark: SparkSession, books: Books, *, run_id: str, source: str, files: int, history: str) -> DataFrame:
+def books_row(spark: SparkSession, books: Books, *, run_id: str, run_number: int, source: str, files: int, history: str
+              ) -> DataFrame:
     """One row of INGEST_BOOKS."""
     return INGEST_BOOKS.frame(spark, [{
-        "run_id": run_id, "source": source, "files": files, "read": books.read, "accepted": books.accepted,
-        "duplicates": books.duplicates, "rejected": books.rejected, "history": history, "replaced": books.replaced,
-        "finished_at": datetime.now(UTC),
+        "run_id": run_id, "run_number": run_number, "source": source, "files": files, "read": books.read,
+        "accepted": books.accepted, "duplicates": books.duplicates, "rejected": books.rejected, "history": history,
+        "replaced": books.replaced, "finished_at": datetime.now(UTC),
     }])

@@ -97,6 +97,8 @@ TEXTS = """## What is read
 - Parquet columns may differ in type from file to file. Every value becomes its exact text: an id is `13085` in a
   column of whole numbers, doubles, decimals and words; times keep their microseconds. A time stored as an
   instant is not moved by `zone`.
+- `agent` is the request's user agent, where a source has it: sessions in which one names itself a crawler's
+  (`Googlebot/2.1`, `curl/8.5.0`) are flagged as bots'.
 - Without `event_id`, an event's id is a hash of its row's text: rows that are equal are one event, or with
   `repeats: events` as many as one file holds.
 - A visitor's events of one instant (one second, or one day, as times are written) stay in the order in which a file has

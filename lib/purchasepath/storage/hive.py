@@ -4,6 +4,7 @@ Files of a run go to `<warehouse>/<table>/<run_id>/…` and are never changed. A
 an unpartitioned table) at them with ALTER TABLE … SET LOCATION, which the metastore applies one partition at
 a time. So that a commit of many partitions is still all or nothing, its whole list of switches is written
 to `<warehouse>/_commits/` first: a commit that was cut off is carried on by the next transaction.
+`<warehouse>/_numbers/` holds the newest commit's number, which tells the order of runs.
 Replaced files stay where they are for readers that still use them; remove old run directories by age, if no table
 reads them any more. Each names its files (`hive_files.py`): what is missing is an error, not fewer rows.
 
@@ -18,8 +19,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import reduce
-from pathlib import Path
+from functools import cached_property, reduce
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -41,6 +42,7 @@ from purchasepath.storage.warehouse import (
     partition_path,
     write_parquet,
 )
+from purchasepath.tables.catalog import TABLES
 from purchasepath.tables.types import Table
 
 _LAST_RUN = "purchasepath.run"
@@ -73,8 +75,8 @@ class HiveWarehouse:
         self.spark.sql(f"REFRESH TABLE {name}")  # another process may have switched partitions since
         self._verify(table)
         stored = self.spark.table(name)
-        younger = {c.name: F.lit(None).cast(c.type) for c in table.columns if c.added and c.name not in stored.columns}
-        return table.select(stored.withColumns(younger))
+        added = {c.name: F.lit(None).cast(c.type) for c in table.columns if c.added and c.name not in stored.columns}
+        return table.select(stored.withColumns(added) if added else stored)
 
     def _verify(self, table: Table) -> None:
         places = live_locations(self.spark, self.database, table.name, partitioned=bool(table.partition_by))
@@ -122,7 +124,7 @@ class HiveWarehouse:
             raise
         finally:
             self._seen.clear()
-        self._commit(run_id, work.switches)
+        self._commit(work.number, run_id, work.switches)
         work.discard(only_scratch=True)
 
     def _refuse_conflicts(self, expected: dict[str, str]) -> None:
@@ -132,9 +134,23 @@ class HiveWarehouse:
                     for table, run in changed.items())
             raise ConflictError("; ".join(told) + "; theirs stands. Run this job again to build on it")
 
-    def _commit(self, run_id: str, switches: list[dict[str, Any]]) -> None:
+    def last_number(self) -> int:
+        """Number of the newest commit; 0 before the first that was counted."""
+        numbers = self.files.list(f"{self.root}/_numbers")
+        return int(PurePosixPath(numbers[-1]).stem) if numbers else 0
+
+    def _take_number(self, number: int) -> None:
+        """Before anything of the commit is visible. Two at once may both take one: neither has seen the other."""
+        earlier = self.files.list(f"{self.root}/_numbers")
+        if number > self.last_number():
+            self.files.write(f"{self.root}/_numbers/{number:012d}.json", "")
+            for file in earlier:
+                self.files.remove(file)
+
+    def _commit(self, number: int, run_id: str, switches: list[dict[str, Any]]) -> None:
         if switches:
-            journal = f"{self.root}/_commits/{run_id}.json"
+            self._take_number(number)
+            journal = f"{self.root}/_commits/{number:012d}-{run_id}.json"
             self.files.write(journal, json.dumps(switches))
             self._apply(switches)
             self.files.remove(journal)
@@ -146,10 +162,13 @@ class HiveWarehouse:
 
     def _apply(self, switches: list[dict[str, Any]]) -> None:
         self.spark.sql(f"CREATE DATABASE IF NOT EXISTS `{self.database}`")
+        made: set[str] = set()
         for switch in switches:
             name = f"`{self.database}`.`{switch['table']}`"
             self.spark.sql(switch["create"])
-            self._add_columns(name, switch.get("added", {}))  # a journal of an earlier release has none
+            if switch["table"] not in made:
+                self._add_columns(switch["table"])
+                made.add(switch["table"])
             if switch["partition"] is None:
                 self.spark.sql(f"ALTER TABLE {name} SET LOCATION {sql_text(switch['location'])}")
             elif not switch["partition"]:
@@ -164,12 +183,15 @@ class HiveWarehouse:
             self.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{_LAST_RUN}'='{switch['run']}')")
             self.spark.sql(f"REFRESH TABLE {name}")
 
-    def _add_columns(self, name: str, added: Mapping[str, str]) -> None:
-        """Declare the columns (name → type) that are younger than the table."""
-        there = self.spark.table(name).columns
-        missing = ", ".join(f"`{column}` {kind}" for column, kind in added.items() if column not in there)
-        if missing:
-            self.spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({missing})")
+    def _add_columns(self, table: str) -> None:
+        """What the declaration has gained since the table was made."""
+        name = f"`{self.database}`.`{table}`"
+        known = self.spark.table(name).columns
+        declared = next((t.columns for t in TABLES if t.name == table), ())
+        added = [f"`{c.name}` {c.type} COMMENT {sql_text(c.meaning)}" for c in declared
+                 if c.added and c.name not in known]
+        if added:
+            self.spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({', '.join(added)})")
 
 
 class _HiveTransaction:
@@ -185,6 +207,11 @@ class _HiveTransaction:
         """Table -> what we have staged, without anything of before."""
         self._locations: list[str] = []
         self._scratch: list[str] = []
+
+    @cached_property
+    def number(self) -> int:
+        """Asked for after the reads that it must be above: other processes' commits are seen at once."""
+        return self.warehouse.last_number() + 1
 
     def write(self, table: Table, rows: Rows, *, partitions: Sequence[Partition] | None = None,
               append: bool = False, kept: Rows | None = None) -> int:
@@ -244,8 +271,7 @@ class _HiveTransaction:
                 replaced: Mapping[str, Partition]) -> None:
         root = self.warehouse.root
         switch = {"table": table.name, "run": self.run_id,
-                  "create": create_table_sql(table, self.warehouse.database, f"{root}/{table.name}/_none"),
-                  "added": {c.name: c.type for c in table.columns if c.added}}
+                  "create": create_table_sql(table, self.warehouse.database, f"{root}/{table.name}/_none")}
         if not table.partition_by:
             self.switches.append({**switch, "partition": None, "location": location})
             return

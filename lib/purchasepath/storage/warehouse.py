@@ -58,6 +58,10 @@ Rows = DataFrame | FileOutput
 class Transaction(Protocol):
     """What a job may do inside `warehouse.transaction(...)`."""
 
+    @property
+    def number(self) -> int:
+        """Above the numbers of all transactions whose tables this one sees, whatever clocks say."""
+
     def write(self, table: Table, rows: Rows, *, partitions: Sequence[Partition] | None = None,
               append: bool = False, kept: Rows | None = None) -> int:
         """Stage `rows` as the whole table, or as exactly these partitions; how many there are.
@@ -237,6 +241,7 @@ class _EmbeddedTransaction:
         self.spark = warehouse.spark
         self.directory = directory
         self.base = base
+        self.number = int(base.name) + 1 if base else 1
         self.staged: dict[str, StagedTable] = {}
         self._written: dict[str, DataFrame] = {}
         """Table -> rows staged beside others that were kept."""

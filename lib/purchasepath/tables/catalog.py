@@ -15,6 +15,7 @@ from purchasepath.tables.learning import (
     EXAMPLES,
     METRICS,
     RECOMMENDATIONS,
+    RUN_NUMBER,
     SCORES,
     SIDE_FEATURES,
     TRAINING_CURVES,
@@ -48,6 +49,8 @@ EVENTS = Table(
         C("channel", "string", "how the visitor came: direct, search, email, ad …", nullable=True),
         C("campaign", "string", "marketing campaign", nullable=True),
         C("device", "string", "device class", nullable=True),
+        C("agent", "string", "the request's user agent; who names himself a crawler in it is a bot", nullable=True,
+          added=True),
         C("promotion", "boolean", "the item was on promotion at that time", default=False),
         C("source_session", "string", "the shop's own session id", nullable=True),
         C("tie_order", "int", "order among the visitor's events of one instant, as their file has it; null in files of "
@@ -107,6 +110,7 @@ INGEST_BOOKS = Table(
     "ingest",
     (
         C("run_id", "string", "run of the ingest job"),
+        RUN_NUMBER,
         C("source", "string", "mapping it was read with"),
         C("files", "bigint", "files read"),
         C("read", "bigint", "raw rows read = accepted + duplicates + rejected"),
@@ -158,7 +162,7 @@ SESSIONS = Table(
         C("campaign", "string", "campaign of the first event that has one", nullable=True),
         C("device", "string", "device of the first event that has one", nullable=True),
         C("promotion", "boolean", "some event was on promotion"),
-        C("is_bot", "boolean", "flagged by the rate or the size rule"),
+        C("is_bot", "boolean", "of a program, by its agent's own word or by the rate or number of its requests"),
         C("source_session", "string", "the shop's own session id of the first event that has one", nullable=True),
         C("event_ids", "array<string>", "events in order (event_ts, tie_order, event_id); all arrays run in "
                                             "parallel"),
@@ -204,6 +208,7 @@ SESSIONIZE_BOOKS = Table(
     "sessionize",
     (
         C("run_id", "string", "run of the sessionize job"),
+        RUN_NUMBER,
         C("mode", "string", "full: every session was built; incremental: those near changed events"),
         C("rules", "string", "fingerprint of the rules sessions are cut by"),
         C("last_ingest_run", "string", "newest run of ingest in it; null where EVENTS has no books", nullable=True),

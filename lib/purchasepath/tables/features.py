@@ -118,8 +118,8 @@ _USER: tuple[tuple[Feature, ...], ...] = (
     _each("user", (30,), "from_search", "channel_search", "max", "1: came from a search engine"),
     _each("user", (30,), "from_email", "channel_email", "max", "1: came from an email"),
     _each("user", (30,), "from_ad", "channel_ad", "max", "1: came from an ad"),
-    _each("user", (30,), "is_bot", "burst", "max", "1: made sessions.bot_events_per_window events within one slot of "
-                                                   "sessions.bot_window_seconds"),
+    _each("user", (30,), "is_bot", "burst", "max", "1: made sessions.bot_events_per_window requests (different "
+                                                   "times of events) in one slot of sessions.bot_window_seconds"),
 )
 
 _ITEM: tuple[tuple[Feature, ...], ...] = (

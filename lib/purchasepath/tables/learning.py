@@ -5,6 +5,9 @@ from __future__ import annotations
 from purchasepath.tables.types import Column as C
 from purchasepath.tables.types import Table
 
+RUN_NUMBER = C("run_number", "bigint", "the run's place in the order of runs, whatever clocks say: the number of its "
+                                       "commit; null of releases that kept none", nullable=True, added=True)
+
 SCORES = Table(
     "scores",
     "user, as-of date and model",
@@ -18,6 +21,7 @@ SCORES = Table(
         C("horizon_hours", "double", "the horizon"),
         C("model_version", "string", "fingerprint of the bundle"),
         C("run_id", "string", "run of the score job"),
+        RUN_NUMBER,
         C("as_of_date", "date", "day (UTC) of as_of"),
         C("model_name", "string", "name of the bundle"),
     ),
@@ -37,6 +41,7 @@ RECOMMENDATIONS = Table(
         C("score", "float", "the model's logit; comparable within one user only"),
         C("model_version", "string", "fingerprint of the bundle"),
         C("run_id", "string", "run of the score job"),
+        RUN_NUMBER,
         C("as_of_date", "date", "day (UTC) of as_of"),
         C("model_name", "string", "name of the bundle"),
     ),

@@ -54,12 +54,11 @@ class Table:
         tail = tuple(c.name for c in self.columns[len(self.columns) - len(self.partition_by):])
         if tail != self.partition_by:
             raise ValueError(f"{self.name}: partition columns {self.partition_by} must come last, found {tail}")
+        if strict := [c.name for c in self.columns if c.added and not c.nullable]:
+            raise ValueError(f"{self.name}: added columns {strict} must be nullable")
         unknown = [k for k in (*self.key, *self.cluster_by, *self.secret) if k not in self.names]
         if unknown:
             raise ValueError(f"{self.name}: unknown key, cluster or secret columns {unknown}")
-        required = [c.name for c in self.columns if c.added and not c.nullable]
-        if required:
-            raise ValueError(f"{self.name}: columns {required} were added, so they must be nullable")
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ EVENT_COLUMNS = pa.schema([
     ("event_id", pa.string()), ("event_us", pa.int64()), ("arrival_lag_us", pa.int64()), ("event_type", pa.string()),
     ("item_id", pa.string()), ("category", pa.string()), ("price", pa.float64()), ("quantity", pa.int32()),
     ("promotion", pa.bool_()), ("channel", pa.string()), ("campaign", pa.string()), ("device", pa.string()),
-    ("source_session", pa.string()), ("tie_order", pa.int32()),
+    ("source_session", pa.string()), ("tie_order", pa.int32()), ("crawler", pa.bool_()),
 ])
 """What a block may hold of events. A column without any value is left out of it."""
 SPAN_COLUMNS = pa.schema([

@@ -55,7 +55,7 @@ class _Sessions:
         self.event_us = timelines.event_us[order]
         self.user_ids = timelines.user_ids.take(pa.array(timelines.user[starts]))
         place = timelines.order[order]
-        wanted = dict.fromkeys([*ARRAYS.values(), *FIRST_KNOWN, "tie_order"])
+        wanted = dict.fromkeys([*ARRAYS.values(), *FIRST_KNOWN, "tie_order", "crawler"])
         self.columns = {name: timelines.column(name, place) for name in wanted if name != "offset_us"}
 
     def __len__(self) -> int:
@@ -118,15 +118,24 @@ def _revenue(sessions: _Sessions) -> np.ndarray:
 
 
 def _flags(sessions: _Sessions, config: Sessions) -> dict[str, np.ndarray]:
-    """`promotion`: some event was on promotion. `is_bot`: too many events, in some window or at all; a window of
-    `bot_window_seconds` includes both its ends."""
+    """`promotion`: some event was on promotion. `is_bot`: an agent named itself a crawler, or there were too many
+    requests, in some window or at all; a window of `bot_window_seconds` includes both its ends."""
     promoted = sessions.columns["promotion"].to_numpy(zero_copy_only=False)
-    is_bot = sessions.sizes >= config.bot_max_events
+    is_bot = np.zeros(len(sessions), dtype=bool)
+    is_bot[sessions.number[sessions.columns["crawler"].is_valid().to_numpy(zero_copy_only=False)]] = True
+    number, at = _requests(sessions)
+    is_bot |= np.bincount(number, minlength=len(sessions)) >= config.bot_max_events
     reach, window_us = config.bot_events_per_window - 1, round(config.bot_window_seconds * 1_000_000)
-    number, at = sessions.number, sessions.event_us
     crowded = (number[reach:] == number[:-reach]) & (at[reach:] - at[:-reach] <= window_us)
     is_bot[number[:-reach][crowded]] = True
     return {"promotion": np.logical_or.reduceat(promoted, sessions.bounds[:-1]), "is_bot": is_bot}
+
+
+def _requests(sessions: _Sessions) -> tuple[np.ndarray, np.ndarray]:
+    """Session and time of every request. Events of one instant are one: an order's lines come together."""
+    number, at = sessions.number, sessions.event_us
+    new = np.r_[True, (number[1:] != number[:-1]) | (at[1:] != at[:-1])]
+    return number[new], at[new]
 
 
 def _first_known(column: pa.Array, bounds: np.ndarray) -> pa.Array:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 
+from purchasepath.sessions.crawlers import find_crawlers
 from purchasepath.storage.parquet import ParquetReader, read_footer
 from purchasepath.tables.event_order import filled_tie_order
 from purchasepath.tables.types import Table
@@ -31,9 +32,9 @@ _ROWS_PER_BATCH = 131_072
 _TIMES = {"event_us": "event_ts", "from_us": "started_at", "to_us": "ended_at"}
 """Column that tasks work on → the timestamp that it tells as a number (microseconds, UTC)."""
 _MADE_FROM = {name: (of,) for name, of in _TIMES.items()} | {
-    "arrival_lag_us": ("event_ts", "arrived_at"), "tie_order": ("tie_order", "event_type")}
+    "arrival_lag_us": ("event_ts", "arrived_at"), "tie_order": ("tie_order", "event_type"), "crawler": ("agent",)}
 """Column that tasks work on → stored columns that it is made of; all others are called the same."""
-_WORDS = ("user_id", "event_type", "item_id", "category", "channel", "campaign", "device", "source_session")
+_WORDS = ("user_id", "event_type", "item_id", "category", "channel", "campaign", "device", "agent", "source_session")
 """Columns whose values repeat: read as numbers and a dictionary."""
 
 Work = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
@@ -169,7 +170,7 @@ def _made(rows: pa.RecordBatch, columns: Sequence[str], keep: Keep | None) -> pa
             return pc.subtract(rows["arrived_at"].cast(pa.int64()), rows["event_ts"].cast(pa.int64()))
         if name == "tie_order":
             return filled_tie_order(rows["tie_order"], rows["event_type"])
-        return rows[name]
+        return find_crawlers(rows["agent"]) if name == "crawler" else rows[name]
 
     return pa.record_batch([make(name) for name in columns], names=list(columns))
 
