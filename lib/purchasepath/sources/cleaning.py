@@ -31,7 +31,8 @@ from purchasepath.tables.quality import broken_rules, first_broken
 
 ACCEPTED, DUPLICATE, COLLISION, REJECTED = "accepted", "duplicate", "collision", "rejected"
 REASONS, VERDICT = f"{OWN_PREFIX}reasons", f"{OWN_PREFIX}verdict"
-_RIVALS, _TOLD = f"{OWN_PREFIX}rivals", f"{OWN_PREFIX}told"
+_RIVALS, _STAYS, _NUMBER, _BEFORE, _TOLD = (f"{OWN_PREFIX}{name}" for name in (
+    "rivals", "stays", "place", "before", "told"))
 _TEXT, _HASH, _SEQUENCE = f"{OWN_PREFIX}text_", f"{OWN_PREFIX}hash", f"{OWN_PREFIX}sequence"
 
 
@@ -97,14 +98,16 @@ def judge(rows: DataFrame, key: bytes) -> DataFrame:
     rows = rows.withColumn(_RIVALS, F.when(rejected, F.concat(F.lit("!"), _HASH)).otherwise(F.col("event_id")))
     copies = Window.partitionBy(_RIVALS).orderBy(*FIRST, FILE, "tie_order")
     so_far = copies.rowsBetween(Window.unboundedPreceding, Window.currentRow)
-    same, equal = (F.struct(*names).eqNullSafe(F.first(F.struct(*names)).over(so_far)) for names in (CONTENTS, FIRST))
-    verdict = F.when(rejected, REJECTED).when(F.row_number().over(copies) == 1, ACCEPTED).when(
-        same, DUPLICATE).otherwise(COLLISION)
-    first_in_file = equal & ~F.col(FILE).eqNullSafe(F.lag(FILE).over(copies))
+    rows = rows.withColumns({_STAYS: F.first(F.struct(*FIRST)).over(so_far), _NUMBER: F.row_number().over(copies),
+                             _BEFORE: F.lag(FILE).over(copies)})
+    equal = {name: F.col(name).eqNullSafe(F.col(f"{_STAYS}.{name}")) for name in FIRST}
+    same = reduce(Column.__and__, [equal[name] for name in CONTENTS])
+    verdict = F.when(rejected, REJECTED).when(F.col(_NUMBER) == 1, ACCEPTED).when(same, DUPLICATE).otherwise(COLLISION)
+    first_in_file = equal["arrived_at"] & same & ~F.col(FILE).eqNullSafe(F.col(_BEFORE))
     judged = rows.withColumns({VERDICT: verdict, _TOLD: F.when(first_in_file, F.col("tie_order"))}).withColumns({
         "tie_order": F.max(_TOLD).over(Window.partitionBy(_RIVALS)), "event_date": F.to_date("event_ts")})
     file = F.when(F.col(VERDICT).isin(REJECTED, COLLISION), file_path(F.col(FILE)))
-    return judged.withColumn(FILE, file).drop(_HASH, _RIVALS, _TOLD)
+    return judged.withColumn(FILE, file).drop(_HASH, _RIVALS, _STAYS, _NUMBER, _BEFORE, _TOLD)
 
 
 def keep_accepted(judged: DataFrame) -> DataFrame:
