@@ -6,6 +6,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import add
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -103,7 +105,8 @@ def summarize(session: list[Event], reason: str, config: Sessions) -> dict[str, 
         "num_views": sum(e["event_type"] == "view" for e in session),
         "num_carts": sum(e["event_type"] == "cart" for e in session),
         "num_purchases": len(bought),
-        "revenue": sum((e["price"] or 0.0) * e["quantity"] for e in bought),
+        # from Python 3.12 on `sum` makes up for what rounding loses, as a plain loop does not
+        "revenue": reduce(add, ((e["price"] or 0.0) * e["quantity"] for e in bought), 0.0),
         "channel": first_of("channel"),
         "campaign": first_of("campaign"),
         "promotion": any(e["promotion"] for e in session),
