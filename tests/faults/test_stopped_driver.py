@@ -25,8 +25,10 @@ def test_a_job_that_is_stopped_says_one_line_and_leaves_nobody(
     tmp_path: Path, number: signal.Signals, code: int, word: str, works: bool
 ) -> None:
     with (tmp_path / "out").open("wb") as out, (tmp_path / "err").open("wb") as err:
-        job = subprocess.Popen([ROOT / "spark-submit.sh", "simulate", "--set", "simulate.users=200000"], cwd=tmp_path,
-                               stdout=out, stderr=err, start_new_session=True)
+        # as from a terminal, also where the tests themselves run in the background and ignore Ctrl-C
+        command = ["env", "--default-signal=INT", ROOT / "spark-submit.sh", "simulate"]
+        job = subprocess.Popen([*command, "--set", "simulate.users=200000"], cwd=tmp_path, stdout=out, stderr=err,
+                               start_new_session=True)
     wait_until(lambda: "python" in family_of(job).values())  # before, a signal meets a JVM alone
     if works:
         wait_until(lambda: any((tmp_path / "var").glob("*journeys-*")))
