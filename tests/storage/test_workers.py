@@ -37,7 +37,8 @@ spark.stop()
 
 
 def test_a_worker_that_is_hung_up_on_prints_no_traceback_and_a_fault_is_still_told(tmp_path: object) -> None:
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'lib'}:{ROOT / 'benchmarks'}"}
+    paths = [ROOT, ROOT / "lib", ROOT / "benchmarks", os.environ.get("PYTHONPATH", "")]  # perhaps of another PySpark
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
     done = subprocess.run([sys.executable, "-c", STOPS_EARLY, str(tmp_path)], env=environment, capture_output=True,
                           text=True, check=False, timeout=300)
     assert done.stdout.split() == ["3", "True"], done.stderr
