@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import IO
 
-_TOLD = ("told",)
+_told: BaseException | None = None
+"""What a signal has raised, and said. Where it met Py4J in the middle of a call, an error of another kind arrives."""
 _GRACE_SECONDS = 25
 """From a signal to the end of the process at the latest: time to close an MLflow run whose server is slow."""
 
@@ -38,6 +39,8 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    global _told
+    _told = None
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     if _is_driver_of_spark_submit():
         threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
@@ -89,9 +92,9 @@ _SIGNS_OF_A_LOST_JVM = (
 
 def stop_code(stop: BaseException) -> int:
     """The exit code: 130 where Ctrl-C was pressed, 143 for all else. Prints the one line, if nobody has yet."""
-    if stop.args != _TOLD:
+    if _told is None:
         _tell(stop)
-    return 130 if isinstance(stop, KeyboardInterrupt) else 143
+    return 130 if isinstance(_told or stop, KeyboardInterrupt) else 143
 
 
 def _tell(stop: BaseException) -> None:
@@ -116,7 +119,8 @@ def _open_parents_stderr() -> None:
 def _stop(number: int, frame: FrameType | None) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
-    stop = KeyboardInterrupt(*_TOLD) if number == signal.SIGINT else Terminated(*_TOLD)
+    global _told
+    stop = _told = KeyboardInterrupt() if number == signal.SIGINT else Terminated()
     _tell(stop)  # at once: clearing up may take a while
     logging.disable()  # what Py4J and others say of a JVM that Ctrl-C stops, too
     if _is_driver_of_spark_submit():
