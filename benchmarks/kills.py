@@ -29,7 +29,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -172,22 +172,18 @@ def trial_of(shop: Shop, job: str, before: Path) -> Trial:
     return Trial(shop, job, before, old, new, ended - began, ended - committing)
 
 
-class started:  # noqa: N801 - reads as a word where it is used
+@contextmanager
+def started(shop: Shop, job: str) -> Iterator[subprocess.Popen[bytes]]:
     """The job by `./spark-submit.sh`, in a group of processes that is killed at the end."""
-
-    def __init__(self, shop: Shop, job: str) -> None:
-        self.words = [str(ROOT / "spark-submit.sh"), job,
-                      *(part for override in shop.overrides(job) for part in ("--set", override))]
-
-    def __enter__(self) -> subprocess.Popen[bytes]:
-        self.process = subprocess.Popen(self.words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                        start_new_session=True)
-        return self.process
-
-    def __exit__(self, *_: object) -> None:
+    options = [part for override in shop.overrides(job) for part in ("--set", override)]
+    words = [str(ROOT / "spark-submit.sh"), job, *options]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield process
+    finally:
         with suppress(ProcessLookupError):  # it may have ended by then
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], *, may_end: bool = False) -> None:

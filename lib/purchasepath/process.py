@@ -36,10 +36,10 @@ def stoppable() -> Iterator[None]:
     first is not cut off by a second. A driver that spark-submit started ends with its JVM, and at the latest
     _GRACE_SECONDS after a signal.
     """
+    global _told
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    global _told
     _told = None
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     if _is_driver_of_spark_submit():
@@ -117,9 +117,9 @@ def _open_parents_stderr() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    global _told
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
-    global _told
     stop = _told = KeyboardInterrupt() if number == signal.SIGINT else Terminated()
     _tell(stop)  # at once: clearing up may take a while
     logging.disable()  # what Py4J and others say of a JVM that Ctrl-C stops, too

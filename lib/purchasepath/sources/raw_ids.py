@@ -7,6 +7,8 @@ number that equals the visitor's is chance, unless it is so in many rows, and `c
 
 from __future__ import annotations
 
+from functools import reduce
+
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame
 
@@ -37,17 +39,21 @@ def hide_in_text(judged: DataFrame) -> DataFrame:
 
 
 def check_raw_ids(accepted: DataFrame) -> None:
-    """Raise InputError where a column holds the visitor's own id in more than one of a hundred events."""
-    raw = F.col(f"raw_{IDS[0]}")
-    held = {name: F.coalesce(F.col(name).contains(raw) & (F.length(raw) >= LEAST_LENGTH)
-                             & F.regexp_like(F.col(name), _as_a_word(raw)), F.lit(False)) for name in _CHECKED}
+    """Raise InputError where a column holds the visitor's or account's own id in more than one of a hundred events."""
+    held = {name: reduce(Column.__or__, [_holds(F.col(name), F.col(f"raw_{of}")) for of in IDS]) for name in _CHECKED}
     counts = accepted.agg(F.count("*").alias(_ROWS), *[F.count_if(holds).alias(name) for name, holds in held.items()])
     found = counts.collect()[0].asDict()
     rows = found.pop(_ROWS)
     told = [f"{name} ({count:,} of {rows:,} events)" for name, count in found.items() if count > _MOST * rows]
     if told:
-        raise InputError(f"columns hold the visitor's own id, which only user_keys may: {', '.join(told)}; leave them "
-                         "out of the mapping, or cut the id out there (`sql:`). Nothing was written")
+        raise InputError("columns hold the visitor's or the account's own id, which only user_keys may: "
+                         f"{', '.join(told)}; leave them out of the mapping, or cut the id out there (`sql:`). "
+                         "Nothing was written")
+
+
+def _holds(text: Column, raw: Column) -> Column:
+    told = text.contains(raw) & (F.length(raw) >= LEAST_LENGTH) & F.regexp_like(text, _as_a_word(raw))
+    return F.coalesce(told, F.lit(False))
 
 
 def _hidden(text: Column, *, least: int) -> Column:
