@@ -32,7 +32,7 @@ def test_the_rows_own_ids_give_way_as_whole_words(spark: SparkSession) -> None:
         {"user_id": "anna-q+", "login_id": "a@bc.de", "event_id": "anna-q+-17", "order_id": "x/a@bc.de",
          "query": "from a@bc.de", "source_session": "17-anna-q+", "item_id": "anna-q+", "channel": "anna-q+7"},
         {"user_id": r"o\E$1", "event_id": r"o\E$1.2", "query": "o"},
-        {"user_id": "7", "event_id": "177-7", "query": "size 7"},
+        {"user_id": "7", "event_id": "177-7", "query": "size 7", "login_id": "3", "source_session": "3-12"},
     ]).selectExpr("*", f"concat(user_id, ',', coalesce(login_id, ''), ',x') as {RAW}")
     hidden = hide_in_text(hide_raw_ids(add_pseudonyms(rows, KEY, ("user_id", "login_id"))))
     found = {row["raw_user_id"]: row for row in hidden.collect()}
@@ -44,6 +44,7 @@ def test_the_rows_own_ids_give_way_as_whole_words(spark: SparkSession) -> None:
     assert first[RAW] == f"{anna},{account},x"
     assert (second["event_id"], second["query"]) == (f"{odd}.2", "o")
     assert (third["event_id"], third["query"]) == (f"177-{seven}", "size 7")  # a short number may be anything
+    assert third["source_session"] == "3-12"  # as in the session's rows before the login
 
 
 @pytest.mark.parametrize(("values", "told"), [

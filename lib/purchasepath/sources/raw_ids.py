@@ -29,13 +29,14 @@ _MOST = 0.01
 
 def hide_raw_ids(rows: DataFrame) -> DataFrame:
     """`rows` (pseudonyms in IDS, the shop's ids in raw_<id>) with pseudonyms for the row's own ids in other columns."""
-    made = {name: _hidden(F.col(name), least=1) for name in _MADE_OF_IDS}
-    return rows.withColumns(made | {name: _hidden(F.col(name), least=LEAST_LENGTH) for name in _SPOKEN})
+    made = {name: _hidden(F.col(name), visitors=1, accounts=LEAST_LENGTH) for name in _MADE_OF_IDS}
+    spoken = {name: _hidden(F.col(name), visitors=LEAST_LENGTH, accounts=LEAST_LENGTH) for name in _SPOKEN}
+    return rows.withColumns(made | spoken)
 
 
 def hide_in_text(judged: DataFrame) -> DataFrame:
     """The texts of raw rows that are kept, with pseudonyms for the ids that were read from them."""
-    return judged.withColumn(RAW, _hidden(F.col(RAW), least=1))
+    return judged.withColumn(RAW, _hidden(F.col(RAW), visitors=1, accounts=1))
 
 
 def check_raw_ids(accepted: DataFrame) -> None:
@@ -56,8 +57,10 @@ def _holds(text: Column, raw: Column) -> Column:
     return F.coalesce(told, F.lit(False))
 
 
-def _hidden(text: Column, *, least: int) -> Column:
-    for name in IDS:
+def _hidden(text: Column, *, visitors: int, accounts: int) -> Column:
+    """`text` without the row's own ids of at least these lengths. Some rows of a session or an order name the account,
+    some do not: a short account's number that is in their id by chance would make two of them."""
+    for name, least in zip(IDS, (visitors, accounts), strict=True):
         raw = F.col(f"raw_{name}")
         own = text.contains(raw) & (F.length(raw) >= least)  # cheap: a pattern is made where it is worth while
         by_chance = (text == raw) & (F.length(raw) < LEAST_LENGTH)  # both may be numbered from 1
