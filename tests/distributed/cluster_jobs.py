@@ -24,7 +24,7 @@ from tests.faults.cluster import SPARK_HOME, Cluster, standalone_cluster
 SHIPPED_PYTHON = "./environment/bin/python"
 SECRET = "for tests, known to master, workers and drivers"
 PATIENCE_SECONDS = 1200
-"""A pipeline's; on a machine that has nothing else to do it takes a third."""
+"""A whole pipeline took 472 s beside other tests."""
 
 
 @dataclass(frozen=True)
