@@ -33,7 +33,7 @@ and beside the path:
   stitch       who stands behind a visitor: accounts, persons, and sessions across devices
   sql          query the warehouse: ./spark-submit.sh sql "select * from metrics" [--format table|csv|json]
   doctor       what is installed, what works, what to do about the rest [--json];
-               --warehouse [DIR]: whether every file of the warehouse is as it was committed
+               --warehouse [DIR] [options]: whether every file of the warehouse is as it was committed
 
 options:
   --config FILE              YAML file with values that differ from the defaults; later files win

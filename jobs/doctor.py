@@ -1,7 +1,7 @@
 """What is installed, what works, and what to do about the rest. Runs on a bare Python, outside Spark.
 
-With `--warehouse [DIR]` it reads every file of a warehouse, by default that of the configuration, and compares it
-with what was committed.
+With `--warehouse [DIR]` it reads every file of a warehouse, by default that of the configuration (`--config`, `--set`),
+and compares it with what was committed.
 """
 
 from __future__ import annotations
@@ -20,19 +20,24 @@ from purchasepath.doctor.report import main, report  # noqa: E402
 def examine_warehouse(arguments: Sequence[str]) -> int:
     """Print what was found; 0 when all is as committed, 2 otherwise."""
     from purchasepath.config import load_config
-    from purchasepath.job import guarded
+    from purchasepath.job import Job, argument_parser, guarded
     from purchasepath.storage.audit import audit_warehouse
+    from purchasepath.storage.hive import HiveWarehouse
 
-    as_json = "--json" in arguments
-    places = [argument for argument in arguments if argument != "--json"]
-    status = 0
+    parser = argument_parser("doctor --warehouse")
+    parser.add_argument("directory", nargs="?")
+    parser.add_argument("--json", action="store_true")
+    options, status = parser.parse_args(arguments), 0
 
     def work() -> None:
         nonlocal status
-        root = Path(places[0] if places else load_config([]).paths.warehouse).absolute()
+        config = load_config(options.config, options.set)
+        in_hive = config.warehouse.catalog == "hive" and not options.directory
+        audits = HiveWarehouse(Job("doctor", config).spark, config).audit() if in_hive else \
+            audit_warehouse(Path(options.directory or config.paths.warehouse).absolute())
         status = report([
             Finding(audit.table, audit.found, "as committed", not audit.faults if audit.known else None,
-                    "\n    ".join(audit.faults)) for audit in audit_warehouse(root)], as_json=as_json)
+                    "\n    ".join(audit.faults)) for audit in audits], as_json=options.json)
 
     return guarded(work) or status
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+from jobs import doctor
 from purchasepath.config import load_config
 from purchasepath.errors import DamagedWarehouseError, PublishError, TableMissingError
 from purchasepath.storage import open_warehouse
@@ -16,12 +17,13 @@ from purchasepath.storage.warehouse import create_table_sql
 from purchasepath.tables.catalog import CALIBRATION, EVENTS, INGEST_BOOKS, PATHS, RECOMMENDATIONS, SCORES
 
 root = Path(sys.argv[1])
-config = load_config([], [
+settings = [
     "warehouse.catalog=hive", f"paths.warehouse={root / 'wh'}", "spark.shuffle_partitions=2",
     f"spark.conf.spark.sql.warehouse.dir={root / 'spark-warehouse'}", "spark.conf.spark.ui.enabled=false",
     f"spark.conf.spark.hadoop.javax.jdo.option.ConnectionURL=jdbc:derby:;databaseName={root / 'metastore'};create=true",
     f"spark.conf.spark.driver.extraJavaOptions=-Dderby.stream.error.file={root / 'derby.log'}",
-])
+]
+config = load_config([], settings)
 spark = build_session("hive", config, master="local[1]")
 warehouse = open_warehouse(spark, config)
 assert isinstance(warehouse, HiveWarehouse)
@@ -185,11 +187,36 @@ for day in ("as_of_date=2024-01-01", "as_of_date=2024-01-02"):
     stray.write_bytes(content)
     damage("stray.parquet: no commit wrote this file")
     stray.unlink()
+    [crc] = file.parent.glob(f".{file.name}.crc")  # what Hadoop itself compares with, gone with the exchange
+    kept = crc.rename(root / "crc")
+    file.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    damage(f"{file.name}: its content is not what was written")
+    [found] = [audit.faults for audit in warehouse.audit() if audit.table == "scores"]
+    assert len(found) == 1, found
+    assert file.name in found[0], found
+    file.write_bytes(content)
+    kept.rename(crc)
+audits = {audit.table: audit for audit in warehouse.audit()}
+assert audits["scores"].found.startswith("2 files, 2 rows, "), audits
+assert not any(audit.faults for audit in audits.values()), audits
+assert audits["ingest_books"].found.startswith("2 files, 2 rows, "), audits
+assert doctor.examine_warehouse([f"--set={setting}" for setting in settings]) == 0
 (root / "wh" / "scores" / "r20").rename(root / "aside")
 damage("r20: is missing")
 (root / "aside").rename(root / "wh" / "scores" / "r20")
 assert open_warehouse(spark, config).read(SCORES).count() == 2
-(root / "wh" / "scores" / "r20" / "_files.json").unlink()  # as of a release that kept no lists
+listed = root / "wh" / "scores" / "r20" / "_files.json"
+text = listed.read_text()
+listed.write_text(text.replace('"rows": 1', '"rows": 2', 1))
+damage("r20/_files.json: the list of its files cannot be read (Checksum error")
+listed.with_name("._files.json.crc").unlink(missing_ok=True)
+listed.with_name("._files.json.draft.crc").unlink(missing_ok=True)
+damage("r20/_files.json: the list of its files is not the one that was committed")
+listed.unlink()
+damage("r20/_files.json: the list of its files is missing")
+properties = {row.key for row in spark.sql("SHOW TBLPROPERTIES purchasepath.scores").collect()}
+assert {name for name in properties if "files" in name} == {"purchasepath.files.r20"}, properties
+spark.sql("ALTER TABLE purchasepath.scores UNSET TBLPROPERTIES ('purchasepath.files.r20')")
 assert open_warehouse(spark, config).read(SCORES).count() == 2
 
 younger = EVENTS.column("tie_order")

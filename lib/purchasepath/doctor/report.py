@@ -10,7 +10,7 @@ from pathlib import Path
 
 from purchasepath.doctor.checks import Finding, examine
 
-USAGE = "./spark-submit.sh doctor [--json], or: doctor --warehouse [DIR] [--json]"
+USAGE = "./spark-submit.sh doctor [--json], or: doctor --warehouse [DIR] [--config FILE] [--set …] [--json]"
 WIDEST = 60
 STATES = {True: "ok", False: "FAILED", None: "-"}
 

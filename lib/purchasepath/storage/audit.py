@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from purchasepath.errors import DamagedWarehouseError
+from purchasepath.storage.contents import FileFacts
 from purchasepath.storage.snapshots import Snapshot, Snapshots
 
 
@@ -18,6 +19,14 @@ class TableAudit:
     found: str
     known: bool
     faults: tuple[str, ...] = ()
+
+    @classmethod
+    def of_files(cls, table: str, files: Collection[FileFacts]) -> TableAudit:
+        """A table without a fault."""
+        known = [facts.rows for facts in files if facts.rows is not None]
+        rows = f"{sum(known):,} rows, " if known else ""
+        megabytes = sum(facts.bytes for facts in files) / 1e6
+        return cls(table, f"{len(files):,} files, {rows}{megabytes:,.1f} MB", known=True)
 
 
 def audit_warehouse(root: Path) -> Iterator[TableAudit]:
@@ -44,6 +53,4 @@ def _audit(snapshot: Snapshot, table: str) -> TableAudit:
         snapshot.verify(table, whole=True)
     except DamagedWarehouseError as damage:
         return TableAudit(table, f"{len(damage.faults)} faults", True, tuple(damage.faults))
-    rows = sum(facts.rows or 0 for facts in contents.values())
-    megabytes = sum(facts.bytes for facts in contents.values()) / 1e6
-    return TableAudit(table, f"{len(contents):,} files, {rows:,} rows, {megabytes:,.1f} MB", known=True)
+    return TableAudit.of_files(table, contents.values())

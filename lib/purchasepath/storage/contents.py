@@ -33,7 +33,10 @@ _THREADS = 4
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A file as it was written. `end` is the digest of its last bytes; `rows` are None of what is no Parquet."""
+    """A file as it was written. `end` is the digest of its last bytes; `rows` are None of what is no Parquet.
+
+    Of a file that Python does not open, `digest` is its file system's own checksum, and '' is what is not known.
+    """
 
     bytes: int
     rows: int | None
@@ -81,11 +84,16 @@ def digest_of(file: Path) -> str:
     return f"{checksum:08x}"
 
 
+def digest_of_text(text: str) -> str:
+    """CRC-32 of a text, as eight hexadecimal digits."""
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
 def write_contents(directory: Path, contents: Contents) -> str:
     """Put the list beside the files; its digest."""
     text = json.dumps({name: asdict(facts) for name, facts in contents.items()}, indent=0, sort_keys=True) + "\n"
     write_text(directory / FILE_NAME, text)
-    return _digest_of_text(text)
+    return digest_of_text(text)
 
 
 def read_contents(directory: Path, digest: str) -> dict[str, FileFacts]:
@@ -95,7 +103,7 @@ def read_contents(directory: Path, digest: str) -> dict[str, FileFacts]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as failure:
         raise DamagedWarehouseError([f"{file}: the list of the table's files cannot be read ({failure})"]) from None
-    if _digest_of_text(text) != digest:
+    if digest_of_text(text) != digest:
         raise DamagedWarehouseError([f"{file}: the list of the table's files is not the one that was committed"])
     return {name: FileFacts(**facts) for name, facts in json.loads(text).items()}
 
@@ -147,7 +155,3 @@ def _same_file(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except FileNotFoundError:
         return False
-
-
-def _digest_of_text(text: str) -> str:
-    return f"{zlib.crc32(text.encode()):08x}"

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pyspark.sql import SparkSession
+
+from purchasepath.storage import contents
+from purchasepath.storage.contents import Contents, FileFacts
 
 
 class HadoopFiles:
@@ -47,16 +53,29 @@ class HadoopFiles:
         file_system, target = self._open(path)
         return bool(file_system.exists(target))
 
-    def sizes(self, directory: str) -> dict[str, int]:
-        """Path below the directory → bytes, of all files below it but those that engines pass over."""
-        file_system, target = self._open(directory)
-        found, sizes = file_system.listFiles(target, True), {}
-        while found.hasNext():
-            status = found.next()
-            name = status.getPath().toString().removeprefix(f"{directory}/")
-            if not any(part.startswith(("_", ".")) for part in name.split("/")):
-                sizes[name] = int(status.getLen())
-        return sizes
+    def describe(self, directory: str) -> dict[str, FileFacts]:
+        """Path below the directory → the file, of all files below it but those that engines pass over."""
+        if (here := _on_this_machine(directory)) is not None:
+            return contents.describe(here)
+        return {name: FileFacts(size, None, self._checksum(f"{directory}/{name}"), "")
+                for name, size in self._sizes(directory).items()}
+
+    def faults_in(self, directory: str, expected: Contents, *, whole: bool) -> Iterator[str]:
+        """What is not as written, a line per file. `whole`: whether contents are compared where they are known."""
+        if (here := _on_this_machine(directory)) is not None:
+            yield from contents.faults_in(here, expected, whole=whole)
+            return
+        there = self._sizes(directory)
+        for name in sorted(expected.keys() | there.keys()):
+            file, written = f"{directory}/{name}", expected.get(name)
+            if written is None:
+                yield f"{file}: no commit wrote this file; move it away"
+            elif name not in there:
+                yield f"{file}: is missing"
+            elif there[name] != written.bytes:
+                yield f"{file}: has {there[name]:,} bytes, {written.bytes:,} were written"
+            elif whole and written.digest and self._checksum(file) != written.digest:
+                yield f"{file}: its content is not what was written (its digest differs)"
 
     def remove(self, path: str) -> None:
         file_system, target = self._open(path)
@@ -68,6 +87,30 @@ class HadoopFiles:
         file_system.mkdirs(target)
         file_system.setPermission(target, self._jvm.org.apache.hadoop.fs.permission.FsPermission("700"))
 
+    def _sizes(self, directory: str) -> dict[str, int]:
+        file_system, target = self._open(directory)
+        if not file_system.exists(target):
+            return {}
+        found, sizes = file_system.listFiles(target, True), {}
+        while found.hasNext():
+            status = found.next()
+            name = status.getPath().toString().removeprefix(f"{directory}/")
+            if not any(part.startswith(("_", ".")) for part in name.split("/")):
+                sizes[name] = int(status.getLen())
+        return sizes
+
+    def _checksum(self, path: str) -> str:
+        """What the file system keeps of the contents, such as HDFS's checksum over its blocks'; '' if nothing."""
+        file_system, target = self._open(path)
+        kept = file_system.getFileChecksum(target)
+        return "" if kept is None else f"{kept.getAlgorithmName()}:{bytes(kept.getBytes()).hex()}"
+
     def _open(self, path: str) -> tuple[Any, Any]:
         target = self._jvm.org.apache.hadoop.fs.Path(path)
         return target.getFileSystem(self._conf), target
+
+
+def _on_this_machine(uri: str) -> Path | None:
+    """The directory where Python opens it itself, with all its cores; else None."""
+    parts = urlsplit(uri)
+    return Path(uri.removeprefix("file://").removeprefix("file:")) if parts.scheme == "file" else None

@@ -28,10 +28,19 @@ import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, SparkSession
 
 from purchasepath.config import Config
-from purchasepath.errors import ConflictError, PublishError, TableMissingError
+from purchasepath.errors import ConflictError, DamagedWarehouseError, PublishError, TableMissingError
+from purchasepath.storage.audit import TableAudit
+from purchasepath.storage.contents import FileFacts
 from purchasepath.storage.files import sha256_json
 from purchasepath.storage.hadoop_files import HadoopFiles
-from purchasepath.storage.hive_files import live_locations, verify_locations, write_list
+from purchasepath.storage.hive_files import (
+    LIST_OF,
+    by_run,
+    faults_of,
+    live_contents,
+    live_locations,
+    write_list,
+)
 from purchasepath.storage.paths import read_parquet, sql_text
 from purchasepath.storage.warehouse import (
     Partition,
@@ -79,9 +88,32 @@ class HiveWarehouse:
         return table.select(stored.withColumns(added) if added else stored)
 
     def _verify(self, table: Table) -> None:
-        places = live_locations(self.spark, self.database, table.name, partitioned=bool(table.partition_by))
-        verify_locations(self.files, f"{self.root}/{table.name}", [p for p in places if p not in self._verified])
+        places = live_locations(self.spark, self.database, table.name)
+        written = self._contents(table, [place for place in places if place not in self._verified])
+        if faults := list(faults_of(self.files, written)):
+            raise DamagedWarehouseError(faults)
         self._verified.update(places)
+
+    def _contents(self, table: Table, places: list[str]) -> dict[str, dict[str, FileFacts] | None]:
+        digests = {name.removeprefix(LIST_OF): value for name, value in self._properties(table.name).items()
+                   if name.startswith(LIST_OF)}
+        return live_contents(self.files, f"{self.root}/{table.name}", places, digests)
+
+    def audit(self) -> Iterator[TableAudit]:
+        """Table by table, every content whose digest is known compared with it."""
+        for table in filter(self.exists, TABLES):
+            try:
+                written = self._contents(table, live_locations(self.spark, self.database, table.name))
+                faults = list(faults_of(self.files, written, whole=True))
+            except DamagedWarehouseError as damage:
+                written, faults = {}, damage.faults
+            if faults:
+                yield TableAudit(table.name, f"{len(faults)} faults", True, tuple(faults))
+            elif None in written.values():
+                yield TableAudit(table.name, "written before runs named their files", known=False)
+            else:
+                files = [facts for listed in written.values() for facts in (listed or {}).values()]
+                yield TableAudit.of_files(table.name, files)
 
     def local_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[Path] | None:
         return None  # on any file system that Spark reaches, and Python may not
@@ -100,8 +132,11 @@ class HiveWarehouse:
         """The run that changed a table last; '' for a table that was never written."""
         if not self.spark.catalog.tableExists(f"{self.database}.{table}"):
             return ""
+        return self._properties(table).get(_LAST_RUN, "")
+
+    def _properties(self, table: str) -> dict[str, str]:
         rows = self.spark.sql(f"SHOW TBLPROPERTIES `{self.database}`.`{table}`").collect()
-        return str({row["key"]: row["value"] for row in rows}.get(_LAST_RUN, ""))
+        return {row["key"]: row["value"] for row in rows}
 
     def seen_run(self, table: str) -> str:
         """The run that had changed a table last when we first read it, since our own last transaction."""
@@ -180,8 +215,20 @@ class HiveWarehouse:
                 place = f"LOCATION {sql_text(switch['location'])}"
                 self.spark.sql(f"ALTER TABLE {name} ADD IF NOT EXISTS PARTITION ({spec}) {place}")
                 self.spark.sql(f"ALTER TABLE {name} PARTITION ({spec}) SET {place}")
-            self.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{_LAST_RUN}'='{switch['run']}')")
+            properties = {_LAST_RUN: switch["run"], f"{LIST_OF}{switch['run']}": switch["list"]}
+            self.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({_pairs(properties)})")
             self.spark.sql(f"REFRESH TABLE {name}")
+        for table in made:
+            self._forget_lists(table)
+
+    def _forget_lists(self, table: str) -> None:
+        """Of runs whose files nobody reads any more: else a table would gain a property with every run."""
+        live = by_run(f"{self.root}/{table}", live_locations(self.spark, self.database, table))
+        gone = [name for name in self._properties(table)
+                if name.startswith(LIST_OF) and name.removeprefix(LIST_OF) not in live]
+        if gone:
+            names = ", ".join(map(sql_text, gone))
+            self.spark.sql(f"ALTER TABLE `{self.database}`.`{table}` UNSET TBLPROPERTIES IF EXISTS ({names})")
 
     def _add_columns(self, table: str) -> None:
         """What the declaration has gained since the table was made."""
@@ -243,8 +290,7 @@ class _HiveTransaction:
         elif not set(written) <= set(replaced):
             raise PublishError(f"table {table.name}: rows for partitions {sorted(set(written) - set(replaced))} were "
                                "staged, but they are not to be replaced. Nothing was published")
-        write_list(self.warehouse.files, location)
-        self._switch(table, location, written, replaced)
+        self._switch(table, location, written, replaced, write_list(self.warehouse.files, location))
         self._left[table.name] = self._with_rest(table, location, [*written.values(), *replaced.values()])
         return num_rows
 
@@ -268,9 +314,9 @@ class _HiveTransaction:
         return keep_other_partitions(self.warehouse.read(table), partitions).union(staged)
 
     def _switch(self, table: Table, location: str, written: Mapping[str, Partition],
-                replaced: Mapping[str, Partition]) -> None:
+                replaced: Mapping[str, Partition], list_digest: str) -> None:
         root = self.warehouse.root
-        switch = {"table": table.name, "run": self.run_id,
+        switch = {"table": table.name, "run": self.run_id, "list": list_digest,
                   "create": create_table_sql(table, self.warehouse.database, f"{root}/{table.name}/_none")}
         if not table.partition_by:
             self.switches.append({**switch, "partition": None, "location": location})
@@ -323,6 +369,10 @@ def _count_without_nulls(table: Table, staged: DataFrame) -> int:
         raise PublishError(f"table {table.name}: " + ", ".join(f"{n} nulls in {c}" for c, n in nulls.items())
                            + "; these columns are declared without nulls. Nothing was published")
     return int(counts["_rows"])
+
+
+def _pairs(properties: Mapping[str, str]) -> str:
+    return ", ".join(f"{sql_text(name)}={sql_text(value)}" for name, value in properties.items())
 
 
 def _spec(partition: dict[str, str]) -> str:
