@@ -46,7 +46,7 @@ def hive_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows_of(shop: Path, job: str) -> dict[str, int]:
     """What the newest run of a job says that it has written."""
-    newest = max((shop / "var/runs").glob(f"*-{job}.json"))
+    newest = max((shop / "var/runs").glob(f"*-{job}-*.json"))
     return dict(json.loads(newest.read_text(encoding="utf-8"))["rows"])
 
 
