@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
+import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 
 from purchasepath.config import load_config
 from purchasepath.errors import InputError, UserError
@@ -151,3 +156,30 @@ def test_a_failed_job_leaves_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         run_job(Job("ingest", load_config([], [f"paths.runs={tmp_path}"])), fails)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_call_made_again_on_a_new_connection_shows_no_traceback(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a training, through which the connection to the JVM lay idle."""
+    told = io.StringIO()
+    root, handler = logging.getLogger(), logging.StreamHandler(told)
+    monkeypatch.setattr(root, "handlers", [handler])
+    monkeypatch.setattr(root, "level", logging.INFO)
+    found = []
+
+    def work() -> None:
+        client = spark.sparkContext._gateway._gateway_client
+        client.get_thread_connection().socket.shutdown(socket.SHUT_RDWR)
+        found.append(spark.sparkContext._jsc.version())
+        logging.getLogger("purchasepath.train").info("one line of a job")
+
+    def in_a_thread() -> None:  # which has a connection of its own
+        spark.sparkContext._jsc.version()
+        found.append(guarded(work))
+
+    thread = threading.Thread(target=in_a_thread)
+    thread.start()
+    thread.join()
+    assert found == [spark.version, 0]
+    assert told.getvalue() == "one line of a job\n"

@@ -145,6 +145,8 @@ def guarded(work: Callable[[], object]) -> int:
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     for noisy in ("py4j", "alembic", "matplotlib", "urllib3", "git"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_no_retry)
     for repeating in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):  # they print, as JSON, what is raised
         logging.getLogger(repeating).setLevel(logging.CRITICAL)
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # MLflow sets its loggers' level when it is imported
@@ -168,6 +170,12 @@ def guarded(work: Callable[[], object]) -> int:
               file=sys.stderr, flush=True)
         return 1
     return 0
+
+
+def _is_no_retry(record: logging.LogRecord) -> bool:
+    """Py4J tells the root logger, with a traceback, that it makes a call again, such as after a connection to the JVM
+    lay idle through a long training. What fails for good is raised."""
+    return record.levelno > logging.INFO or "py4j" not in record.pathname
 
 
 def format_summary(name: str, summary: Summary, seconds: float, cost: Cost | None) -> str:

@@ -42,22 +42,22 @@ class SecureCluster:
     shipped: Path
     environment: Mapping[str, str]
 
-    def run(self, job: str, *arguments: str, stand_in: Path, options: Sequence[str] = ()) -> Done:
-        """jobs/<job>.py as spark-submit.sh starts it, from the directory `stand_in`."""
-        command = [
-            str(SPARK_HOME / "bin/spark-submit"), "--master", self.cluster.url, "--deploy-mode", "client",
-            "--properties-file", str(ROOT / "conf/spark/cluster.conf"), "--load-spark-defaults",
-            "--driver-memory", "1g", "--executor-memory", "700m", "--conf", "spark.ui.enabled=false",
-            "--conf", "spark.driver.host=127.0.0.1", "--conf", f"spark.executorEnv.PYSPARK_PYTHON={SHIPPED_PYTHON}",
-            "--py-files", str(next(self.shipped.glob("package-*.zip"))),
-            "--archives", f"{self.shipped / 'environment.tar.gz'}#environment",
-            *options, str(ROOT / "jobs" / f"{job}.py"), *arguments,
-        ]
+    def run(self, job: str, *arguments: str, stand_in: Path, options: Sequence[str] = (), packed: bool = False) -> Done:
+        """A job, from the directory `stand_in`: as spark-submit.sh starts it; or by it, which packs `.venv`."""
+        common = ["--master", self.cluster.url, "--driver-memory", "1g", "--executor-memory", "700m",
+                  "--conf", "spark.ui.enabled=false", "--conf", "spark.driver.host=127.0.0.1", *options]
+        shipped = ["--deploy-mode", "client", "--properties-file", str(ROOT / "conf/spark/cluster.conf"),
+                   "--load-spark-defaults", "--conf", f"spark.executorEnv.PYSPARK_PYTHON={SHIPPED_PYTHON}",
+                   "--py-files", str(next(self.shipped.glob("package-*.zip"))),
+                   "--archives", f"{self.shipped / 'environment.tar.gz'}#environment"]
+        command = [str(ROOT / "spark-submit.sh"), job, "--pack-environment", *common, *arguments] if packed else [
+            str(SPARK_HOME / "bin/spark-submit"), *common, *shipped, str(ROOT / "jobs" / f"{job}.py"), *arguments]
         scratch = stand_in / "scratch of jobs"
         scratch.mkdir(exist_ok=True)
-        environment = {**os.environ, **self.environment, "PYSPARK_PYTHON": SHIPPED_PYTHON,
-                       "PYSPARK_DRIVER_PYTHON": sys.executable, "TMPDIR": str(scratch)}
+        environment = {**os.environ, **self.environment, "TMPDIR": str(scratch)}
         environment.pop("PYTHONPATH", None)
+        if not packed:
+            environment |= {"PYSPARK_PYTHON": SHIPPED_PYTHON, "PYSPARK_DRIVER_PYTHON": sys.executable}
         process = subprocess.Popen(command, cwd=stand_in, env=environment, text=True, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, start_new_session=True)
         with process, watched({process.pid, *self.cluster.worker_pids}) as listened:
