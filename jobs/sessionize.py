@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
 from purchasepath.job import Job, Summary, main
 from purchasepath.sessions.agreement import measure
 from purchasepath.sessions.books import books_row, make_plan
-from purchasepath.sessions.bots import measure_bots
+from purchasepath.sessions.bots import count_sessions, measure_bots
 from purchasepath.sessions.heavy import describe_heavy_users
 from purchasepath.sessions.increment import add_changes
 from purchasepath.sessions.rebuild import Run, build_all
@@ -27,26 +29,22 @@ def run(job: Job) -> Summary:
         lines += _describe(job.warehouse.read(SESSIONS), job.warehouse.read(EVENTS))
     else:
         after = job.warehouse.fingerprints(SESSIONS)
-        touched = [day.partition("=")[2] for day, files in after.items() if before.get(day) != files]
-        lines = [f"{plan}: {entry}, {len(after) - len(touched):,} of {len(after):,} days untouched"]
-        out = measure_bots(job.warehouse.read(SESSIONS).where(F.col("session_date").isin(touched)))
-        lines += out.lines(" on the days touched") if out.flagged else []
+        untouched = sum(before.get(day) == files for day, files in after.items())
+        lines = [f"{plan}: {entry}, {untouched:,} of {len(after):,} days untouched"]
     return Summary({SESSIONS.name: entry.sessions_written}, lines, next="./spark-submit.sh features",
                    events=entry.events if plan.why_full else entry.changes)
 
 
 def _describe(sessions: DataFrame, events: DataFrame) -> list[str]:
     """Events, why sessions ended, bots; and the agreement with the shop's own sessions, where it has any."""
-    reasons = sessions.groupBy("cut_reason").agg(
-        F.count(F.lit(1)).alias("sessions"), F.sum("num_events").alias("events"),
-    ).collect()  # one row per reason
-    num_sessions, num_events = (sum(row[name] for row in reasons) for name in ("sessions", "events"))
-    ended = ", ".join(f"{row['cut_reason']} {row['sessions']:,}"
-                      for row in sorted(reasons, key=lambda row: (-row["sessions"], row["cut_reason"])))
+    counted = count_sessions(sessions, "cut_reason")
+    reasons = sum((Counter({row["cut_reason"]: row["sessions"]}) for row in counted), Counter())
+    num_sessions, num_events = reasons.total(), sum(row["events"] for row in counted)
+    ended = ", ".join(f"{reason} {number:,}" for reason, number in sorted(reasons.items(), key=lambda i: (-i[1], i[0])))
     lines = [
         f"{num_events:,} events, {num_events / max(num_sessions, 1):.1f} per session",
         f"ended by: {ended}",
-        *measure_bots(sessions).lines(),
+        *measure_bots(sessions, counted).lines(),
         *describe_heavy_users(sessions, num_events),
     ]
     known = events.select("event_id", F.col("source_session").alias("known_session")).where("known_session IS NOT NULL")

@@ -13,20 +13,35 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.pipeline import load_stage
+from purchasepath.bundle.bundle import Bundle
+from purchasepath.bundle.registry import resolve
 from purchasepath.config import Config, load_config
 from purchasepath.datasets.manifest import FIRST_ITEM, Manifest
 from purchasepath.errors import ConfigError
 from purchasepath.job import Job, run_job
 from purchasepath.pipeline import STAGES, chosen_stages, closing_words, with_fresh_history
+from purchasepath.scoring.evaluation import read_examples
 from purchasepath.scoring.standings import format_standings
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.query import run_query
-from purchasepath.tables.catalog import METRICS, RECOMMENDATIONS, SCORES, SESSIONS, TABLES, USER_KEYS
+from purchasepath.tables.catalog import (
+    CALIBRATION,
+    METRICS,
+    RECOMMENDATIONS,
+    SCORES,
+    SESSIONS,
+    TABLES,
+    TRAINING_CURVES,
+    USER_KEYS,
+)
+from tests.golden import compare, facts_of, facts_of_bundle
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     root = tmp_path_factory.mktemp("shop")
+    (root / "key").touch(mode=0o600)
+    (root / "key").write_text("a key that every run has, as pseudonyms order what ties")
     return load_config([], [
         "simulate.users=150", "simulate.days=28", "training.ranks=1", "training.epochs=1", "dataset.rows_per_group=64",
         "model.width=16", "model.layers=1", f"tracking.uri=sqlite:///{root}/mlflow.db",
@@ -57,6 +72,18 @@ def test_every_declared_table_is_written_and_holds_what_the_summary_says(warehou
     assert set(warehouse.register(list(TABLES))) == {t.name for t in TABLES if t.written_by in STAGES}
     for table in (SESSIONS, SCORES, METRICS):
         assert warehouse.read(table).count() == rows[table.name] > 0
+
+
+def test_every_table_and_weight_is_what_it_was(
+    spark: SparkSession, config: Config, warehouse: Any, rows: dict[str, int]
+) -> None:
+    learned = ("weights", *(t.name for t in (SCORES, RECOMMENDATIONS, METRICS, CALIBRATION, TRAINING_CURVES)))
+    dataset = Manifest.load(config.paths.dataset)
+    found = {t.name: facts_of(warehouse.read(t), learned=t.name in learned) for t in TABLES if warehouse.exists(t)}
+    for split in dataset.splits:
+        found[f"examples of {split}"] = facts_of(read_examples(spark, config.paths.dataset, dataset, split))
+    found["weights"] = facts_of_bundle(Bundle.load(resolve("latest", config)))
+    compare("pipeline", found, learned)
 
 
 def test_the_shop_s_own_ids_are_in_user_keys_and_in_no_other_file(config: Config, warehouse: Any) -> None:

@@ -5,15 +5,18 @@ Flagged sessions stay in SESSIONS; funnel and paths are without them, training w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyspark.sql.functions as F
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 
 MOST_VALUE = 0.03
 """Bots buy nothing. Above this share of what was bought, the rules have probably met customers."""
+
+_FEW = 100_000
+"""Visitors whose ids every task may hold."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +49,36 @@ class LeftOut:
         return [told if self.flagged else "flagged as bots: none", *([self.too_much] if self.too_much else [])]
 
 
-def measure_bots(sessions: DataFrame) -> LeftOut:
-    """Of these SESSIONS."""
-    flagged = sessions.where("is_bot").select("user_id").distinct().withColumn("theirs", F.lit(1))
-    theirs = sessions.join(flagged, on="user_id", how="left")  # user_id is unique among the flagged
-    return left_out(theirs.groupBy("is_bot").agg(
+def count_sessions(sessions: DataFrame, *by: str) -> list[Row]:
+    """Sessions, events, revenue and purchases per `is_bot` and the columns `by`."""
+    return sessions.groupBy("is_bot", *by).agg(
         F.count(F.lit(1)).alias("sessions"), F.sum("num_events").alias("events"), F.sum("revenue").alias("revenue"),
-        F.sum("num_purchases").alias("purchases"), F.sum(F.col("revenue") * F.col("theirs")).alias("visitors_revenue"),
-        F.sum(F.col("num_purchases") * F.col("theirs")).alias("visitors_purchases"),
-    ).collect())  # at most two rows
+        F.sum("num_purchases").alias("purchases"),
+    ).collect()  # a few rows
 
 
-def left_out(rows: Iterable[Any]) -> LeftOut:
-    """From sums per `is_bot`."""
-    rows = list(rows)
+def measure_bots(sessions: DataFrame, counted: Sequence[Row] | None = None) -> LeftOut:
+    """Of these SESSIONS. `counted`: what `count_sessions` found of them, if that is known."""
+    rows = [row.asDict() for row in (count_sessions(sessions) if counted is None else counted)]
+    bought = {"revenue": 0.0, "num_purchases": 0}
+    if flagged := sum(row["sessions"] for row in rows if row["is_bot"]):
+        users = sessions.where("is_bot").select("user_id").distinct()
+        if flagged <= _FEW:  # most shops: nothing but these few ids is moved
+            users = F.broadcast(users)
+        theirs = sessions.join(users, on="user_id", how="left_semi")
+        bought |= theirs.agg(*[F.sum(name).alias(name) for name in bought]).collect()[0].asDict()
+    return left_out([*rows, {
+        "is_bot": False, "sessions": 0, "events": 0, "revenue": 0.0, "purchases": 0,
+        "visitors_revenue": bought["revenue"], "visitors_purchases": bought["num_purchases"]}])
+
+
+def left_out(rows: Sequence[Mapping[str, Any]]) -> LeftOut:
+    """From sums per `is_bot`; those of visitors with a flagged session may stand in any row."""
     noun = "revenue" if any(row["revenue"] for row in rows) else "purchases"
 
     def share(part: str, whole: str, *, flagged: bool) -> float:
         total = sum(row[whole] for row in rows)
-        return sum(row[part] or 0 for row in rows if row["is_bot"] or not flagged) / total if total else 0.0
+        return sum(row.get(part) or 0 for row in rows if row["is_bot"] or not flagged) / total if total else 0.0
 
     return LeftOut(
         sum(row["sessions"] for row in rows), sum(row["sessions"] for row in rows if row["is_bot"]),
