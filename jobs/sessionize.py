@@ -11,9 +11,9 @@ from purchasepath.job import Job, Summary, main
 from purchasepath.sessions.agreement import measure
 from purchasepath.sessions.books import books_row, make_plan
 from purchasepath.sessions.bots import count_sessions, measure_bots
-from purchasepath.sessions.heavy import describe_heavy_users
 from purchasepath.sessions.increment import add_changes
 from purchasepath.sessions.rebuild import Run, build_all
+from purchasepath.sessions.visitors import count_visitors, describe_heavy_users
 from purchasepath.tables.catalog import EVENTS, SESSIONIZE_BOOKS, SESSIONS
 
 
@@ -41,11 +41,12 @@ def _describe(sessions: DataFrame, events: DataFrame) -> list[str]:
     reasons = sum((Counter({row["cut_reason"]: row["sessions"]}) for row in counted), Counter())
     num_sessions, num_events = reasons.total(), sum(row["events"] for row in counted)
     ended = ", ".join(f"{reason} {number:,}" for reason, number in sorted(reasons.items(), key=lambda i: (-i[1], i[0])))
+    visitors = count_visitors(sessions, num_events)
     lines = [
         f"{num_events:,} events, {num_events / max(num_sessions, 1):.1f} per session",
         f"ended by: {ended}",
-        *measure_bots(sessions, counted).lines(),
-        *describe_heavy_users(sessions, num_events),
+        *measure_bots(counted, visitors).lines(),
+        *describe_heavy_users(visitors, num_events),
     ]
     known = events.select("event_id", F.col("source_session").alias("known_session")).where("known_session IS NOT NULL")
     return lines if known.isEmpty() else [*lines, *measure(sessions, known).lines()]

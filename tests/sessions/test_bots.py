@@ -7,11 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.bots import LeftOut, left_out, measure_bots
+from purchasepath.sessions.bots import LeftOut, count_sessions, left_out, measure_bots
 from purchasepath.sessions.crawlers import find_crawlers
+from purchasepath.sessions.visitors import count_visitors
 from purchasepath.tables.catalog import EVENTS, SESSIONS
 from tests.sessions.oracle import t
 from tests.sessions.test_columns import sessions as cut
@@ -103,10 +104,14 @@ def session(user: str, events: int, revenue: float, *, purchases: int = 1, is_bo
             "num_purchases": purchases, "is_bot": is_bot}
 
 
+def measured(sessions: DataFrame) -> LeftOut:
+    return measure_bots(count_sessions(sessions), count_visitors(sessions, 200, share=0.1, least_events=1))
+
+
 def test_what_is_taken_out_is_told_as_counted_by_hand(spark: SparkSession) -> None:
     rows = [session("shop", 60, 30.0, is_bot=True), session("shop", 10, 20.0), session("ann", 20, 50.0),
             session("bob", 10, 100.0, purchases=3)]
-    out = measure_bots(SESSIONS.frame(spark, rows))
+    out = measured(SESSIONS.frame(spark, rows))
     assert out == LeftOut(4, 1, 0.6, 0.15, 0.25, "revenue")
     told, warned = out.lines()
     assert told == ("flagged as bots: 1 of 4 sessions (kept), with 60.0% of events and 15.0% of revenue; their "
@@ -114,14 +119,14 @@ def test_what_is_taken_out_is_told_as_counted_by_hand(spark: SparkSession) -> No
     assert warned.startswith("warning: flagged as bots', 15.0% of revenue are left out of funnel and paths, and "
                              "visitors with 25.0% of training; ")
     assert "sessions.bot_events_per_window" in warned
-    unpriced = measure_bots(SESSIONS.frame(spark, [row | {"revenue": 0.0} for row in rows]))
+    unpriced = measured(SESSIONS.frame(spark, [row | {"revenue": 0.0} for row in rows]))
     assert (unpriced.value, unpriced.value_of_visitors, unpriced.noun) == (1 / 6, 2 / 6, "purchases")
 
 
 def test_bots_that_buy_nothing_are_told_without_a_warning(spark: SparkSession) -> None:
     few = [session("crawler", 90, 0.0, purchases=0, is_bot=True), session("ann", 10, 50.0)]
-    assert measure_bots(SESSIONS.frame(spark, few)).lines() == [
+    assert measured(SESSIONS.frame(spark, few)).lines() == [
         "flagged as bots: 1 of 2 sessions (kept), with 90.0% of events and 0.0% of revenue; their visitors have 0.0% "
         "of revenue"]
-    assert measure_bots(SESSIONS.frame(spark, few[1:])).lines() == ["flagged as bots: none"]
-    assert left_out([]).lines() == ["flagged as bots: none"]
+    assert measured(SESSIONS.frame(spark, few[1:])).lines() == ["flagged as bots: none"]
+    assert left_out([], 0.0, 0).lines() == ["flagged as bots: none"]

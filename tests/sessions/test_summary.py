@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine.summary import sessionize
-from purchasepath.sessions.heavy import describe_heavy_users
+from purchasepath.sessions.visitors import count_visitors, describe_heavy_users
 from purchasepath.tables.catalog import EVENTS, SESSIONS
 from tests.sessions.oracle import T0, Event, sessions_of, t
 
@@ -168,6 +168,7 @@ def test_no_events_are_no_sessions(spark: SparkSession) -> None:
 def test_report_names_visitors_with_many_events_and_what_became_of_them(spark: SparkSession) -> None:
     events = [event(n, t(n), user_id="kiosk") for n in range(7)] + [event(10 + n, t(n), user_id="v") for n in range(3)]
     sessions = sessionize(EVENTS.frame(spark, events), Sessions(max_events=3))
-    assert describe_heavy_users(sessions, 10) == []  # in a handful of events everybody has a large share
-    assert describe_heavy_users(sessions, 10, share=0.3, least_events=7) == [
+    # in a handful of events everybody has a large share
+    assert describe_heavy_users(count_visitors(sessions, 10), 10) == []
+    assert describe_heavy_users(count_visitors(sessions, 10, share=0.3, least_events=7), 10) == [
         "heavy visitor kiosk: 70.0% of all events (7), worked on in one piece; 3 sessions ended by max_events 2, gap 1"]

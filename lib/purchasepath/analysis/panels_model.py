@@ -151,7 +151,8 @@ def rejections(rows: Sequence[Row]) -> Content:
 
 
 def bots(rows: Sequence[Row]) -> Content:
-    out = left_out(rows)
+    out = left_out(rows, sum(row["visitors_revenue"] or 0.0 for row in rows),
+                   sum(row["visitors_purchases"] or 0 for row in rows))
     flagged = next((row for row in rows if row["is_bot"]), None)
     if flagged is None:
         return Content(f"None of {count(out.num_sessions)} sessions was flagged as a bot's.")

@@ -15,9 +15,6 @@ from pyspark.sql import DataFrame, Row
 MOST_VALUE = 0.03
 """Bots buy nothing. Above this share of what was bought, the rules have probably met customers."""
 
-_FEW = 100_000
-"""Visitors whose ids every task may hold."""
-
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -41,9 +38,9 @@ class LeftOut:
                 f"visitors with {self.value_of_visitors:.1%} of training; if these are customers, raise "
                 f"sessions.bot_events_per_window and sessions.bot_max_events, or map no `agent`")
 
-    def lines(self, where: str = "") -> list[str]:
+    def lines(self) -> list[str]:
         """For the terminal."""
-        told = (f"flagged as bots{where}: {self.flagged:,} of {self.num_sessions:,} sessions (kept), with "
+        told = (f"flagged as bots: {self.flagged:,} of {self.num_sessions:,} sessions (kept), with "
                 f"{self.events:.1%} of events and {self.value:.1%} of {self.noun}; their visitors have "
                 f"{self.value_of_visitors:.1%} of {self.noun}")
         return [told if self.flagged else "flagged as bots: none", *([self.too_much] if self.too_much else [])]
@@ -57,30 +54,24 @@ def count_sessions(sessions: DataFrame, *by: str) -> list[Row]:
     ).collect()  # a few rows
 
 
-def measure_bots(sessions: DataFrame, counted: Sequence[Row] | None = None) -> LeftOut:
-    """Of these SESSIONS. `counted`: what `count_sessions` found of them, if that is known."""
-    rows = [row.asDict() for row in (count_sessions(sessions) if counted is None else counted)]
-    bought = {"revenue": 0.0, "num_purchases": 0}
-    if flagged := sum(row["sessions"] for row in rows if row["is_bot"]):
-        users = sessions.where("is_bot").select("user_id").distinct()
-        if flagged <= _FEW:  # most shops: nothing but these few ids is moved
-            users = F.broadcast(users)
-        theirs = sessions.join(users, on="user_id", how="left_semi")
-        bought |= theirs.agg(*[F.sum(name).alias(name) for name in bought]).collect()[0].asDict()
-    return left_out([*rows, {
-        "is_bot": False, "sessions": 0, "events": 0, "revenue": 0.0, "purchases": 0,
-        "visitors_revenue": bought["revenue"], "visitors_purchases": bought["num_purchases"]}])
+def measure_bots(counted: Sequence[Row], visitors: Sequence[Row]) -> LeftOut:
+    """From what `count_sessions` and `count_visitors` found of the same SESSIONS."""
+    theirs = [row for row in visitors if row["flagged"]]
+    return left_out([row.asDict() for row in counted], sum(row["revenue"] for row in theirs),
+                    sum(row["purchases"] for row in theirs))
 
 
-def left_out(rows: Sequence[Mapping[str, Any]]) -> LeftOut:
-    """From sums per `is_bot`; those of visitors with a flagged session may stand in any row."""
-    noun = "revenue" if any(row["revenue"] for row in rows) else "purchases"
+def left_out(rows: Sequence[Mapping[str, Any]], visitors_revenue: float, visitors_purchases: int) -> LeftOut:
+    """From sums per `is_bot`, and what visitors with a flagged session bought in all of theirs."""
+    noun, of_visitors = ("revenue", visitors_revenue) if any(row["revenue"] for row in rows) else \
+        ("purchases", visitors_purchases)
+    flagged = [row for row in rows if row["is_bot"]]
 
-    def share(part: str, whole: str, *, flagged: bool) -> float:
-        total = sum(row[whole] for row in rows)
-        return sum(row.get(part) or 0 for row in rows if row["is_bot"] or not flagged) / total if total else 0.0
+    def share(part: float, of: str) -> float:
+        total = sum(row[of] for row in rows)
+        return part / total if total else 0.0
 
     return LeftOut(
-        sum(row["sessions"] for row in rows), sum(row["sessions"] for row in rows if row["is_bot"]),
-        share("events", "events", flagged=True), share(noun, noun, flagged=True),
-        share(f"visitors_{noun}", noun, flagged=False), noun)
+        sum(row["sessions"] for row in rows), sum(row["sessions"] for row in flagged),
+        share(sum(row["events"] for row in flagged), "events"), share(sum(row[noun] for row in flagged), noun),
+        share(of_visitors, noun), noun)

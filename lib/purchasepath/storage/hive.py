@@ -38,10 +38,10 @@ from purchasepath.storage.hive_files import (
     by_run,
     faults_of,
     live_contents,
-    live_locations,
     write_list,
 )
-from purchasepath.storage.paths import read_parquet, sql_text
+from purchasepath.storage.metastore import Metastore
+from purchasepath.storage.paths import read_parquet
 from purchasepath.storage.warehouse import (
     Partition,
     Rows,
@@ -63,6 +63,7 @@ class HiveWarehouse:
     def __init__(self, spark: SparkSession, config: Config) -> None:
         self.spark = spark
         self.database = config.warehouse.database
+        self.metastore = Metastore(spark, self.database)
         self.files = HadoopFiles(spark)
         self.root = self.files.qualified(config.paths.warehouse)
         self._seen: dict[str, str] = {}
@@ -74,28 +75,26 @@ class HiveWarehouse:
         return "metastore"
 
     def exists(self, table: Table) -> bool:
-        return self.spark.catalog.tableExists(f"{self.database}.{table.name}")
+        return self.metastore.exists(table.name)
 
     def read(self, table: Table) -> DataFrame:
         if not self.exists(table):
             raise TableMissingError(table.name, table.written_by)
-        name = f"`{self.database}`.`{table.name}`"
         self.seen_run(table.name)
-        self.spark.sql(f"REFRESH TABLE {name}")  # another process may have switched partitions since
+        stored = self.metastore.open(table.name)
         self._verify(table)
-        stored = self.spark.table(name)
         added = {c.name: F.lit(None).cast(c.type) for c in table.columns if c.added and c.name not in stored.columns}
         return table.select(stored.withColumns(added) if added else stored)
 
     def _verify(self, table: Table) -> None:
-        places = live_locations(self.spark, self.database, table.name)
+        places = self.metastore.locations(table.name)
         written = self._contents(table, [place for place in places if place not in self._verified])
         if faults := list(faults_of(self.files, written)):
             raise DamagedWarehouseError(faults)
         self._verified.update(places)
 
     def _contents(self, table: Table, places: list[str]) -> dict[str, dict[str, FileFacts] | None]:
-        digests = {name.removeprefix(LIST_OF): value for name, value in self._properties(table.name).items()
+        digests = {name.removeprefix(LIST_OF): value for name, value in self.metastore.properties(table.name).items()
                    if name.startswith(LIST_OF)}
         return live_contents(self.files, f"{self.root}/{table.name}", places, digests)
 
@@ -103,7 +102,7 @@ class HiveWarehouse:
         """Table by table, every content whose digest is known compared with it."""
         for table in filter(self.exists, TABLES):
             try:
-                written = self._contents(table, live_locations(self.spark, self.database, table.name))
+                written = self._contents(table, self.metastore.locations(table.name))
                 faults = list(faults_of(self.files, written, whole=True))
             except DamagedWarehouseError as damage:
                 written, faults = {}, damage.faults
@@ -130,13 +129,7 @@ class HiveWarehouse:
 
     def last_run(self, table: str) -> str:
         """The run that changed a table last; '' for a table that was never written."""
-        if not self.spark.catalog.tableExists(f"{self.database}.{table}"):
-            return ""
-        return self._properties(table).get(_LAST_RUN, "")
-
-    def _properties(self, table: str) -> dict[str, str]:
-        rows = self.spark.sql(f"SHOW TBLPROPERTIES `{self.database}`.`{table}`").collect()
-        return {row["key"]: row["value"] for row in rows}
+        return self.metastore.properties(table).get(_LAST_RUN, "") if self.metastore.exists(table) else ""
 
     def seen_run(self, table: str) -> str:
         """The run that had changed a table last when we first read it, since our own last transaction."""
@@ -199,46 +192,25 @@ class HiveWarehouse:
         self.spark.sql(f"CREATE DATABASE IF NOT EXISTS `{self.database}`")
         made: set[str] = set()
         for switch in switches:
-            name = f"`{self.database}`.`{switch['table']}`"
-            self.spark.sql(switch["create"])
-            if switch["table"] not in made:
-                self._add_columns(switch["table"])
-                made.add(switch["table"])
-            if switch["partition"] is None:
-                self.spark.sql(f"ALTER TABLE {name} SET LOCATION {sql_text(switch['location'])}")
-            elif not switch["partition"]:
-                pass  # a partitioned table without any rows: being there is all
-            elif switch["location"] is None:
-                self.spark.sql(f"ALTER TABLE {name} DROP IF EXISTS PARTITION ({_spec(switch['partition'])})")
-            else:
-                spec = _spec(switch["partition"])
-                place = f"LOCATION {sql_text(switch['location'])}"
-                self.spark.sql(f"ALTER TABLE {name} ADD IF NOT EXISTS PARTITION ({spec}) {place}")
-                self.spark.sql(f"ALTER TABLE {name} PARTITION ({spec}) SET {place}")
-            properties = {_LAST_RUN: switch["run"], f"{LIST_OF}{switch['run']}": switch["list"]}
-            self.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({_pairs(properties)})")
-            self.spark.sql(f"REFRESH TABLE {name}")
+            table, partition = switch["table"], switch["partition"]
+            if table not in made:
+                self.spark.sql(switch["create"])
+                self.metastore.add_columns(table, next((t.columns for t in TABLES if t.name == table), ()))
+                self.metastore.set_properties(table, {
+                    _LAST_RUN: switch["run"], f"{LIST_OF}{switch['run']}": switch["list"]})
+                made.add(table)
+            if partition != {}:  # else a partitioned table without any rows: being there is all
+                self.metastore.point(table, partition, switch["location"])
         for table in made:
             self._forget_lists(table)
+            self.metastore.open(table)
 
     def _forget_lists(self, table: str) -> None:
         """Of runs whose files nobody reads any more: else a table would gain a property with every run."""
-        live = by_run(f"{self.root}/{table}", live_locations(self.spark, self.database, table))
-        gone = [name for name in self._properties(table)
-                if name.startswith(LIST_OF) and name.removeprefix(LIST_OF) not in live]
-        if gone:
-            names = ", ".join(map(sql_text, gone))
-            self.spark.sql(f"ALTER TABLE `{self.database}`.`{table}` UNSET TBLPROPERTIES IF EXISTS ({names})")
-
-    def _add_columns(self, table: str) -> None:
-        """What the declaration has gained since the table was made."""
-        name = f"`{self.database}`.`{table}`"
-        known = self.spark.table(name).columns
-        declared = next((t.columns for t in TABLES if t.name == table), ())
-        added = [f"`{c.name}` {c.type} COMMENT {sql_text(c.meaning)}" for c in declared
-                 if c.added and c.name not in known]
-        if added:
-            self.spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({', '.join(added)})")
+        live = by_run(f"{self.root}/{table}", self.metastore.locations(table))
+        self.metastore.drop_properties(table, [
+            name for name in self.metastore.properties(table)
+            if name.startswith(LIST_OF) and name.removeprefix(LIST_OF) not in live])
 
 
 class _HiveTransaction:
@@ -349,10 +321,7 @@ class _HiveTransaction:
         """Path -> values of the partitions that are there."""
         if not table.partition_by or not self.warehouse.exists(table):
             return {}
-        listed = self.warehouse.spark.sql(f"SHOW PARTITIONS `{self.warehouse.database}`.`{table.name}`").collect()
-        found = [dict(part.split("=", 1) for part in row.partition.split("/")) for row in listed]
-        plain = [{name: unquote(value) for name, value in partition.items()} for partition in found]
-        return {partition_path(table, p): p for p in plain}
+        return {partition_path(table, p): p for p in self.warehouse.metastore.partitions(table.name)}
 
 
 def _is_partition(partition: Partition) -> Column:
@@ -369,11 +338,3 @@ def _count_without_nulls(table: Table, staged: DataFrame) -> int:
         raise PublishError(f"table {table.name}: " + ", ".join(f"{n} nulls in {c}" for c, n in nulls.items())
                            + "; these columns are declared without nulls. Nothing was published")
     return int(counts["_rows"])
-
-
-def _pairs(properties: Mapping[str, str]) -> str:
-    return ", ".join(f"{sql_text(name)}={sql_text(value)}" for name, value in properties.items())
-
-
-def _spec(partition: dict[str, str]) -> str:
-    return ", ".join(f"`{name}`={sql_text(value)}" for name, value in partition.items())

@@ -12,11 +12,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any, Protocol
-from urllib.parse import unquote
+from typing import Protocol
 
 from py4j.protocol import Py4JJavaError
-from pyspark.sql import SparkSession
 
 from purchasepath.errors import DamagedWarehouseError
 from purchasepath.storage.contents import FILE_NAME, WHOLE_BYTES, Contents, FileFacts, digest_of_text
@@ -48,19 +46,6 @@ def write_list(files: Files, location: str) -> str:
     text = json.dumps(listed, indent=0, sort_keys=True) + "\n"
     files.write(f"{location}/{FILE_NAME}", text)
     return digest_of_text(text)
-
-
-def live_locations(spark: SparkSession, database: str, table: str) -> list[str]:
-    """Where the metastore says that the table's files are: one place, or one per partition."""
-    jvm: Any = spark._jvm
-    session: Any = spark._jsparkSession
-    catalog = session.sessionState().catalog()
-    name = jvm.org.apache.spark.sql.catalyst.TableIdentifier(table, jvm.scala.Option.apply(database))
-    stored = catalog.getTableMetadata(name)
-    if stored.partitionColumnNames().isEmpty():
-        return [unquote(stored.location().toString())]
-    found = catalog.listPartitions(name, jvm.scala.Option.empty())
-    return [unquote(found.apply(number).storage().locationUri().get().toString()) for number in range(found.size())]
 
 
 def by_run(root: str, locations: list[str]) -> dict[str, list[str]]:
