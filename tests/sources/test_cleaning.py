@@ -26,7 +26,7 @@ from purchasepath.sources.cleaning import (
 )
 from purchasepath.sources.mapping import Source
 from purchasepath.sources.raw import RAW
-from tests.sources.reading import KEY, judged, read, source_of, values, write_files
+from tests.sources.reading import KEY, judged, read, reasons, source_of, values, write_files
 
 SHOP = source_of(
     format="csv",
@@ -79,6 +79,7 @@ CASES: list[tuple[dict[str, str], list[str]]] = [
     ({"got": "soon"}, ["arrived_at is not a time"]),
     ({"got": "2031-01-01 00:00:00"}, ["arrived_at is out of range"]),
     ({"what": "View"}, ["event_type is unknown"]),
+    ({"what": " view "}, []),
     ({"what": ""}, ["event_type is missing"]),
     ({"price": "-0.01"}, ["price is out of range"]),
     ({"price": "NaN"}, ["price is out of range"]),
@@ -99,6 +100,29 @@ def test_rules_of_a_row(spark: SparkSession, tmp_path: Path) -> None:
     rows = read(spark, SHOP, shop(tmp_path, *[line(**changed) for changed, _ in CASES]))
     assert dict(values(rows, RAW, REASONS)) == {
         line(**changed)[:-1] if expected else None: expected for changed, expected in CASES}
+
+
+def test_a_unit_of_time_that_is_not_the_shops_is_told_by_name(spark: SparkSession, tmp_path: Path) -> None:
+    fields = {"user_id": "u", "event_ts": "t", "event_type": "e"}
+    source = source_of(format="csv", time={"format": "epoch_ms"}, fields=fields)
+    text = "u,t,e\nseconds,1511544070,view\nms,1511544070000,view\nus,1511544070000000,view\n"
+    rows = read(spark, source, write_files(tmp_path, {"a.csv": text}))
+    assert reasons(rows) == [[], ["event_ts is not a time"], ["event_ts is out of range"]]  # the year 49868, and 1970
+
+
+@pytest.mark.parametrize(("price", "expected"), [
+    ("p", [(None, ["price is not a number"])] * 3),
+    ({"sql": "replace(replace(p, '.', ''), ',', '.')", "uses": ["p"]},
+     [(1234.56, []), (9.99, []), (None, ["price is not a number"])]),
+])
+def test_decimal_commas_are_told_by_name_and_read_by_an_expression(
+    spark: SparkSession, tmp_path: Path, price: object, expected: list[object]
+) -> None:
+    source = source_of(format="csv", delimiter=";", fields={
+        "user_id": "u", "event_ts": "t", "event_type": "e", "price": price})
+    text = "u;t;e;p\n" + "".join(f"u;2024-01-01;view;{p}\n" for p in ("1.234,56", "9,99", "free"))
+    rows = read(spark, source, write_files(tmp_path, {"a.csv": text}))
+    assert values(rows, "price", REASONS) == sorted(expected, key=repr)
 
 
 def test_missing_values_follow_the_catalog(spark: SparkSession, tmp_path: Path) -> None:
@@ -199,6 +223,16 @@ def test_keys_hold_visitors_and_accounts_of_rows_not_rejected_once(spark: SparkS
     assert values(keep_accepted(rows), "user_id", "login_id") == sorted(
         ((keys[f"u{n % 2}"], keys["boss"] if n else None) for n in range(4)), key=repr
     )
+
+
+def test_ids_that_differ_in_any_sign_are_visitors_of_their_own(spark: SparkSession, tmp_path: Path) -> None:
+    ids = ["007", "7", "Abc", "abc", "\u00e9", "e\u0301", "\U0001f600", "\u202e\u0627bc"]
+    lines = [line(id=f"e{n}", user=user) for n, user in enumerate([*ids, "  "])]
+    rows = judged(spark, SHOP, shop(tmp_path, *lines))
+    keys = values(keep_accepted(rows).join(summarize_ids(rows), on="user_id", how="inner"), "raw_id", "user_id")
+    assert sorted(raw_id for raw_id, _ in keys) == sorted(ids)
+    assert len({user_id for _, user_id in keys}) == len(ids)
+    assert reasons(rows) == [*[[]] * len(ids), ["user_id is missing"]]
 
 
 def test_a_row_with_another_rows_id_and_other_contents_is_a_collision(spark: SparkSession, tmp_path: Path) -> None:

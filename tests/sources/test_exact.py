@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from purchasepath.sources.cleaning import REASONS
 from purchasepath.sources.mapping import Source
-from tests.sources.reading import read, source_of, values, write_files
+from tests.sources.reading import read, reasons, source_of, values, write_files
 
 FIELDS = {"user_id": "u", "event_ts": "t", "event_type": "e", "item_id": "i"}
 TEN = dt.datetime(2024, 1, 1, 10)
@@ -34,6 +34,7 @@ def test_an_id_has_one_text_in_columns_of_all_types(spark: SparkSession, tmp_pat
         "whole": pa.array([214536502]), "double": pa.array([214536502.0]), "words": pa.array(["214536502"]),
         "decimal": pa.array([Decimal("214536502.00")]), "bytes": pa.array([b"214536502"]),
         "dictionary": pa.array(["214536502"]).dictionary_encode(), "unsigned": pa.array([214536502], pa.uint64()),
+        "large": pa.array(["214536502"], pa.large_string()),
     }
     for name, items in same.items():
         write(tmp_path, f"{name}.parquet", items)
@@ -81,6 +82,18 @@ def test_an_instant_is_not_moved_by_the_zone_nor_read_by_the_pattern(spark: Spar
     assert values(rows.selectExpr("string(event_ts) at"), "at") == [("2024-01-01 10:00:00",)]
 
 
+def test_times_of_96_bits_are_read_and_those_of_other_ages_rejected(spark: SparkSession, tmp_path: Path) -> None:
+    times = [TEN + dt.timedelta(microseconds=1), dt.datetime(1, 1, 1), dt.datetime(2200, 1, 1)]
+    table = pa.table({"u": ["u"] * 3, "t": pa.array(times, pa.timestamp("us")), "e": ["view"] * 3,
+                      "p": pa.array([Decimal("12.50")] * 3)})
+    pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
+    fields = {"user_id": "u", "event_ts": "t", "event_type": "e", "price": "p"}
+    rows = read(spark, source_of(format="parquet", fields=fields), str(tmp_path))
+    assert [found for *found, broken in values(rows.selectExpr("string(event_ts)", "price", REASONS), "*") if not broken
+            ] == [["2024-01-01 10:00:00.000001", 12.5]]
+    assert reasons(rows) == [[], *[["event_ts is out of range"]] * 2]
+
+
 def test_rows_a_microsecond_apart_are_two_events(spark: SparkSession, tmp_path: Path) -> None:
     times = pa.array([TEN, TEN + dt.timedelta(microseconds=1)], pa.timestamp("us"))
     write(tmp_path, "a.parquet", pa.array(["1", "1"]), times)
@@ -94,6 +107,18 @@ def test_columns_that_differ_in_case_and_one_missing_in_a_file(spark: SparkSessi
     source = source_of(format="parquet", fields=FIELDS | {"login_id": "U"})
     assert values(read(spark, source, str(tmp_path)), "user_id", "login_id", "item_id") == [
         ("u", "L", "7"), ("u", "L", None)]
+
+
+@pytest.mark.parametrize(("form", "text"), [
+    ("csv", "u,U,t,e\nvisitor,account,2024-01-01,view\n"),
+    ("json", '{"u": "visitor", "U": "account", "t": "2024-01-01", "e": "view"}\n'),
+])
+def test_names_that_differ_in_case_are_two_in_texts_as_well(
+    spark: SparkSession, tmp_path: Path, form: str, text: str
+) -> None:
+    fields = {"user_id": "u", "login_id": "U", "event_ts": "t", "event_type": "e"}
+    rows = read(spark, source_of(format=form, fields=fields), write_files(tmp_path, {"a.txt": text}))
+    assert values(rows, "user_id", "login_id") == [("visitor", "account")]
 
 
 def test_json_numbers_have_the_same_text(spark: SparkSession, tmp_path: Path) -> None:
@@ -110,6 +135,15 @@ def test_the_first_json_line_may_be_long_and_a_file_may_lack_a_key(spark: SparkS
     files = {"a.jsonl": row % ("x" * 70_000), "b.jsonl": row.replace('"u": "u", ', "") % "", "c.jsonl": "broken\n"}
     rows = read(spark, source_of(format="json", fields=FIELDS), write_files(tmp_path, files))
     assert values(rows, REASONS) == [(["line is not one JSON object"],), (["user_id is missing"],), ([],)]
+
+
+def test_a_key_that_only_a_late_line_has_is_read(spark: SparkSession, tmp_path: Path) -> None:
+    row = '{"u": "u%d", "t": "2024-01-01", "e": "view"}\n'
+    text = "".join(row % n for n in range(300)) + (row % 300).replace("}", ', "o": "o1"}')
+    source = source_of(format="json", fields=FIELDS | {"order_id": "o"})
+    rows = read(spark, source, write_files(tmp_path, {"a.jsonl": text}))
+    assert values(rows.where("order_id is not null"), "user_id", "order_id") == [("u300", "o1")]
+    assert rows.count() == 301
 
 
 def test_a_json_array_is_read_by_its_elements(spark: SparkSession, tmp_path: Path) -> None:

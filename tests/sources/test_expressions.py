@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
@@ -11,7 +13,7 @@ from purchasepath.errors import ConfigError, InputError
 from purchasepath.sources.expressions import check_expressions, explained_values, expression_fault
 from purchasepath.sources.mapping import load_source
 from tests.conftest import ROOT
-from tests.sources.reading import source_of
+from tests.sources.reading import read, source_of, values, write_files
 
 
 @pytest.mark.parametrize("sql", [
@@ -46,6 +48,35 @@ def test_mistakes_and_what_reaches_beyond_the_row_are_told(spark: SparkSession, 
     assert fault is not None
     assert re.search(message, fault), fault
     assert "\n" not in fault
+
+
+def test_expressions_take_values_out_of_nested_records(spark: SparkSession, tmp_path: Path) -> None:
+    """As an analytics export has them: parameters in a list of keys and values, items in an array, keys left out."""
+    session = "element_at(filter(from_json(params, 'array<struct<key:string,value:struct<int_value:string>>>')," \
+              " p -> p.key = 'session'), 1).value.int_value"
+    source = source_of(
+        format="json", time={"format": "epoch_us"}, events={"page": "category", "view_item": "view", "buy": "purchase"},
+        fields={
+            "user_id": "visitor", "event_ts": "us", "event_type": "name",
+            "item_id": {"sql": "get_json_object(items, '$[0].id')", "uses": ["items"]},
+            "price": {"sql": "get_json_object(items, '$[0].price')", "uses": ["items"]},
+            "order_id": {"sql": "get_json_object(shop, '$.order')", "uses": ["shop"]},
+            "source_session": {"sql": session, "uses": ["params"]},
+        })
+    check_expressions(spark, source)
+    params = [{"key": "other", "value": {"int_value": "1"}}, {"key": "session", "value": {"int_value": "661084800"}}]
+    items = [{"id": "9180801", "price": 12.5}, {"id": "9180802", "price": 7}]
+    event = {"visitor": "1026454.4271112504", "us": "1612069510766593", "params": params}
+    lines = [{**event, "name": "page", "items": [], "shop": {"order": None}},
+             {**event, "name": "view_item", "items": items[:1], "params": params[1:]},
+             {**event, "name": "buy", "items": items, "shop": {"order": "T1"}}]
+    text = "".join(json.dumps(record) + "\n" for record in lines)
+    rows = read(spark, source, write_files(tmp_path, {"a.jsonl": text}))
+    found = values(rows.selectExpr("event_type", "item_id", "price", "order_id", "source_session", "user_id",
+                                   "unix_micros(event_ts)"), "*")
+    rest = ("661084800", "1026454.4271112504", 1_612_069_510_766_593)
+    assert found == [("category", None, None, None, *rest), ("purchase", "9180801", 12.5, "T1", *rest),
+                     ("view", "9180801", 12.5, None, *rest)]
 
 
 @pytest.mark.parametrize("pattern", ["YYYY-MM-dd HH:mm:ss", "yyyy-MM-ddTHH:mm:ss", "%Y-%m-%d %H:%M:%S"])

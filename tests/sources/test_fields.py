@@ -95,8 +95,24 @@ def parsed(spark: SparkSession, kind: str, texts: list[str | None], time: TimeFo
             ["31.01.2024 19:00", "31.13.2024 19:00"],
             [micros(2024, 2, 1), None],
         ),
+        (
+            TimeFormat(format="yyyyMMdd"),
+            ["20240101", "20240229", "20230229", "2024-01-01"],
+            [micros(2024, 1, 1), micros(2024, 2, 29), None, None],
+        ),
+        (
+            TimeFormat(zone="Europe/Berlin"),  # an hour that the clocks leave out, and one that they show twice
+            ["2024-03-31 02:30:00", "2024-10-27 02:30:00", "2024-10-27 03:00:00"],
+            [micros(2024, 3, 31, 1, 30), micros(2024, 10, 27, 0, 30), micros(2024, 10, 27, 2)],
+        ),
+        (
+            TimeFormat(format="dd.MM.yyyy HH:mm", zone="Europe/Berlin"),
+            ["31.03.2024 02:30", "27.10.2024 02:30", "27.10.2024 03:00"],
+            [micros(2024, 3, 31, 1, 30), micros(2024, 10, 27, 0, 30), micros(2024, 10, 27, 2)],
+        ),
     ],
-    ids=["ms", "s", "us", "iso", "iso zone", "every zone", "offset", "perhaps a zone", "pattern", "pattern zone"],
+    ids=["ms", "s", "us", "iso", "iso zone", "every zone", "offset", "perhaps a zone", "pattern", "pattern zone",
+         "day", "iso clock change", "pattern clock change"],
 )
 def test_time(spark: SparkSession, time: TimeFormat, texts: list[str | None], expected: list[int | None]) -> None:
     assert parsed(spark, "timestamp", texts, time) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -33,6 +34,21 @@ def test_csv_lines_with_quotes_blanks_and_faults(spark: SparkSession, tmp_path: 
     assert {row[0]: row[1] for row in found if row[1]} == {
         "1,2": [WRONG_COLUMNS], "1,2,3,4": [WRONG_COLUMNS], '"open,1,2': [WRONG_COLUMNS, OPEN_QUOTE],
     }
+
+
+def test_packed_members_line_ends_marks_and_headers_are_no_rows(spark: SparkSession, tmp_path: Path) -> None:
+    header, row = "u,t,e\n", "{},2,view\n"
+    packed = [gzip.compress((header + row.format("first")).encode()), gzip.compress(row.format("second").encode())]
+    (tmp_path / "members.csv.gz").write_bytes(b"".join(packed))
+    (tmp_path / "nothing.csv.gz").write_bytes(gzip.compress(b""))
+    for name in ("one", "two"):
+        text = "\ufeff" + header + row.format(name)
+        (tmp_path / f"{name}.csv").write_bytes(text.replace("\n", "\r\n").encode())
+    write_files(tmp_path, {"header.csv": header, "again.csv": header + row.format("a") + header + row.format("b"),
+                           "blanks.csv": "u , t, e\n" + row.format("blanks")})
+    users = ("first", "second", "one", "two", "a", "b", "blanks")
+    assert rows(spark, CSV, str(tmp_path), "u", "t", "e", BROKEN) == sorted(
+        [(user, "2", "view", []) for user in users], key=repr)
 
 
 def test_files_whose_columns_stand_in_another_order(spark: SparkSession, tmp_path: Path) -> None:
