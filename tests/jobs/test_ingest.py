@@ -12,8 +12,10 @@ from pyspark.sql import SparkSession
 
 from jobs.ingest import run
 from purchasepath.config import load_config
-from purchasepath.errors import InputError, TooManyCollisionsError, TooManyRejectedError
+from purchasepath.errors import InputError, TooManyCollisionsError, TooManyRejectedError, UserError
 from purchasepath.job import Job, Summary
+from purchasepath.process import Terminated
+from purchasepath.sources import publication
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.warehouse import Warehouse
 from purchasepath.tables.catalog import EVENTS, INGEST_BOOKS, REJECTED_EVENTS, USER_KEYS
@@ -122,6 +124,25 @@ def test_bad_input_is_one_clear_error(
     assert not list((tmp_path / "warehouse").rglob("*.parquet"))
 
 
+MAPPING = "inputs: [{format: csv, fields: {user_id: u, event_ts: t, event_type: e, item_id: i}}]"
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (("format: csv", "format: csv, time: {format: YYYY-MM-dd}"), r"time\.format 'YYYY-MM-dd': Spark knows no such"),
+    (("user_id: u", "user_id: {sql: coalesce(usr), uses: [u]}"), r"user_id: sql `coalesce.usr.`: column `usr` is not"),
+    (("item_id: i", "quantity: {sql: abs(cast(i as int)), uses: [i]}"), r"(?s)quantity: abs\(cast\(i.*try_cast"),
+    (("event_ts: t", "event_ts: {sql: 'date_add(t, cast(i as int))', uses: [t, i]}"), r"(?s)event_ts: date_add.*try_"),
+])
+def test_a_mapping_that_cannot_be_evaluated_is_one_clear_error(
+    ingest: Ingest, tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    (tmp_path / "shop.yaml").write_text(MAPPING.replace(*change))
+    with pytest.raises(UserError, match=message):
+        ingest({"a.csv": "u,t,e,i\nu,2024-01-01,view,2\nu,2024-01-01,view,two\n"},
+               f"ingest.source={tmp_path / 'shop.yaml'}")
+    assert not list((tmp_path / "warehouse").rglob("*.parquet"))
+
+
 def test_path_that_does_not_exist(ingest: Ingest, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file or directory"):
         ingest(str(tmp_path / "nowhere"))
@@ -179,10 +200,26 @@ def test_real_data(
         }
 
 
-def test_two_exports_that_number_from_one_are_told_also_one_by_one(ingest: Ingest, tmp_path: Path) -> None:
+def test_a_run_that_is_terminated_publishes_nothing_and_leaves_nothing(
+    ingest: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise Terminated
+
+    with monkeypatch.context() as terminated, pytest.raises(Terminated):
+        terminated.setattr(publication, "books_row", stop)  # by then the other tables are staged
+        ingest({"a.tsv": GOOD})
+    assert not (tmp_path / "warehouse" / "current").exists()
+    assert not list((tmp_path / "warehouse").rglob("*.parquet"))
+    assert not list((tmp_path / "warehouse" / "staging").iterdir())
+
+
+def test_two_exports_that_number_from_one_are_told_together_and_one_by_one(ingest: Ingest, tmp_path: Path) -> None:
     mapping = tmp_path / "shop.yaml"
     mapping.write_text("inputs: [{format: csv, fields: {event_id: id, user_id: u, event_ts: t, event_type: e}}]")
     first, second = ("id,u,t,e\n" + "".join(f"{n},{who}{n},2024-01-01,view\n" for n in (1, 2, 3)) for who in "ab")
+    with pytest.raises(TooManyCollisionsError, match="3 of 6 raw rows have the event id of another row"):
+        ingest({"a.csv": first, "b.csv": second}, f"ingest.source={mapping}")
     _, warehouse = ingest({"a.csv": first}, f"ingest.source={mapping}")
     with pytest.raises(TooManyCollisionsError, match=r"(?s)3 of 3 .*event id '1', as accepted by an earlier run"):
         ingest({"b.csv": second}, f"ingest.source={mapping}")

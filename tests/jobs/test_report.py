@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pytest
 from pyspark.sql import SparkSession
 
 from jobs import report
 from purchasepath.config import load_config
-from purchasepath.job import Job
-from purchasepath.tables.catalog import INGEST_BOOKS, TRANSITIONS
+from purchasepath.job import Job, guarded
+from purchasepath.tables.catalog import INGEST_BOOKS, SESSIONS, TRANSITIONS
 
 
 def test_report_is_written_from_the_tables_there_are_and_names_the_others(spark: SparkSession, tmp_path: Path) -> None:
@@ -30,3 +33,19 @@ def test_report_is_written_from_the_tables_there_are_and_names_the_others(spark:
     assert 'data-figure="figure-transitions"' in html
     assert "without table sessions; write it with ./spark-submit.sh sessionize" in summary.lines
     assert not any("transitions" in line for line in summary.lines)
+
+
+def test_days_are_those_of_utc_wherever_the_machine_stands(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, late = tmp_path / "report.html", datetime(2023, 1, 1, 23, 30, tzinfo=UTC)
+    job = Job("report", load_config([], [f"paths.warehouse={tmp_path / 'warehouse'}", f"paths.report={target}"]),
+              spark=spark)
+    with job.warehouse.transaction("earlier") as tx:
+        tx.write(SESSIONS, SESSIONS.frame(spark, [
+            {"session_id": "s", "user_id": "u", "started_at": late, "ended_at": late, "session_date": date(2023, 1, 1),
+             "num_events": 1, "is_bot": False}]))
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    assert guarded(lambda: report.run(job)) == 0
+    assert "From 1 January 2023 to 1 January 2023, 1 visitors" in target.read_text(encoding="utf-8")

@@ -13,7 +13,8 @@ from jobs import ingest, sessionize, simulate
 from purchasepath.config import load_config
 from purchasepath.errors import TableMissingError
 from purchasepath.job import Job
-from purchasepath.tables.catalog import EVENTS, SESSIONS
+from purchasepath.tables.catalog import EVENTS, REJECTED_EVENTS, SESSIONS
+from tests.sources.reading import write_files
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -55,6 +56,17 @@ def test_the_summary_tells_sessions_reasons_bots_and_agreement(spark: SparkSessi
 def test_without_events_sessionize_names_the_stage_to_run(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(TableMissingError, match=r"spark-submit\.sh ingest"):
         sessionize.run(open_job(spark, tmp_path))
+
+
+def test_a_shop_lies_below_a_directory_of_any_name(spark: SparkSession, tmp_path: Path) -> None:
+    place = tmp_path / "o'brien 100%20 a#b [ü]+&="
+    write_files(place / "raw", {"my log.tsv": "u\t2023-01-01 10:00:00\tbrowse-product\t1\nnonsense\n"})
+    job = open_job(spark, place, "ingest.source=behaviour_log", "ingest.max_rejected_share=1")
+    for stage in (ingest, sessionize):
+        stage.run(job)
+    assert [row.event_types for row in job.warehouse.read(SESSIONS).collect()] == [["view"]]
+    assert [row.file for row in job.warehouse.read(REJECTED_EVENTS).collect()] == [str(place / "raw" / "my log.tsv")]
+    assert [entry.name for entry in tmp_path.iterdir()] == [place.name]
 
 
 @pytest.mark.slow
