@@ -118,6 +118,18 @@ def test_every_number_has_a_largest_value() -> None:
     assert not free
 
 
+def test_every_span_of_time_fits_into_microseconds() -> None:
+    unit_us = {"seconds": 10**6, "minutes": 60 * 10**6, "hours": 3600 * 10**6, "days": 86_400 * 10**6}
+    longest_us = {f"{name}.{key}": unit_us[unit] * min(rule.le for rule in knob.metadata if hasattr(rule, "le"))
+                  for name, field in Config.model_fields.items()
+                  for key, knob in field.annotation.model_fields.items()  # type: ignore[union-attr]
+                  if (unit := key.split("_")[-1]) in unit_us}
+    assert {"sessions.gap_minutes", "sessions.late_horizon_days", "dataset.horizon_hours"} <= longest_us.keys()
+    assert not [name for name, us in longest_us.items() if us > 2**61]
+    (fault,) = faults_of([], ["sessions.late_horizon_days=1.0e9"])
+    assert "36500" in fault
+
+
 def test_spark_settings_from_file_and_command_line_come_together(tmp_path: Path) -> None:
     file = yaml_file(tmp_path, "c.yaml", "spark: {conf: {spark.a: 1m}}")
     assert load_config([file], ["spark.conf.spark.b=2"]).spark.conf == {"spark.a": "1m", "spark.b": "2"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -114,6 +114,25 @@ def test_sessions_of_a_bucket_come_by_day_then_visitor_then_time() -> None:
     order = [(row["session_date"], row["user_id"], row["started_at"]) for row in rows]
     assert order == sorted(order)
     assert len({day for day, *_ in order}) == 3
+
+
+@pytest.mark.parametrize(("times", "sizes"), [
+    (["2018-11-04 02:40", "2018-11-04 02:59", "2018-11-04 03:00", "2018-11-04 03:10"], [2, 2]),  # the day begins at 1
+    (["2018-02-18 01:40", "2018-02-18 01:59", "2018-02-18 02:10", "2018-02-18 02:40", "2018-02-18 03:05"], [4, 1]),
+])  # in the second one the hour before midnight comes twice
+def test_a_day_ends_where_the_local_date_changes_whatever_the_clocks_do(times: list[str], sizes: list[int]) -> None:
+    events = [event(n, datetime.fromisoformat(f"{at}Z")) for n, at in enumerate(times)]
+    found = sessions(events, Sessions(cut_at_midnight=True, timezone="America/Sao_Paulo"))
+    found.sort(key=lambda row: row["started_at"])
+    assert [row["num_events"] for row in found] == sizes
+    assert [row["cut_reason"] for row in found] == ["midnight", "gap"]
+
+
+def test_the_longest_pause_and_session_are_as_good_as_never() -> None:
+    century = 24 * 36_500
+    events = [event(0, datetime(1970, 1, 1, tzinfo=UTC)), event(1, datetime(2069, 12, 1, tzinfo=UTC))]
+    never = Sessions(gap_minutes=60 * century, max_hours=century, bot_window_seconds=3600 * century)
+    assert [row["num_events"] for row in sessions(events, never)] == [2]
 
 
 def test_revenue_is_added_in_event_order() -> None:
