@@ -42,6 +42,13 @@ def test_a_channel_may_have_any_name(spark: SparkSession) -> None:
     assert effects == pytest.approx({"start": 2 / 3, "purchase": 2 / 3, "leave": 1 / 3})
 
 
+def test_channels_stay_apart_whatever_their_names_differ_in(spark: SparkSession) -> None:
+    names = ["Email", "email", "e-mail", "<img src=x>", "a&b{{7*7}}"]
+    visits = [visit(f"u{n}", 1, name, num_purchases=1) for n, name in enumerate(names)]
+    found = summarize_channels(summarize_journeys(SESSIONS.frame(spark, visits))).collect()
+    assert {r.channel: (r.journeys, r.last_touch) for r in found} == dict.fromkeys(names, (1, 1.0))
+
+
 def test_a_journey_ends_with_the_session_that_buys(spark: SparkSession) -> None:
     journeys = summarize_journeys(SESSIONS.frame(spark, [
         visit("ann", 3, "search", num_purchases=2), visit("ann", 1, "ad"), visit("ann", 4, "direct"),

@@ -94,6 +94,12 @@ def test_words_from_the_data_are_shown_and_never_run(shown: dict[int, dict[str, 
         assert EVIL_REASON in page["text"]
 
 
+def test_words_from_the_data_stand_nowhere_in_the_page_as_markup(answers: report.Answers) -> None:
+    html = report.render(answers, now=NOW)
+    assert not [word for word in (EVIL_CHANNEL, EVIL_ITEM, EVIL_REASON) if word in html]
+    assert [words in html for words in ("window.hacked=1", "window.hacked=2", "&lt;b&gt;price")] == [True] * 3
+
+
 def test_findings_are_said_in_words_with_their_numbers(answers: report.Answers) -> None:
     readings = {p.panel.name: p.content.reading for panel in report.all_panels()
                 if (p := report.show(panel, answers)).content}
