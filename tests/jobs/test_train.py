@@ -107,6 +107,22 @@ def test_pre_training_then_fine_tuning(spark: Any, tmp_path: Path, mlflow_store:
         run(second)
 
 
+def test_a_tracking_store_that_goes_away_while_it_trains_costs_no_bundle(
+    spark: Any, tmp_path: Path, mlflow_store: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object, **__: object) -> None:
+        raise ConnectionError("connection refused")
+
+    job = make_job(spark, tmp_path, mlflow_store, "training.epochs=1")
+    write_dataset(tmp_path / "dataset")
+    for name in ("log_batch", "set_terminated"):  # what follows the training
+        monkeypatch.setattr(f"mlflow.MlflowClient.{name}", down)
+    lines = run(job).lines
+    assert any("whole and in use, but not registered" in line and "connection refused" in line for line in lines)
+    bundle = Bundle.load(resolve("latest", job.config))
+    assert {row.model_version for row in job.warehouse.read(TRAINING_CURVES).collect()} == {bundle.version}
+
+
 def test_without_a_dataset_the_message_says_which_stage_to_run(
     spark: Any, tmp_path: Path, mlflow_store: list[str]
 ) -> None:

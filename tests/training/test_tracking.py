@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,35 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("this is no database, and it is long enough to be read as one\n" * 20)
     with pytest.raises(UserError, match=r"tracking store sqlite:///.*mlflow\.db does not answer"):
         open_client(Tracking(uri=f"sqlite:///{tmp_path / 'mlflow.db'}"))
+
+
+def test_a_server_that_is_not_there_is_told_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MAX_RETRIES", "BACKOFF_FACTOR", "TIMEOUT"):
+        monkeypatch.delenv(f"MLFLOW_HTTP_REQUEST_{name}", raising=False)
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    with pytest.raises(TrackingError, match=r"tracking store http://127\.0\.0\.1:9 does not answer"):
+        open_client(Tracking(uri="http://127.0.0.1:9"))
+    assert 0 < sum(waited) < 20
+
+
+def test_a_store_that_goes_away_is_told_at_every_call_and_its_run_stays_open(
+        mlflow_store: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.exceptions import MlflowException
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise MlflowException("API request failed")
+
+    config = load_config([], [*mlflow_store, "tracking.experiment=away"])
+    with track(config, name="x", tags={}) as tracker:
+        assert isinstance(tracker, MlflowTracker)
+        for name in ("log_metric", "log_batch", "log_param", "log_artifact", "log_artifacts", "set_terminated"):
+            monkeypatch.setattr(tracker.client, name, fail)
+        for call in (lambda: tracker.log_metrics({"loss": 1.0}), lambda: tracker.log_params({"width": 8}),
+                     lambda: tracker.log_json("x.json", {}), lambda: tracker.log_bundle(Path(), "name", {})):
+            with pytest.raises(TrackingError, match=r"does not answer \(API request failed\)"):
+                call()
+    assert open_client(config.tracking).get_run(tracker.run_id).info.status == "RUNNING"
 
 
 def test_the_store_is_one_sqlite_file_and_its_artifacts_lie_where_the_configuration_says(
