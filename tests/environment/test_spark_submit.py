@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FAKE_SUBMIT = """#!/usr/bin/env bash
 printf 'arg:%s\\n' "$@"
 for name in SPARK_HOME SPARK_CONF_DIR SPARK_LOCAL_IP SPARK_REMOTE SPARK_SUBMIT_OPTS PYSPARK_PYTHON \
-    PYSPARK_DRIVER_PYTHON PYTHONPATH PYTHONHOME PYTHONSTARTUP LC_ALL TZ; do
+    PYSPARK_DRIVER_PYTHON PYSPARK_DRIVER_PYTHON_OPTS PYTHONPATH PYTHONHOME PYTHONSTARTUP JAVA_HOME LC_ALL TZ; do
   echo "$name=${!name:-}"
 done
 echo 'WARNING: Using incubator modules: jdk.incubator.vector' >&2
@@ -45,9 +45,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def submit(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def submit(checkout: Path, *arguments: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
+    """`environment`: variables and their values, None for one that is not set."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SPARK_", "PYSPARK_", "PURCHASEPATH_"))}
-    return subprocess.run([checkout / "spark-submit.sh", *arguments], env={**kept, **environment}, cwd=checkout.parent,
+    there = {k: v for k, v in {**kept, **environment}.items() if v is not None}
+    return subprocess.run([checkout / "spark-submit.sh", *arguments], env=there, cwd=checkout.parent,
                           capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -108,7 +110,8 @@ def test_what_the_user_has_set_stays(checkout: Path) -> None:
 
 FOREIGN = {
     "SPARK_HOME": "/opt/spark", "SPARK_CONF_DIR": "/etc/spark/conf", "PYSPARK_PYTHON": "/opt/python",
-    "PYSPARK_DRIVER_PYTHON": "jupyter", "SPARK_REMOTE": "sc://elsewhere", "PYTHONPATH": "/opt/old",
+    "PYSPARK_DRIVER_PYTHON": "jupyter", "PYSPARK_DRIVER_PYTHON_OPTS": "notebook", "SPARK_REMOTE": "sc://elsewhere",
+    "PYTHONPATH": "/opt/old",
 }
 
 
@@ -118,7 +121,8 @@ def test_what_another_spark_has_set_up_counts_on_clusters_only(checkout: Path) -
     assert spark.startswith(f"{checkout}/.venv/lib/")
     assert {name: value(here, name) for name in FOREIGN} == {
         "SPARK_HOME": spark, "SPARK_CONF_DIR": f"{checkout}/conf/spark", "PYSPARK_PYTHON": python,
-        "PYSPARK_DRIVER_PYTHON": python, "SPARK_REMOTE": "", "PYTHONPATH": f"{checkout}/lib"}
+        "PYSPARK_DRIVER_PYTHON": python, "PYSPARK_DRIVER_PYTHON_OPTS": "", "SPARK_REMOTE": "",
+        "PYTHONPATH": f"{checkout}/lib"}
     documented = {**FOREIGN, "SPARK_HOME": spark}
     there = submit(checkout, "features", "--master", "yarn", **documented)
     assert {name: value(there, name) for name in FOREIGN} == documented
@@ -129,8 +133,20 @@ def test_python_starts_without_foreign_settings(checkout: Path) -> None:
     assert value(done, "PYTHONSTARTUP") == value(done, "PYTHONHOME") == ""
 
 
-@pytest.mark.parametrize("given_by_the_machine", [{"LC_ALL": "POSIX", "TZ": "Asia/Tokyo"}, {"LC_ALL": "", "TZ": ""}])
-def test_locale_and_zone_are_the_same_on_every_machine(checkout: Path, given_by_the_machine: dict[str, str]) -> None:
+def test_a_java_home_that_is_none_gives_way_to_the_java_that_is_there(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/java").touch(0o755)
+    (tmp_path / "release").write_text('JAVA_VERSION="17.0.9"\n')
+    path = os.pathsep.join([f"{tmp_path}/bin", os.environ["PATH"]])
+    done = submit(checkout, "features", PATH=path, JAVA_HOME="/nonexistent", HOME=None)
+    assert value(done, "JAVA_HOME") == str(tmp_path)
+
+
+@pytest.mark.parametrize("given_by_the_machine", [
+    {"LC_ALL": "POSIX", "TZ": "Asia/Tokyo"}, {"LC_ALL": "", "TZ": ""}, {"LC_ALL": None, "LANG": None, "TZ": None}])
+def test_locale_and_zone_are_the_same_on_every_machine(
+    checkout: Path, given_by_the_machine: dict[str, str | None]
+) -> None:
     done = submit(checkout, "features", SPARK_SUBMIT_OPTS="-Dmine=1", **given_by_the_machine)
     assert (value(done, "LC_ALL"), value(done, "TZ")) == ("C.UTF-8", "UTC")
     assert value(done, "SPARK_SUBMIT_OPTS") == "-Dmine=1 -Dfile.encoding=UTF-8 -Duser.timezone=UTC"

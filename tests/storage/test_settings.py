@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 
 from purchasepath.config import load_config
 from purchasepath.job import Job, guarded
+from purchasepath.storage.session import build_session
 from purchasepath.storage.settings import PINNED, SettingError, drop_foreign_defaults, refuse_settings, require_utf8
 
 
@@ -42,6 +43,16 @@ def test_the_session_has_the_settings_that_results_depend_on(spark: SparkSession
     assert {key: spark.conf.get(key) for key in PINNED} == PINNED
 
 
+def test_what_a_cluster_has_for_its_default_does_not_count(spark: SparkSession) -> None:
+    theirs = {"spark.sql.session.timeZone": "Asia/Tokyo", "spark.sql.ansi.enabled": "false",
+              "spark.sql.caseSensitive": "true", "spark.sql.timestampType": "TIMESTAMP_NTZ"}
+    assert theirs.keys() <= PINNED.keys()
+    for key, value in theirs.items():
+        spark.conf.set(key, value)
+    session = build_session("tests", load_config([], ["spark.shuffle_partitions=4"]))
+    assert {key: session.conf.get(key) for key in PINNED} == PINNED
+
+
 def test_what_a_cluster_says_of_legacy_behaviour_does_not_count(
         spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     key = "spark.sql.legacy.timeParserPolicy"
@@ -62,7 +73,7 @@ def test_a_jvm_that_cannot_name_every_file_is_refused(spark: SparkSession) -> No
     before = system.setProperty("sun.jnu.encoding", "ANSI_X3.4-1968")
     try:
         with pytest.raises(SettingError, match=r"ANSI_X3\.4-1968.*LC_ALL=C\.UTF-8"):
-            require_utf8(spark)
+            build_session("tests", load_config([], []))
     finally:
         system.setProperty("sun.jnu.encoding", before)
 
