@@ -119,7 +119,8 @@ def test_sessions_of_a_bucket_come_by_day_then_visitor_then_time() -> None:
 @pytest.mark.parametrize(("times", "sizes"), [
     (["2018-11-04 02:40", "2018-11-04 02:59", "2018-11-04 03:00", "2018-11-04 03:10"], [2, 2]),  # the day begins at 1
     (["2018-02-18 01:40", "2018-02-18 01:59", "2018-02-18 02:10", "2018-02-18 02:40", "2018-02-18 03:05"], [4, 1]),
-])  # in the second one the hour before midnight comes twice
+    (["2018-02-17 01:50", "2018-02-17 02:05"], [1, 1]),  # in the night after this one the hour before comes twice
+])
 def test_a_day_ends_where_the_local_date_changes_whatever_the_clocks_do(times: list[str], sizes: list[int]) -> None:
     events = [event(n, datetime.fromisoformat(f"{at}Z")) for n, at in enumerate(times)]
     found = sessions(events, Sessions(cut_at_midnight=True, timezone="America/Sao_Paulo"))
