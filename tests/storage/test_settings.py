@@ -47,10 +47,14 @@ def test_what_a_cluster_has_for_its_default_does_not_count(spark: SparkSession) 
     theirs = {"spark.sql.session.timeZone": "Asia/Tokyo", "spark.sql.ansi.enabled": "false",
               "spark.sql.caseSensitive": "true", "spark.sql.timestampType": "TIMESTAMP_NTZ"}
     assert theirs.keys() <= PINNED.keys()
-    for key, value in theirs.items():
-        spark.conf.set(key, value)
-    session = build_session("tests", load_config([], ["spark.shuffle_partitions=4"]))
-    assert {key: session.conf.get(key) for key in PINNED} == PINNED
+    try:
+        for key, value in theirs.items():
+            spark.conf.set(key, value)
+        session = build_session("tests", load_config([], ["spark.shuffle_partitions=4"]))
+        assert {key: session.conf.get(key) for key in PINNED} == PINNED
+    finally:
+        for key in theirs:
+            spark.conf.set(key, PINNED[key])
 
 
 def test_what_a_cluster_says_of_legacy_behaviour_does_not_count(
