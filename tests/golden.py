@@ -55,7 +55,7 @@ def compare(name: str, found: Mapping[str, Mapping[str, Any]], learned: Iterable
     for table, facts in found.items():
         off = {column: (value, kept[table][column]) for column, value in facts.items() if kept[table][column] != (
             pytest.approx(value, rel=LEARNED if table in tolerant else EXACT, abs=1e-3 if table in tolerant else 1e-9)
-            if isinstance(value, list) else value)}
+            if isinstance(value, list) and None not in value else value)}
         assert not off, f"{table}: (found, expected) {off}"
 
 
