@@ -39,7 +39,7 @@ test: ready
 	$(PYTHON) -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: ready
-	$(PYTHON) -m pytest -m slow
+	$(PYTHON) -m pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Beside .venv, not in it: a PySpark of the oldest line that setup.py allows comes first on the path.
 OLDEST_SPARK := 4.0.5
