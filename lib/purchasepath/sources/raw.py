@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, SparkSession
 
-from purchasepath.sources.exact import json_text
+from purchasepath.sources.exact import json_number, may_be_rounded
 from purchasepath.sources.files import HEAD_BYTES, LOCAL, read_head
 from purchasepath.sources.layout import Layout
 from purchasepath.sources.mapping import OWN_PREFIX, Input
@@ -32,7 +32,7 @@ RAW, FILE, BROKEN = f"{OWN_PREFIX}raw", f"{OWN_PREFIX}file", f"{OWN_PREFIX}broke
 SPLIT, NUMBER, BACKWARDS = f"{OWN_PREFIX}split", f"{OWN_PREFIX}number", f"{OWN_PREFIX}backwards"
 IN_FILE = (SPLIT, NUMBER)
 _VALUE, _PARSED, _CORRUPT = f"{OWN_PREFIX}value", f"{OWN_PREFIX}parsed", f"{OWN_PREFIX}corrupt"
-_VALID = f"{OWN_PREFIX}valid"
+_VALID, _VARIANT = f"{OWN_PREFIX}valid", f"{OWN_PREFIX}variant"
 _IN_TASK = 2**33 - 1  # the bits of `monotonically_increasing_id` that count within a task
 _SHOWN = 10_000  # characters of an array that is none
 
@@ -130,25 +130,29 @@ def parse_records(rows: DataFrame, layout: Layout) -> DataFrame:
     """Records (_VALUE, FILE, _VALID) parsed into the columns that the mapping reads."""
     spec = layout.input
     parse = _parsed_json if spec.format == "json" else _parsed_csv if spec.quote else _split_csv
-    parsed, malformed, values = parse(spec, layout.columns)
+    parsed, malformed, values = parse(rows, spec, layout.columns)
     rules = [Rule(NOT_UTF8, ~F.col(_VALID)), malformed]
     if layout.whole and spec.format == "csv":
         rules.append(Rule(OPEN_QUOTE, is_unclosed(F.col(_VALUE), spec)))
-    return rows.withColumn(_PARSED, parsed).select(
+    return parsed.select(
         F.make_valid_utf8(F.col(_VALUE)).alias(RAW), FILE, *IN_FILE, F.lit(layout.backwards).alias(BACKWARDS),
         broken_rules(rules).alias(BROKEN),
         *[_text(values[name]).alias(name) for name in spec.source_columns],
     )
 
 
-def _split_csv(spec: Input, columns: Sequence[str]) -> tuple[Column, Rule, dict[str, Column]]:
+Parsed = tuple[DataFrame, Rule, dict[str, Column]]
+"""Rows with what was parsed, which of them could not be, and the text of every column of the source."""
+
+
+def _split_csv(rows: DataFrame, spec: Input, columns: Sequence[str]) -> Parsed:
     """Array of strings: without quotes a delimiter is a delimiter. (Spark's parser always has a quote, if only NUL.)"""
     parsed = F.split(F.col(_VALUE), f"\\Q{spec.delimiter}\\E", -1)
     values = {name: F.get(F.col(_PARSED), F.lit(i)) for i, name in reversed(list(enumerate(columns)))}
-    return parsed, Rule(WRONG_COLUMNS, F.size(_PARSED) != len(columns)), values
+    return rows.withColumn(_PARSED, parsed), Rule(WRONG_COLUMNS, F.size(_PARSED) != len(columns)), values
 
 
-def _parsed_csv(spec: Input, columns: Sequence[str]) -> tuple[Column, Rule, dict[str, Column]]:
+def _parsed_csv(rows: DataFrame, spec: Input, columns: Sequence[str]) -> Parsed:
     """Struct of strings named by position: a header may hold any names, or one twice."""
     values = {name: F.col(f"{_PARSED}.{OWN_PREFIX}{i}") for i, name in reversed(list(enumerate(columns)))}
     schema = ", ".join([f"{OWN_PREFIX}{i} string" for i in range(len(columns))] + [f"{_CORRUPT} string"])
@@ -157,10 +161,11 @@ def _parsed_csv(spec: Input, columns: Sequence[str]) -> tuple[Column, Rule, dict
         "escape": spec.quote,  # a quote inside a quoted value is written twice
         "ignoreLeadingWhiteSpace": "true", "ignoreTrailingWhiteSpace": "true",
     })
-    return parsed, Rule(WRONG_COLUMNS, F.col(f"{_PARSED}.{_CORRUPT}").isNotNull()), values
+    return rows.withColumn(_PARSED, parsed), Rule(WRONG_COLUMNS, F.col(f"{_PARSED}.{_CORRUPT}").isNotNull()), values
 
 
-def _parsed_json(spec: Input, columns: Sequence[str]) -> tuple[Column, Rule, dict[str, Column]]:
+def _parsed_json(rows: DataFrame, spec: Input, columns: Sequence[str]) -> Parsed:
+    """Lines with numbers that the parser may have rounded are parsed again, as variants."""
     names = {name: "`" + name.replace("`", "``") + "`" for name in columns}
     schema = ", ".join([f"{name} string" for name in names.values()] + [f"{_CORRUPT} string"])
     parsed = F.from_json(F.col(_VALUE), schema, {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT})
@@ -171,8 +176,12 @@ def _parsed_json(spec: Input, columns: Sequence[str]) -> tuple[Column, Rule, dic
     one_object = framed & ~(nested & line.rlike(r'\}\s*\{\s*"[^"]*"\s*:'))
     broken = F.col(_PARSED).isNull() | F.col(f"{_PARSED}.{_CORRUPT}").isNotNull() | ~one_object
     values = {name: F.col(f"{_PARSED}.{quoted}") for name, quoted in names.items()}
-    exact = {name: json_text(values[name], F.col(_VALUE), name) for name in _columns_of_words(spec)}
-    return parsed, Rule(NOT_AN_OBJECT, broken), values | exact
+    suspects = {name: may_be_rounded(values[name]) for name in sorted(_columns_of_words(spec))}
+    rounded = reduce(Column.__or__, suspects.values())
+    exact = {name: F.when(suspect, F.coalesce(json_number(F.col(_VARIANT), name), values[name])).otherwise(values[name])
+             for name, suspect in suspects.items()}
+    rows = rows.withColumn(_PARSED, parsed).withColumn(_VARIANT, F.when(rounded, F.try_parse_json(_VALUE)))
+    return rows, Rule(NOT_AN_OBJECT, broken), values | exact
 
 
 def _columns_of_words(spec: Input) -> set[str]:
