@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.bundle.contract import require_same_dataset
 from purchasepath.datasets.manifest import Manifest
@@ -32,14 +35,23 @@ def run(job: Job) -> Summary:
             "calibration": tx.write(CALIBRATION, CALIBRATION.frame(job.spark, calibration_rows(answers)).coalesce(1)),
         }
     ours = answers["purchasepath"]
-    asked = {"item": sum((ours.ranks or {}).values())} | {q: counts.points for q, counts in ours.binary.items()}
+    asked = {"item": ours.targets} | {q: counts.points for q, counts in ours.binary.items()}
     lines = [
         f"bundle {bundle.name} {bundle.version} asked in the test span: "
         + ", ".join(f"{question} {places:,}" for question, places in asked.items()) + f"; data: {manifest.source}",
         *_track(job, bundle, tracked_metrics(rows)),
+        *_unsure(rows),
         *format_standings(metrics).splitlines(),
     ]
     return Summary(rows=written, lines=lines, next="./spark-submit.sh score")
+
+
+def _unsure(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line where nothing says how sure it is."""
+    if any(row["low"] is not None for row in rows):
+        return []
+    return ["no number has an interval: the test span has too few visitors, or the dataset is an earlier release's and "
+            "does not tell them apart (write it again: ./spark-submit.sh dataset)"]
 
 
 def _track(job: Job, bundle: Bundle, values: dict[str, float]) -> list[str]:
