@@ -22,7 +22,7 @@ BUCKETS = 512
 REPLICATES = 1_000
 """The ends of an interval are as exact as 4 % of its half."""
 LEVEL = 0.95
-FEWEST = 10
+FEWEST = 5
 """Buckets that a number must hang on for an interval to be told: percentiles of fewer cover too little."""
 
 _ROUNDING = 1e-12
