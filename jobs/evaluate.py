@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.bundle.contract import require_same_dataset
 from purchasepath.datasets.manifest import Manifest
@@ -12,7 +9,7 @@ from purchasepath.errors import UserError
 from purchasepath.job import Job, Summary, main
 from purchasepath.scoring.evaluation import evaluate
 from purchasepath.scoring.fit import fitting_bundle
-from purchasepath.scoring.metric_rows import calibration_rows, metric_rows, tracked_metrics
+from purchasepath.scoring.metric_rows import calibration_rows, metric_rows, tracked_metrics, without_intervals
 from purchasepath.scoring.standings import format_standings
 from purchasepath.tables.catalog import CALIBRATION, METRICS, SESSIONS
 from purchasepath.training.tracking import add_metrics
@@ -40,18 +37,10 @@ def run(job: Job) -> Summary:
         f"bundle {bundle.name} {bundle.version} asked in the test span: "
         + ", ".join(f"{question} {places:,}" for question, places in asked.items()) + f"; data: {manifest.source}",
         *_track(job, bundle, tracked_metrics(rows)),
-        *_unsure(rows),
+        *without_intervals(rows),
         *format_standings(metrics).splitlines(),
     ]
     return Summary(rows=written, lines=lines, next="./spark-submit.sh score")
-
-
-def _unsure(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line where nothing says how sure it is."""
-    if any(row["low"] is not None for row in rows):
-        return []
-    return ["no number has an interval: the test span has too few visitors, or the dataset is an earlier release's and "
-            "does not tell them apart (write it again: ./spark-submit.sh dataset)"]
 
 
 def _track(job: Job, bundle: Bundle, values: dict[str, float]) -> list[str]:

@@ -168,10 +168,10 @@ def removal_effects(rows: Sequence[Row]) -> Content:
         reading = (f"No step{beside} is passed more often on the way to a purchase than by sessions in general, by "
                    f"more than could be chance.")
     else:
+        low, high = ((end or 0.0) * 100 for end in (decisive.excess_low, decisive.excess_high))
         reading = (f"The step that decides{beside} is {decisive.state}: {percent(decisive.reach_probability)} of the "
                    f"sessions get there, but {percent(decisive.removal_effect)} of the purchases would be lost "
-                   f"if they left at that point; the two differ by {percent(decisive.excess_low or 0.0)} to "
-                   f"{percent(decisive.excess_high or 0.0)} of all.")
+                   f"if they left at that point ({low:.1f} to {high:.1f} points more, at 95{wording.NBSP}%).")
     return Content(reading, figures.removal_effects(rows),
                    hint="Removal effects of a first-order Markov chain of the events, solved exactly: what share of "
                         "purchases is lost if every session that gets to a step leaves there.")

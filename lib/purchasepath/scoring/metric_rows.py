@@ -98,6 +98,14 @@ def calibration_rows(answers: Mapping[str, Answers]) -> list[dict[str, Any]]:
     ]
 
 
+def without_intervals(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line where no row of METRICS says how sure it is."""
+    if any(row["low"] is not None for row in rows):
+        return []
+    return ["no number has an interval: the test span has too few visitors, or the dataset is an earlier release's and "
+            "does not tell them apart (write it again: ./spark-submit.sh dataset)"]
+
+
 def tracked_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Ours as names for a tracking store: test_ndcg_10, test_purchase_roc_auc, test_purchase_recall …"""
     return {_tracked_name(**row): row["value"] for row in rows if row["model"] == OURS and row["value"] is not None}
