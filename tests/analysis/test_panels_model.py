@@ -46,9 +46,9 @@ def test_every_metric_says_what_its_own_interval_allows() -> None:
         *rows("purchase", "roc_auc", None, 0.8, 0.8, **against(0.0, -0.01, 0.01), **{"low": 0.78, "high": 0.82}),
         *rows("purchase", "log_loss", None, 0.2, 0.3, **against(-0.1, -0.15, -0.05))])
     assert content.grid
-    assert content.grid.rows[0] == ("ROC-AUC", "0.8000 [0.7800, 0.8200]", "0.8000",
-                                    "no difference to Latent factors that could not be chance, -0.0100 to +0.0100")
-    assert content.grid.rows[1][-1] == "better than Latent factors, -0.1500 to -0.0500"
+    assert content.grid.rows == (
+        ("ROC-AUC", "0.8000 [0.7800, 0.8200]", "may be chance (Latent factors, -0.0100 to +0.0100)", "0.8000"),
+        ("Log loss ↓", "0.2000", "better (Latent factors, -0.1500 to -0.0500)", "0.3000"))
     assert content.figure
     assert content.figure.data[0]["error_y"]["array"] == [pytest.approx(0.02)]
     assert content.figure.data[1]["error_y"]["array"] == [0.0]

@@ -35,9 +35,11 @@ def _metrics(rows: Sequence[Row], task: str, drawn: tuple[str, ...], judged: str
     found = {(row["model"], _key(row["metric"], row["k"])): row for row in rows}
     names = [_key(metric, k) for metric, k in keys]
     shown = [_key(metric, k) for metric, k in keys if metric in drawn and k in (middle, None)]
-    grid = Grid(("metric", *(wording.name(model) for model in models), "against the baseline ahead"), tuple(
-        (_label(key), *(wording.sure_metric(found.get((model, key))) for model in models),
-         _against(found.get((OURS, key)))) for key in names))
+    others = [model for model in models if model != OURS]
+    grid = Grid(("metric", wording.name(OURS), "against the baseline ahead", *map(wording.name, others)), tuple(
+        (_label(key), wording.sure_metric(found.get((OURS, key))), _against(found.get((OURS, key))),
+         *(wording.metric(found[model, key]["value"] if (model, key) in found else None) for model in others))
+        for key in names))
     judged_key = next((key for key in shown if key.split("@")[0] == judged), "")
     return Content(_comparison(task, found.get((OURS, judged_key))), figures.model_bars(models, shown, found), grid,
                    hint=_protocol(rows, models))
@@ -78,13 +80,13 @@ def _comparison(task: str, ours: Row | None) -> str:
 
 
 def _against(ours: Row | None) -> str:
-    """better than Latent factors, +0.0120 to +0.0240"""
+    """better (Latent factors, +0.0120 to +0.0240)"""
     if ours is None or ours["baseline"] is None:
         return ""
-    low, high, other = ours["difference_low"], ours["difference_high"], wording.name(ours["baseline"])
-    found = verdict(ours["metric"], low, high)
-    said = f"no difference to {other} that could not be chance" if found == "no difference" else f"{found} than {other}"
-    return said if low is None else f"{said}, {low:+.4f} to {high:+.4f}"
+    low, high = ours["difference_low"], ours["difference_high"]
+    said = verdict(ours["metric"], low, high).replace("no difference", "may be chance")
+    ends = "too few visitors" if low is None else f"{low:+.4f} to {high:+.4f}"
+    return f"{said} ({wording.name(ours['baseline'])}, {ends})"
 
 
 def _protocol(rows: Sequence[Row], models: Sequence[str]) -> str:
