@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from purchasepath.analysis.attribution import effects_frame, effects_of_events, most_decisive
+from purchasepath.analysis.attribution import effects_frame, effects_of_events, most_decisive, with_intervals
 from purchasepath.analysis.channels import summarize_channels, summarize_journeys
 from purchasepath.analysis.funnel import check_steps, observe, summarize_funnel
 from purchasepath.analysis.paths import summarize_paths
-from purchasepath.analysis.transitions import summarize_transitions
+from purchasepath.analysis.transitions import summarize_transitions, transitions_by_bucket
 from purchasepath.job import Job, Summary, main
 from purchasepath.tables.catalog import CHANNELS, FUNNEL, PATHS, REMOVAL_EFFECTS, SESSIONS, TRANSITIONS
 
@@ -22,7 +22,7 @@ def run(job: Job) -> Summary:
     with job.warehouse.transaction(job.run_id) as tx:
         transitions = tx.materialize(summarize_transitions(sessions), "transitions")
         journeys = tx.materialize(summarize_journeys(sessions), "journeys")
-        effects = effects_of_events(transitions)
+        effects = with_intervals(effects_of_events(transitions), transitions_by_bucket(sessions))
         paths = summarize_paths(sessions, path_length=config.path_length, top_paths=config.top_paths)
         rows = {
             "funnel": tx.write(FUNNEL, summarize_funnel(sessions, steps, bounds)),
@@ -38,7 +38,8 @@ def run(job: Job) -> Summary:
     decisive = most_decisive(effects)
     if decisive:
         lines.append(f"the step that decides is {decisive.state}: {decisive.reach_probability:.1%} of the sessions get "
-                     f"there, {decisive.removal_effect:.1%} of the purchases go through it")
+                     f"there, {decisive.removal_effect:.1%} of the purchases go through it (95 %: "
+                     f"{decisive.excess_low:+.1%} to {decisive.excess_high:+.1%})")
     return Summary(rows=rows, lines=lines, next="./spark-submit.sh report")
 
 

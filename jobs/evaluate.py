@@ -9,7 +9,7 @@ from purchasepath.errors import UserError
 from purchasepath.job import Job, Summary, main
 from purchasepath.scoring.evaluation import evaluate
 from purchasepath.scoring.fit import fitting_bundle
-from purchasepath.scoring.metric_rows import calibration_rows, metric_rows, tracked_metrics
+from purchasepath.scoring.metric_rows import calibration_rows, metric_rows, tracked_metrics, without_intervals
 from purchasepath.scoring.standings import format_standings
 from purchasepath.tables.catalog import CALIBRATION, METRICS, SESSIONS
 from purchasepath.training.tracking import add_metrics
@@ -32,11 +32,12 @@ def run(job: Job) -> Summary:
             "calibration": tx.write(CALIBRATION, CALIBRATION.frame(job.spark, calibration_rows(answers)).coalesce(1)),
         }
     ours = answers["purchasepath"]
-    asked = {"item": sum((ours.ranks or {}).values())} | {q: counts.points for q, counts in ours.binary.items()}
+    asked = {"item": ours.targets} | {q: counts.points for q, counts in ours.binary.items()}
     lines = [
         f"bundle {bundle.name} {bundle.version} asked in the test span: "
         + ", ".join(f"{question} {places:,}" for question, places in asked.items()) + f"; data: {manifest.source}",
         *_track(job, bundle, tracked_metrics(rows)),
+        *without_intervals(rows),
         *format_standings(metrics).splitlines(),
     ]
     return Summary(rows=written, lines=lines, next="./spark-submit.sh score")

@@ -6,11 +6,11 @@ from datetime import UTC, date, datetime
 
 from pyspark.sql import DataFrame, SparkSession
 
-from purchasepath.analysis.attribution import effects_frame, effects_of_events
+from purchasepath.analysis.attribution import effects_frame, effects_of_events, with_intervals
 from purchasepath.analysis.channels import summarize_channels, summarize_journeys
 from purchasepath.analysis.funnel import summarize_funnel
 from purchasepath.analysis.paths import summarize_paths
-from purchasepath.analysis.transitions import summarize_transitions
+from purchasepath.analysis.transitions import summarize_transitions, transitions_by_bucket
 from purchasepath.tables import catalog
 from purchasepath.tables.types import Table
 
@@ -51,8 +51,10 @@ def all_tables(spark: SparkSession) -> dict[Table, DataFrame]:
     transitions = local(summarize_transitions(sessions))
     steps = ("view", "cart", "checkout", "purchase")
     model = {"as_of": datetime(2024, 1, 8, tzinfo=UTC), "as_of_date": date(2024, 1, 8), "model_name": "purchasepath"}
+    beside = {"baseline": "markov_1", "difference": 0.1, "difference_low": 0.04, "difference_high": 0.16}
     ranking = [
         {"model": name, "task": "next_item", "metric": metric, "k": k, "value": value, "support": 400,
+         "low": value - 0.05, "high": value + 0.06, **(beside if name == "purchasepath" else {}),
          "protocol": f"whole catalogue; {name} counted; data: a shop"}
         for name, value in (("purchasepath", 0.3), ("markov_1", 0.2)) for metric in ("recall", "ndcg") for k in (5, 10)]
     purchase = [
@@ -62,7 +64,8 @@ def all_tables(spark: SparkSession) -> dict[Table, DataFrame]:
         catalog.SESSIONS: sessions,
         catalog.FUNNEL: summarize_funnel(sessions, steps, [5.0, 20.0, 44.0]),
         catalog.TRANSITIONS: transitions,
-        catalog.REMOVAL_EFFECTS: effects_frame(spark, effects_of_events(transitions)),
+        catalog.REMOVAL_EFFECTS: effects_frame(
+            spark, with_intervals(effects_of_events(transitions), transitions_by_bucket(sessions))),
         catalog.PATHS: summarize_paths(sessions, path_length=8, top_paths=20),
         catalog.CHANNELS: summarize_channels(summarize_journeys(sessions)),
         catalog.METRICS: catalog.METRICS.frame(spark, ranking + purchase),

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from purchasepath.analysis.attribution import (
+    RemovalEffect,
     effects_frame,
     effects_of_events,
     most_decisive,
     removal_effects,
+    with_intervals,
 )
-from purchasepath.tables.catalog import REMOVAL_EFFECTS, TRANSITIONS
+from purchasepath.analysis.transitions import summarize_transitions, transitions_by_bucket
+from purchasepath.scoring.intervals import BUCKETS, REPLICATES, poisson_weights
+from purchasepath.tables.catalog import REMOVAL_EFFECTS, SESSIONS, TRANSITIONS
 
 
 def conversion_without(transitions: dict[tuple[str, str], float], removed: str | None) -> float:
@@ -104,13 +110,64 @@ def test_closed_form_agrees_with_simulated_paths() -> None:
         assert effect.removal_effect == pytest.approx(share, abs=4 * error)
 
 
+def surely(effects: list[RemovalEffect]) -> list[RemovalEffect]:
+    """The same effects, measured on so many visitors that nothing is chance."""
+    excess = {e.state: e.removal_effect - e.reach_probability for e in effects}
+    return [replace(e, excess_low=excess[e.state], excess_high=excess[e.state]) for e in effects]
+
+
 def test_what_decides_is_passed_by_most_purchases_and_few_sessions() -> None:
     effects = removal_effects({("start", "view"): 10, ("view", "cart"): 2, ("view", "leave"): 7,
                                ("view", "purchase"): 1, ("cart", "purchase"): 2})
     assert [e.state for e in effects] == ["view", "cart"]
-    assert (decisive := most_decisive(effects)) is not None
+    assert (decisive := most_decisive(surely(effects))) is not None
     assert decisive.state == "cart"
-    assert most_decisive(removal_effects({("start", "view"): 3, ("view", "leave"): 3})) is None
+    assert most_decisive(surely(removal_effects({("start", "view"): 3, ("view", "leave"): 3}))) is None
+
+
+@pytest.mark.parametrize("low", [None, -0.1, 0.0])
+def test_no_step_decides_where_that_may_be_chance(low: float | None) -> None:
+    assert most_decisive([RemovalEffect("cart", 0.2, 0.5, 0.7, low, 0.6)]) is None
+
+
+def test_a_step_that_every_purchase_passes_does_not_decide() -> None:
+    chain = {("start", "view"): 20, ("view", "search"): 4, ("view", "cart"): 2, ("view", "leave"): 14,
+             ("search", "cart"): 3, ("search", "leave"): 1, ("cart", "checkout"): 5, ("checkout", "purchase"): 4,
+             ("checkout", "leave"): 1}
+    assert (decisive := most_decisive(surely(removal_effects(chain)))) is not None
+    assert decisive.state == "search"
+    # a checkout does not either where some purchases are logged without one
+    chain |= {("cart", "purchase"): 2}
+    found = {e.state: e for e in surely(removal_effects(chain))}
+    assert found["checkout"].removal_effect < 0.9
+    assert (decisive := most_decisive(found.values())) is not None
+    assert decisive.state == "search"
+
+
+def test_the_interval_of_a_step_is_that_of_resampled_visitors(spark: SparkSession) -> None:
+    walks = ["view cart purchase", "view purchase", "view cart", "view", "search view", "search cart purchase"]
+    rows = [{"session_id": str(n), "user_id": f"u{n}", "event_types": walks[n % 6 if n % 5 else 3].split(),
+             "offsets_us": [0] * 3} for n in range(120)]
+    sessions = SESSIONS.frame(spark, rows)
+    by_bucket = transitions_by_bucket(sessions).collect()
+    weights = poisson_weights(REPLICATES, BUCKETS)
+    excess: dict[str, list[float]] = defaultdict(list)
+    for replicate in range(REPLICATES):
+        counts: dict[tuple[str, str], float] = defaultdict(float)
+        for row in by_bucket:
+            counts[row.from_state, row.to_state] += weights[replicate, row.bucket] * row.transitions
+        for effect in removal_effects(counts):
+            excess[effect.state].append(effect.removal_effect - effect.reach_probability)
+
+    effects = effects_of_events(summarize_transitions(sessions))
+    found = with_intervals(effects, transitions_by_bucket(sessions.repartition(7)))
+
+    assert {e.state for e in found} == {"view", "cart", "search"}
+    for effect in found:
+        assert (effect.excess_low, effect.excess_high) == pytest.approx(
+            tuple(np.percentile(excess[effect.state], [2.5, 97.5])), abs=1e-9)
+        assert effect.excess_low is not None
+        assert effect.excess_low < effect.removal_effect - effect.reach_probability < (effect.excess_high or 0)
 
 
 def test_nothing_bought_means_no_effect_and_no_sessions_no_rows() -> None:
@@ -125,4 +182,4 @@ def test_table_holds_every_event_type_but_the_purchase(spark: SparkSession) -> N
         {"from_state": "view", "to_state": "leave", "transitions": 3}])
     frame = effects_frame(spark, effects_of_events(transitions))
     assert REMOVAL_EFFECTS.differences(frame) == []
-    assert [tuple(r) for r in frame.collect()] == [("view", 1.0, 0.25, 1.0)]
+    assert [tuple(r) for r in frame.collect()] == [("view", 1.0, 0.25, 1.0, None, None)]

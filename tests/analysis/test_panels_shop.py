@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from math import hypot
+from typing import Any
+
+import numpy as np
+import pytest
 from pyspark.sql import SparkSession
 
-from purchasepath.analysis import report
+from purchasepath.analysis import panels_shop, report
 from purchasepath.analysis.attribution import effects_frame, effects_of_events
 from purchasepath.analysis.channels import summarize_channels, summarize_journeys
 from purchasepath.analysis.funnel import summarize_funnel
@@ -47,3 +52,33 @@ def test_a_funnel_of_views_and_purchases_goes_from_one_to_the_other(spark: Spark
     said = readings(spark, ["view purchase", "view", "view", "view"], ["view", "purchase"])
     assert "Of 4 sessions with a view, 1 (25.0" in said["funnel"]
     assert "between view and purchase" in said["funnel"]
+
+
+def funnel_rows(bought: dict[str, tuple[int, int]]) -> list[dict[str, Any]]:
+    """Rows of a funnel of two steps, from value -> (purchases, sessions)."""
+    return [{"value": value, "step_number": number, "step": step, "sessions": n, "share_of_first": n / sessions}
+            for value, (hits, sessions) in bought.items()
+            for number, step, n in ((1, "view", sessions), (2, "purchase", hits))]
+
+
+def test_parts_of_a_funnel_are_told_apart_where_they_differ_by_more_than_chance() -> None:
+    apart = panels_shop.funnel_part(funnel_rows({"ad": (20, 400), "email": (60, 400), "search": (40, 400)}), "channel")
+    assert apart.reading.startswith("Channel email gets to purchase most often (15.0")
+    alike = panels_shop.funnel_part(funnel_rows({"ad": (20, 400), "email": (30, 400), "search": (25, 400)}), "channel")
+    assert alike.reading.startswith("Between the channels there is no difference that could not be chance: of sessions "
+                                    "with a view, 5.0")
+
+
+def test_the_interval_of_a_difference_of_shares_is_newcombe_s() -> None:
+    # Newcombe (1998), table II, example (a): 56/70 and 48/80 differ by .2, between .0524 and .3339
+    low, high = panels_shop._wilson(56, 70, 1.96), panels_shop._wilson(48, 80, 1.96)
+    assert 0.2 - hypot(0.8 - low[0], high[1] - 0.6) == pytest.approx(0.0524, abs=5e-5)
+    assert 0.2 + hypot(low[1] - 0.8, 0.6 - high[0]) == pytest.approx(0.3339, abs=5e-5)
+
+
+def test_of_ten_equal_channels_seldom_one_is_called_better() -> None:
+    draws = np.random.default_rng(1).binomial(300, 0.1, (400, 10))
+    of = {"sessions": 300}
+    called = sum(panels_shop._surely_apart({"sessions": hits.max()}, of, {"sessions": hits.min()}, of, 10)
+                 for hits in draws)
+    assert called / 400 < 0.08

@@ -101,6 +101,13 @@ def only(rows: list[dict[str, Any]], split: str) -> dict[str, Any]:
     return row
 
 
+def test_all_examples_of_a_visitor_share_a_number_that_no_other_has(built: Rows) -> None:
+    numbers = {user: {row["visitor"] for row in rows} for user, rows in built.items()}
+    assert {len(found) for found in numbers.values()} == {1}
+    assert len(set.union(*numbers.values())) == len(built)
+    assert max(len(rows) for rows in built.values()) > 1
+
+
 def test_a_small_history_worked_out_by_hand(built: Rows) -> None:
     train = only(built["ann"], "train")
     assert train["item"] == [4, 4, 1, 2, 5]

@@ -153,6 +153,64 @@ def test_one_class_and_no_target_leave_nulls(spark: Any, tmp_path: Path) -> None
         assert found[model, "next_item", "ndcg", 3]["value"] is None
 
 
+VISITORS = [{**example([3 + n % 4, 4, 3 + n % 5], targets={0: 4, 1: 3 + n % 5}, points={2: int(n % 3 == 0)},
+                       features=[n / 30 - 1, (n % 3) / 2]), "visitor": 7919 * n} for n in range(60)]
+
+
+@pytest.fixture(scope="module")
+def visited(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> TinyShop:
+    """A shop whose test split has sixty visitors."""
+    return tiny_shop(spark, tmp_path_factory.mktemp("visited"), test=VISITORS)
+
+
+def test_numbers_and_differences_have_intervals(visited: TinyShop) -> None:
+    job = visited.job("evaluate", KS, ALL)
+    summary = run(job)
+    found = metrics(job)
+    sure = {key: row for key, row in found.items() if row["low"] is not None}
+    assert {(model, task) for model, task, _, _ in sure} >= {
+        ("purchasepath", "next_item"), ("purchasepath", "purchase"), ("markov_1", "next_item"), ("als", "next_item"),
+        ("logistic_regression", "purchase")}
+    for key, row in sure.items():
+        assert row["low"] <= row["value"] <= row["high"], key
+        assert row["low"] < row["high"], key
+    assert not {key for key in sure if key[2].startswith(("coverage", "calibration_error"))}
+    for key, row in found.items():
+        if row["baseline"] is None:
+            assert row["difference"] is row["difference_low"] is row["difference_high"] is None
+            continue
+        assert key[0] == "purchasepath"
+        others = {model: other["value"] for (model, *rest), other in found.items()
+                  if rest == list(key[1:]) and model != key[0] and other["value"] is not None}
+        ahead = (min if "loss" in key[2] else max)(others.values())
+        assert others[row["baseline"]] == ahead
+        assert row["difference"] == pytest.approx(row["value"] - ahead)
+        if row["difference_low"] is not None:
+            assert row["difference_low"] <= row["difference"] <= row["difference_high"]
+    assert found["purchasepath", "next_item", "recall", 1]["difference_low"] is not None
+    assert found["purchasepath", "purchase", "base_rate", None]["baseline"] is None
+    assert any("that could not be chance" in line or " than " in line for line in summary.lines)
+
+
+def test_intervals_are_the_same_on_any_number_of_partitions(spark: Any, visited: TinyShop) -> None:
+    partitions, measured = spark.conf.get("spark.sql.shuffle.partitions"), []
+    try:
+        for number in (1, 5):
+            spark.conf.set("spark.sql.shuffle.partitions", number)
+            job = visited.job("evaluate", KS, "evaluate.baselines=[popular_7d,markov_1]")
+            run(job)
+            columns = ("value", "low", "high", "baseline", "difference_low", "difference_high")
+            measured.append({key: [row[name] for name in columns] for key, row in metrics(job).items()})
+    finally:
+        spark.conf.set("spark.sql.shuffle.partitions", partitions)
+    assert measured[0] == measured[1]
+
+
+def test_a_dataset_without_visitors_has_no_intervals(evaluated: dict[Any, Any], shop: TinyShop) -> None:
+    assert {row["low"] for row in evaluated.values()} == {None}
+    assert any("write it again: ./spark-submit.sh dataset" in line for line in run(shop.job("evaluate", KS)).lines)
+
+
 def test_a_bundle_that_may_have_seen_the_test_span_is_refused(shop: TinyShop) -> None:
     directory = shop.config.paths.dataset
     manifest = Manifest.load(directory)

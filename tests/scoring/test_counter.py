@@ -20,7 +20,9 @@ from purchasepath.scoring.metric_rows import metric_rows
 from tests.tiny_bundle import EXAMPLE_SCHEMA, MODEL, example, tiny_bundle
 
 ALL = ("item", "purchase", "session", "churn", "next_type")
-ROWS = [example([3 + (n + i) % 5 for i in range(2 + n % 4)], targets={0: 4}, points={1: n % 2}) for n in range(9)]
+ROWS = [{**example([3 + (n + i) % 5 for i in range(2 + n % 4)], targets={0: 4}, points={1: n % 2}), "bucket": n % 3}
+        for n in range(9)]
+SCHEMA = EXAMPLE_SCHEMA.append(pa.field("bucket", pa.int32()))
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +33,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, PurchasePat
         model.heads[question].calibration.copy_(torch.tensor([0.5, -0.25]))
     counter = Counter(bundle, model, (1, 3))
     for start in (0, 4):  # counts add up over batches
-        counter.add(pa.RecordBatch.from_pylist(ROWS[start : start + (4 if not start else 9)], EXAMPLE_SCHEMA))
-    counts = {(r["kind"], r["k"], r["key"], r["label"]): r["n"] for r in counter.counts().to_pylist()}
+        counter.add(pa.RecordBatch.from_pylist(ROWS[start : start + (4 if not start else 9)], SCHEMA))
+    counts = {(r["kind"], r["k"], r["bucket"], r["key"], r["label"]): r["n"] for r in counter.counts().to_pylist()}
     return bundle, model, as_answers(counts, ALL, (1, 3))
 
 
@@ -55,6 +57,29 @@ def test_probabilities_are_counted_calibrated_and_raw(
         assert points_S.sum() == len(logit_N)
 
 
+def test_answers_are_counted_in_the_bucket_of_their_visitor(
+    asked: tuple[Bundle, PurchasePathModel, Answers]
+) -> None:
+    _, model, answers = asked
+    assert answers.ranks_GK is not None
+    assert answers.types is not None
+    for bucket in range(3):
+        batch = batch_from_arrow(pa.Table.from_pylist(ROWS[bucket::3], EXAMPLE_SCHEMA), 2)
+        with torch.inference_mode():
+            hidden_BLD = model.encode(batch)
+            places = {name: model.ask(name, batch, hidden_BLD)[1] for name in ("purchase", "session", "next_type")}
+        assert answers.ranks_GK[bucket].sum() == 3  # a target each
+        for question in ("purchase", "session"):
+            counts = answers.binary[question]
+            assert counts.positives_GC[bucket].sum() == places[question].sum()
+            assert counts.negatives_GC[bucket].sum() == (1 - places[question]).sum()
+        assert answers.types.places_G[bucket] == len(places["next_type"])
+    for question in BINARY:  # nothing in any other bucket, and everything is in some cell
+        counts = answers.binary[question]
+        assert counts.positives_GC.sum() == counts.positives_S.sum()
+        assert counts.negatives_GC.sum() == counts.negatives_S.sum()
+
+
 def test_types_and_the_rows_of_all_questions(asked: tuple[Bundle, PurchasePathModel, Answers]) -> None:
     bundle, model, answers = asked
     batch = batch_from_arrow(pa.Table.from_pylist(ROWS, EXAMPLE_SCHEMA), 2)
@@ -72,5 +97,7 @@ def test_types_and_the_rows_of_all_questions(asked: tuple[Bundle, PurchasePathMo
 
 
 def test_a_pre_trained_bundle_answers_items_only() -> None:
-    answers = as_answers({("rank", 0, 1, 0): 3}, ("item",), (1,))
-    assert (answers.ranks, answers.binary, answers.types) == ({1: 3}, {}, None)
+    answers = as_answers({("rank", 0, 7, 1, 0): 3}, ("item",), (1,))
+    assert (answers.targets, answers.binary, answers.types) == (3, {}, None)
+    assert answers.ranks_GK is not None
+    assert answers.ranks_GK[7].tolist() == [0, 3, 0]

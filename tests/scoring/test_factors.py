@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 
@@ -18,7 +20,8 @@ def test_targets_are_ranked_after_what_was_known_of_the_history() -> None:
     popular_I = np.array([-np.inf, -np.inf, -np.inf, 5, 9, 9, 1, 0])
     items, targets = [[1, 3, 4, 3], [7], [5, 6]], [[4, 5, 2, 0], [5], [7, 3]]
     counts = RankCounts(tiny_manifest(8, num_cold=1), (1, 3))
-    rows = pa.RecordBatch.from_pydict({"item": pa.array(items, pa.list_(pa.int32())), "target": targets})
+    rows = pa.RecordBatch.from_pydict({"item": pa.array(items, pa.list_(pa.int32())), "target": targets,
+                                       "bucket": [1, 5, 5]})
     add_answers(rows.slice(0, 1), factors, popular_I, counts)
     add_answers(rows.slice(1), factors, popular_I, counts)  # a slice keeps the others' values behind its own
 
@@ -28,9 +31,13 @@ def test_targets_are_ranked_after_what_was_known_of_the_history() -> None:
 
     # nothing known: 4 and 5 tie for the first place by popularity, so both are second; 2 and 7 are never found
     expected = [2, rank([3], 5), 4, 2, 4, rank([5, 6], 3)]
-    found = {key: n for kind, _, key, _, n in counts.rows() if kind == "rank"}
+    found = Counter[int]()
+    for kind, _, _, key, _, n in counts.rows():
+        found[key] += n if kind == "rank" else 0
+    found = +found
     assert found == {r: [min(r, 4) for r in expected].count(r) for r in {min(r, 4) for r in expected}}
-    assert {key: n for kind, _, key, _, n in counts.rows() if kind == "cold"} == {4: 2}  # 2 and 7
-    shown = {k: {key for kind, at, key, _, _ in counts.rows() if (kind, at) == ("shown", k)} for k in (1, 3)}
+    assert {(b, key): n for kind, _, b, key, _, n in counts.rows() if kind == "cold"} == {(1, 4): 1, (5, 4): 1}  # 2, 7
+    assert counts.counts_GK["rank"].sum(axis=1)[[1, 5]].tolist() == [3, 3]
+    shown = {k: {key for kind, at, _, key, _, _ in counts.rows() if (kind, at) == ("shown", k)} for k in (1, 3)}
     assert {4} <= shown[1] <= shown[3]
     assert not shown[3] & {0, 1, 2, 7}

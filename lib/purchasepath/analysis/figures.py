@@ -20,7 +20,10 @@ Row = Mapping[str, Any]
 STATES = ("start", "search", "category", "view", "cart", "remove", "checkout", "purchase", "return", "leave")
 SERIES = ("series-1", "series-2", "series-3", "series-4", "series-5", "series-6")
 CATEGORIES = {"type": "category", "automargin": True, "showgrid": False}
-TOTAL_LOSSES = ("train_loss", "valid_loss")
+SPLITS = {"train": "training", "valid": "validation"}
+_KINDS_OF_LOSS = {"loss": "loss, all together", "item_loss": "next item", "purchase_loss": "purchase",
+                  "session_loss": "purchase in the session", "churn_loss": "churn", "next_type_loss": "next type"}
+_UNMEASURED: Row = {"value": None, "low": None, "high": None}
 PERCENT_AXIS = {"tickformat": ",.1~%", "rangemode": "tozero"}
 
 
@@ -177,17 +180,27 @@ def channels(rows: Sequence[Row]) -> Figure:
                   yaxis={"title": {"text": "purchases credited"}, "rangemode": "tozero"})
 
 
-def model_bars(models: Sequence[str], metrics: Sequence[str], values: Mapping[tuple[str, str], float | None]) -> Figure:
-    """One group of bars per metric, one bar per model."""
+def model_bars(models: Sequence[str], metrics: Sequence[str], found: Mapping[tuple[str, str], Row]) -> Figure:
+    """One group of bars per metric, one bar per model, with its interval as whiskers."""
     labels = [wording.name(m.split("@")[0]) + (f"@{m.split('@')[1]}" if "@" in m else "") for m in metrics]
     traces = []
     for model, shade in zip(models, SERIES, strict=False):
-        heights = [values.get((model, metric)) for metric in metrics]
+        rows = [found.get((model, metric), _UNMEASURED) for metric in metrics]
+        heights = [row["value"] for row in rows]
         traces.append(go.Bar(
             x=labels, y=heights, name=escape(wording.name(model), quote=False), marker_color=f"var(--{shade})",
-            text=["" if h is None else f"{h:.3f}" for h in heights], textposition="outside", cliponaxis=False,
-            hovertemplate="%{x}: %{y:.4f}<extra>%{fullData.name}</extra>"))
+            text=["" if h is None else f"{h:.3f}" for h in heights], textposition="inside", insidetextanchor="start",
+            constraintext="none", customdata=[wording.sure_metric(row) for row in rows],
+            error_y={"type": "data", "symmetric": False, "thickness": 1.5, "width": 3, "color": "var(--ink)",
+                     "array": [_whisker(row, "high") for row in rows],
+                     "arrayminus": [_whisker(row, "low") for row in rows]},
+            hovertemplate="%{x}: %{customdata}<extra>%{fullData.name}</extra>"))
     return figure(traces, 330, barmode="group", bargap=0.25, xaxis=CATEGORIES, yaxis={"rangemode": "tozero"})
+
+
+def _whisker(row: Row, end: str) -> float:
+    """Length of a whisker; 0 without an interval."""
+    return abs(row[end] - row["value"]) if row[end] is not None else 0.0
 
 
 def calibration(rows: Sequence[Row]) -> Figure:
@@ -209,17 +222,34 @@ def calibration(rows: Sequence[Row]) -> Figure:
 
 
 def training_curves(rows: Sequence[Row]) -> Figure:
-    """Losses by epoch."""
-    traces = []
-    metrics = sorted({row["metric"] for row in rows}, key=lambda metric: (metric not in TOTAL_LOSSES, metric))
-    for metric, shade in zip(metrics, SERIES, strict=False):
-        part = [row for row in rows if row["metric"] == metric]
-        traces.append(go.Scatter(
-            x=[row["epoch"] for row in part], y=[row["value"] for row in part], mode="lines+markers",
-            name=escape(wording.name(metric), quote=False), line={"color": f"var(--{shade})", "width": 2.5},
-            hovertemplate="epoch %{x}: %{y:.4f}<extra>%{fullData.name}</extra>"))
-    return figure(traces, 340, xaxis={"title": {"text": "epoch"}, "dtick": 1 if len(rows) < 60 else None},
-                  yaxis={"title": {"text": "loss"}})
+    """Losses by epoch: each kind on an axis of its own, as they differ in size, training and validation together."""
+    kinds = sorted({_kind_of_loss(row["metric"]) for row in rows}, key=lambda kind: (kind != "loss", kind))
+    height, gap = 1 / len(kinds), 0.06 / len(kinds)
+    epochs = max(row["epoch"] for row in rows)
+    traces: list[Any] = []
+    axes: dict[str, Any] = {}
+    for place, kind in enumerate(kinds):
+        number = "" if place == 0 else str(place + 1)
+        top = 1 - place * height
+        axes[f"yaxis{number}"] = {"domain": [top - height + gap, top - gap], "nticks": 5,
+                                  "title": {"text": _KINDS_OF_LOSS.get(kind, escape(kind, quote=False))}}
+        for split, shade in (("train", "series-2"), ("valid", "series-1")):
+            part = [row for row in rows if row["metric"] == f"{split}_{kind}"]
+            named = escape(wording.name(f"{split}_{kind}"), quote=False)
+            if part:
+                traces.append(go.Scatter(
+                    x=[row["epoch"] for row in part], y=[row["value"] for row in part], mode="lines+markers",
+                    yaxis=f"y{number}", name=SPLITS[split], legendgroup=split, showlegend=place == 0,
+                    line={"color": f"var(--{shade})", "width": 2.5},
+                    hovertemplate=f"epoch %{{x}}: %{{y:.4f}}<extra>{named}</extra>"))
+    return figure(traces, 110 + 130 * len(kinds), **axes,
+                  xaxis={"title": {"text": "epoch"}, "dtick": 1 if epochs <= 20 else None,
+                         "anchor": f"y{len(kinds)}" if len(kinds) > 1 else "y"})
+
+
+def _kind_of_loss(metric: str) -> str:
+    """train_loss -> loss, valid_next_type_loss -> next_type_loss"""
+    return metric.partition("_")[2] if metric.partition("_")[0] in SPLITS else metric
 
 
 def score_distribution(rows: Sequence[Row]) -> Figure:

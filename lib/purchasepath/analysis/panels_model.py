@@ -8,11 +8,11 @@ from purchasepath.analysis import figures, queries, wording
 from purchasepath.analysis.figures import Row, ours_first
 from purchasepath.analysis.panels import Content, Grid, Panel
 from purchasepath.analysis.wording import count, percent
+from purchasepath.scoring.measures import LOWER_IS_BETTER
+from purchasepath.scoring.standings import verdict
 from purchasepath.sessions.bots import left_out
 
 OURS = "purchasepath"
-LOWER_IS_BETTER = tuple(metric + raw for metric in ("log_loss", "calibration_error", "calibration_error_mass")
-                        for raw in ("", "_raw"))
 
 
 def next_item(rows: Sequence[Row]) -> Content:
@@ -24,7 +24,7 @@ def purchase(rows: Sequence[Row]) -> Content:
 
 
 def _metrics(rows: Sequence[Row], task: str, drawn: tuple[str, ...], judged: str) -> Content:
-    """All metrics of a task as a table, the `drawn` ones as bars, and who is ahead on the `judged` one."""
+    """All metrics of a task as a table, the `drawn` ones as bars, and what can be said of the `judged` one."""
     rows = [row for row in rows if row["task"] == task]
     if not rows:
         return Content("Nothing was measured for this task.")
@@ -32,13 +32,16 @@ def _metrics(rows: Sequence[Row], task: str, drawn: tuple[str, ...], judged: str
     cut_offs = sorted({row["k"] for row in rows if row["k"] is not None})
     middle = 10 if 10 in cut_offs else cut_offs[len(cut_offs) // 2] if cut_offs else None
     keys = list(dict.fromkeys((row["metric"], row["k"]) for row in sorted(rows, key=_metric_order)))
-    values = {(row["model"], _key(row["metric"], row["k"])): row["value"] for row in rows}
+    found = {(row["model"], _key(row["metric"], row["k"])): row for row in rows}
     names = [_key(metric, k) for metric, k in keys]
     shown = [_key(metric, k) for metric, k in keys if metric in drawn and k in (middle, None)]
-    grid = Grid(("metric", *(wording.name(model) for model in models)), tuple(
-        (_label(key), *(wording.metric(values.get((model, key))) for model in models)) for key in names))
+    others = [model for model in models if model != OURS]
+    grid = Grid(("metric", wording.name(OURS), "against the baseline ahead", *map(wording.name, others)), tuple(
+        (_label(key), wording.sure_metric(found.get((OURS, key))), _against(found.get((OURS, key))),
+         *(wording.metric(found[model, key]["value"] if (model, key) in found else None) for model in others))
+        for key in names))
     judged_key = next((key for key in shown if key.split("@")[0] == judged), "")
-    return Content(_comparison(task, judged_key, models, values), figures.model_bars(models, shown, values), grid,
+    return Content(_comparison(task, found.get((OURS, judged_key))), figures.model_bars(models, shown, found), grid,
                    hint=_protocol(rows, models))
 
 
@@ -60,17 +63,30 @@ def _label(key: str) -> str:
     return wording.name(metric) + at + k + lower
 
 
-def _comparison(task: str, key: str, models: Sequence[str], values: dict[tuple[str, str], float | None]) -> str:
-    measured = {model: value for model in models if (value := values.get((model, key))) is not None}
-    baselines = {model: value for model, value in measured.items() if model != OURS}
-    ours = measured.get(OURS)
+def _comparison(task: str, ours: Row | None) -> str:
+    """Whether the model is ahead, in words that the interval of the difference allows."""
     what = "guessing the next item" if task == "next_item" else "telling who will buy"
-    if ours is None or not baselines:
-        return f"For {what} there is nothing to compare: a value is missing."
-    best = max(baselines, key=lambda model: baselines[model])
-    verb = "beats" if ours > baselines[best] else "does not beat"
-    return (f"At {what} the model {verb} the best baseline: {_label(key)} of {ours:.3f} against {baselines[best]:.3f} "
-            f"for {wording.name(best)}.")
+    if ours is None or ours["baseline"] is None:
+        return f"For {what} there is nothing to compare: no baseline was measured beside the model with an interval."
+    label, low, high = _label(_key(ours["metric"], ours["k"])), ours["difference_low"], ours["difference_high"]
+    said = {
+        "better": "the model beats", "worse": "the model falls behind",
+        "no difference": "there is no difference that could not be chance between the model and",
+    }[verdict(ours["metric"], low, high)]
+    unsure = "too few visitors to tell more" if low is None else (
+        f"the difference lies between {low:+.3f} and {high:+.3f}")
+    return (f"At {what} {said} the baseline with the highest {label}: {ours['value']:.3f} against "
+            f"{ours['value'] - ours['difference']:.3f} for {wording.name(ours['baseline'])}; {unsure}.")
+
+
+def _against(ours: Row | None) -> str:
+    """better (Latent factors, +0.0120 to +0.0240)"""
+    if ours is None or ours["baseline"] is None:
+        return ""
+    low, high = ours["difference_low"], ours["difference_high"]
+    said = verdict(ours["metric"], low, high).replace("no difference", "may be chance")
+    ends = "too few visitors" if low is None else f"{low:+.4f} to {high:+.4f}"
+    return f"{said} ({wording.name(ours['baseline'])}, {ends})"
 
 
 def _protocol(rows: Sequence[Row], models: Sequence[str]) -> str:
@@ -83,6 +99,8 @@ def _protocol(rows: Sequence[Row], models: Sequence[str]) -> str:
     told = [f"Measured on {count(support)} cases.", *(f"{s[:1].upper()}{s[1:]}." for s in sentences if s)]
     if any(row["metric"] in LOWER_IS_BETTER for row in rows):
         told.append("↓ lower is better.")
+    if any(row["low"] is not None for row in rows):
+        told.append("In brackets and as whiskers: 95 % intervals, from resampling visitors.")
     return " ".join(told)
 
 

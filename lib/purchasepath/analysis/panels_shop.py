@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import hypot, sqrt
+from statistics import NormalDist
 
 from purchasepath.analysis import figures, queries, wording
-from purchasepath.analysis.attribution import RemovalEffect, most_decisive
+from purchasepath.analysis.attribution import BY_CONSTRUCTION, EVERY_PURCHASE, RemovalEffect, most_decisive
 from purchasepath.analysis.figures import Row
 from purchasepath.analysis.panels import Content, Grid, Panel
 from purchasepath.analysis.wording import count, percent
@@ -80,10 +82,33 @@ def funnel_part(rows: Sequence[Row], of_what: str) -> Content:
     best = max(enough, key=lambda v: lasts[v]["share_of_first"])
     worst = min(enough, key=lambda v: lasts[v]["share_of_first"])
     goal = lasts[best]["step"]
+    if not _surely_apart(lasts[best], firsts[best], lasts[worst], firsts[worst], len(enough)):
+        return Content(
+            f"Between the {of_what}s there is no difference that could not be chance: of sessions with a "
+            f"{firsts[best]['step']}, {percent(lasts[worst]['share_of_first'])} ({worst}) to "
+            f"{percent(lasts[best]['share_of_first'])} ({best}) get to {goal}.", figure)
     return Content(
         f"{of_what.capitalize()} {best} gets to {goal} most often ({percent(lasts[best]['share_of_first'])} of its "
         f"sessions with a {firsts[best]['step']}), {worst} least often ({percent(lasts[worst]['share_of_first'])}).",
         figure)
+
+
+def _surely_apart(more: Row, more_of: Row, less: Row, less_of: Row, compared: int) -> bool:
+    """Whether two shares of sessions, the largest and the smallest of `compared`, differ by more than chance.
+
+    Newcombe's interval (1998, method 10) of their difference, at 5 % shared by all pairs (Bonferroni), with sessions
+    taken for independent.
+    """
+    z = NormalDist().inv_cdf(1 - 0.025 / (compared * (compared - 1) / 2))
+    high, low = ((row["sessions"] / of["sessions"], *_wilson(row["sessions"], of["sessions"], z))
+                 for row, of in ((more, more_of), (less, less_of)))
+    return high[0] - low[0] > hypot(high[0] - high[1], low[2] - low[0])
+
+
+def _wilson(hits: int, cases: int, z: float) -> tuple[float, float]:
+    """Wilson's interval of a share."""
+    middle, spread = hits + z**2 / 2, z * sqrt(hits * (cases - hits) / cases + z**2 / 4)
+    return (middle - spread) / (cases + z**2), (middle + spread) / (cases + z**2)
 
 
 def _begun(rows: Sequence[Row]) -> set[str]:
@@ -135,13 +160,18 @@ def transition_matrix(rows: Sequence[Row]) -> Content:
 
 
 def removal_effects(rows: Sequence[Row]) -> Content:
-    decisive = most_decisive([RemovalEffect(**row) for row in rows])
+    effects = [RemovalEffect(**row) for row in rows]
+    decisive = most_decisive(effects)
+    passed = sorted(e.state for e in effects if e.state in BY_CONSTRUCTION or e.removal_effect >= EVERY_PURCHASE)
+    beside = f" beside what belongs to every purchase ({', '.join(passed)})" if passed else ""
     if decisive is None:
-        reading = "No step is passed more often on the way to a purchase than by sessions in general."
+        reading = (f"No step{beside} is passed more often on the way to a purchase than by sessions in general, by "
+                   f"more than could be chance.")
     else:
-        reading = (f"The step that decides is {decisive.state}: {percent(decisive.reach_probability)} of the "
+        low, high = ((end or 0.0) * 100 for end in (decisive.excess_low, decisive.excess_high))
+        reading = (f"The step that decides{beside} is {decisive.state}: {percent(decisive.reach_probability)} of the "
                    f"sessions get there, but {percent(decisive.removal_effect)} of the purchases would be lost "
-                   f"if they left at that point.")
+                   f"if they left at that point ({low:.1f} to {high:.1f} points more, at 95{wording.NBSP}%).")
     return Content(reading, figures.removal_effects(rows),
                    hint="Removal effects of a first-order Markov chain of the events, solved exactly: what share of "
                         "purchases is lost if every session that gets to a step leaves there.")
@@ -198,7 +228,7 @@ FUNNEL = (
 PATHS = (
     Panel("first-steps", "The first steps of a session", queries.FIRST_STEPS, first_steps),
     Panel("transitions", "What comes next", queries.TRANSITIONS, transition_matrix),
-    Panel("removal-effects", "The step that decides", queries.REMOVAL_EFFECTS, removal_effects),
+    Panel("removal-effects", "Which steps lead to a purchase", queries.REMOVAL_EFFECTS, removal_effects),
     Panel("buying-paths", "Most common ways to a purchase", queries.BUYING_PATHS, buying_paths),
     Panel("common-paths", "Most common paths of all sessions", queries.COMMON_PATHS, common_paths),
     Panel("channels", "Which channels earn the purchases", queries.CHANNELS, channels),

@@ -97,7 +97,7 @@ ORDER BY from_state, to_state
 """)
 
 REMOVAL_EFFECTS = Query((catalog.REMOVAL_EFFECTS,), """
-SELECT state, reach_probability, conversion_probability, removal_effect
+SELECT state, reach_probability, conversion_probability, removal_effect, excess_low, excess_high
 FROM removal_effects
 ORDER BY removal_effect DESC, state
 """)
@@ -128,7 +128,8 @@ LIMIT 10
 """)
 
 METRICS = Query((catalog.METRICS,), """
-SELECT model, task, metric, k, value, support, protocol
+SELECT model, task, metric, k, value, low, high,
+       baseline, difference, difference_low, difference_high, support, protocol
 FROM metrics
 ORDER BY task, metric, k, model
 """)

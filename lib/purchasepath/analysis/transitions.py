@@ -12,6 +12,7 @@ import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, Window
 
 from purchasepath.analysis.paths import ACCURACY, PURCHASE, keep_people, up_to_purchase
+from purchasepath.scoring.intervals import bucket_of
 from purchasepath.tables.catalog import TRANSITIONS
 
 START = "start"
@@ -42,7 +43,7 @@ def summarize_transitions(sessions: DataFrame) -> DataFrame:
 
     `median_seconds` is approximate (`percentile_approx`): its rank is off by at most one in 10,000.
     """
-    steps = keep_people(sessions).select(F.inline(moves(F.col("event_types"), F.col("offsets_us"))))
+    steps = _moves_of_people(sessions)
     counts = steps.groupBy("from_state", "to_state").agg(
         F.count(F.lit(1)).alias("transitions"),
         F.percentile_approx("seconds", 0.5, ACCURACY).alias("median_seconds"),
@@ -51,3 +52,14 @@ def summarize_transitions(sessions: DataFrame) -> DataFrame:
         Window.unboundedPreceding, Window.unboundedFollowing)
     out_of_state = F.sum("transitions").over(whole_state)
     return TRANSITIONS.select(counts.withColumn("probability", F.col("transitions") / out_of_state))
+
+
+def transitions_by_bucket(sessions: DataFrame) -> DataFrame:
+    """bucket, from_state, to_state, transitions: the same counts by bucket of visitors (see `scoring/intervals.py`)."""
+    bucket = bucket_of(F.xxhash64("user_id")).alias("bucket")
+    return _moves_of_people(sessions, bucket).groupBy("bucket", "from_state", "to_state").agg(
+        F.count(F.lit(1)).alias("transitions"))
+
+
+def _moves_of_people(sessions: DataFrame, *beside: Column) -> DataFrame:
+    return keep_people(sessions).select(*beside, F.inline(moves(F.col("event_types"), F.col("offsets_us"))))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 NBSP = "\u00a0"
 
@@ -73,3 +75,10 @@ def day(moment: datetime | str) -> str:
 def metric(value: float | None) -> str:
     """Four decimals; a dash where the metric is not defined."""
     return "–" if value is None else f"{value:.4f}"
+
+
+def sure_metric(row: Mapping[str, Any] | None) -> str:
+    """0.1234 [0.1100, 0.1357]: a row's value and interval, as far as it has them."""
+    if row is None or row["low"] is None:
+        return metric(row["value"] if row else None)
+    return f"{metric(row['value'])} [{metric(row['low'])}, {metric(row['high'])}]"

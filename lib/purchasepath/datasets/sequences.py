@@ -124,7 +124,7 @@ def build_examples(
         _in_order(F.when(F.col("is_event") == 0, _point(max_length))).alias("points"),
     )
     examples = stretches.select(
-        "user_id", F.xxhash64(*key).alias("example_id"),
+        "user_id", F.xxhash64(*key).alias("example_id"), F.xxhash64("user_id").alias("visitor"),
         *[F.col(f"events.{name}").alias(name) for name in EVENT_FIELDS],
         *[F.col(f"points.{name}").alias(name) for name in ("point", "idle", "bought", "churned")],
         F.flatten("points.features").alias("features"), "split",

@@ -1,4 +1,4 @@
-"""What every model has to beat: popular items, item-to-item transitions, a logistic regression.
+"""What every model is set beside: popular items, item-to-item transitions, a logistic regression.
 
 All three are computed by Spark from tables and stay tables: nothing here grows with the data on one machine.
 
@@ -49,24 +49,27 @@ def popularity(sessions: DataFrame, vocabulary: DataFrame, end: datetime, days: 
     return catalogue.withColumn("popular_rank", F.count(F.lit(1)).over(at_least_as_popular))
 
 
-def item_targets(examples: DataFrame) -> DataFrame:
+def item_targets(examples: DataFrame, *beside: str) -> DataFrame:
     """One row per next-item target of EXAMPLES: before and state (the last two items seen), item (the target).
 
-    They look through events without an item, such as searches, and are NO_ITEM where there is none.
+    And the columns `beside` of its example. Before and state look through events without an item, such as searches,
+    and are NO_ITEM where there is none.
     """
-    events = examples.select("example_id", F.posexplode(F.arrays_zip("item", "target")).alias("position", "event"))
+    each = F.posexplode(F.arrays_zip("item", "target")).alias("position", "event")
+    events = examples.select("example_id", *beside, each)
     history = Window.partitionBy("example_id").orderBy("position")
     seen = F.when(F.col("event.item") != NO_ITEM, F.col("event.item"))
     earlier = F.last(seen, ignorenulls=True).over(history.rowsBetween(Window.unboundedPreceding, -1))
     steps = events.select(
-        "example_id", "position", F.col("event.target").alias("item"),
+        "example_id", "position", *beside, F.col("event.target").alias("item"),
         F.when(seen.isNotNull(), F.struct(earlier.alias("before"), seen.alias("state"))).alias("step"),
     )
     last_step = F.last("step", ignorenulls=True).over(history.rowsBetween(*_SO_FAR))
     none = F.lit(NO_ITEM)
     return (
         steps.withColumn("last", last_step)
-        .select(F.coalesce("last.before", none).alias("before"), F.coalesce("last.state", none).alias("state"), "item")
+        .select(F.coalesce("last.before", none).alias("before"), F.coalesce("last.state", none).alias("state"), "item",
+                *beside)
         .where(F.col("item") > 0)
     )
 
@@ -103,7 +106,8 @@ def popular_in_category(popular: DataFrame, sides: DataFrame) -> DataFrame:
 def with_category(targets: DataFrame, sides: DataFrame) -> DataFrame:
     """`targets` whose state is the category of the last item seen; null where it is not known."""
     known = sides.where(F.col("category") > 0).select(F.col("id").alias("state"), "category")
-    return targets.join(known, on="state", how="left").select("before", F.col("category").alias("state"), "item")
+    others = [name for name in targets.columns if name != "state"]
+    return targets.join(known, on="state", how="left").select(F.col("category").alias("state"), *others)
 
 
 def markov_states(moves: DataFrame, max_k: int) -> DataFrame:
@@ -163,17 +167,17 @@ def markov_answers(targets: DataFrame, states: DataFrame, popular: DataFrame, ma
     )
 
 
-def purchase_points(examples: DataFrame, num_features: int) -> DataFrame:
-    """One row per as-of point of EXAMPLES: features (idle time first), bought (0 or 1)."""
-    points = examples.select("features", F.posexplode(F.arrays_zip("idle", "bought")).alias("number", "point"))
+def purchase_points(examples: DataFrame, num_features: int, *beside: str) -> DataFrame:
+    """One row per as-of point of EXAMPLES: features (idle time first), bought (0 or 1), the example's `beside`."""
+    points = examples.select("features", *beside, F.posexplode(F.arrays_zip("idle", "bought")).alias("number", "point"))
     own = F.slice("features", F.col("number") * num_features + 1, num_features)
     return points.select(
-        F.concat(F.array("point.idle"), own).alias("features"), F.col("point.bought").alias("bought")
+        F.concat(F.array("point.idle"), own).alias("features"), F.col("point.bought").alias("bought"), *beside
     )
 
 
 def logistic_probabilities(train_points: DataFrame, test_points: DataFrame) -> DataFrame:
-    """probability, bought: a logistic regression fitted on the training points, asked at the test points.
+    """`test_points` with probability in the place of features: a logistic regression fitted on the training points.
 
     It sees what the purchase head sees beside the sequence: the standardised features and the idle time.
     """
@@ -185,7 +189,7 @@ def logistic_probabilities(train_points: DataFrame, test_points: DataFrame) -> D
     weights = F.array(*(F.lit(float(weight)) for weight in fitted.coefficients))
     terms = F.zip_with("features", weights, lambda feature, weight: feature * weight)
     logit = F.aggregate(terms, F.lit(float(fitted.intercept)), lambda total, term: total + term)
-    return test_points.select((1 / (1 + F.exp(-logit))).alias("probability"), "bought")
+    return test_points.withColumn("probability", 1 / (1 + F.exp(-logit))).drop("features")
 
 
 def bounded(rank: Column, max_k: int) -> Column:

@@ -42,6 +42,10 @@ class Question(Protocol):
         """The logits at these places and the right answers there."""
         ...
 
+    def rows(self, batch: Batch) -> Tensor:
+        """The example that each of these places belongs to, in the order of `ask`."""
+        ...
+
 
 @dataclass(frozen=True)
 class AtPoints:
@@ -66,6 +70,9 @@ class AtPoints:
         hidden_PD = hidden_BLD[batch.row_P, batch.position_P]
         return head(hidden_PD, batch.idle_P, batch.features_PF), self.answers(batch)
 
+    def rows(self, batch: Batch) -> Tensor:
+        return batch.row_P
+
     def answers(self, batch: Batch) -> Tensor:
         return getattr(batch, self.answer)
 
@@ -88,6 +95,9 @@ class InSession:
         asked_BL = self.asked(batch)
         return head(hidden_BLD[asked_BL]), (batch.outcome_BL[asked_BL] == PURCHASE_FOLLOWS).float()
 
+    def rows(self, batch: Batch) -> Tensor:
+        return self.asked(batch).nonzero()[:, 0]
+
 
 @dataclass(frozen=True)
 class NextType:
@@ -107,6 +117,9 @@ class NextType:
         """logit_NT, answer_N"""
         asked_BL = self.asked(batch)
         return head(hidden_BLD[asked_BL]), self._next_type(batch)[asked_BL]
+
+    def rows(self, batch: Batch) -> Tensor:
+        return self.asked(batch).nonzero()[:, 0]
 
     @staticmethod
     def _next_type(batch: Batch) -> Tensor:

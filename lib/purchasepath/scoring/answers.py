@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from purchasepath.scoring.measures import BinaryCounts
 
 
 @dataclass(frozen=True)
 class TypeCounts:
-    """Answers to the next event's type."""
+    """Answers to the next event's type, by bucket of visitors (G)."""
 
-    places: int
-    hits: int
+    places_G: np.ndarray
+    hits_G: np.ndarray
     """places where the right type was the likeliest"""
-    nats: float
+    nats_G: np.ndarray
     """sum of -log of the probability given to the right type"""
 
 
 @dataclass
 class Answers:
-    """Counts, from which the metrics are made."""
+    """Counts, from which the metrics are made. Legend: G buckets of visitors, K ranks."""
 
-    ranks: dict[int, int] | None = None
-    """rank -> next-item targets; the largest cut-off + 1 stands for everything beyond; None: not asked"""
-    cold: dict[int, int] | None = None
+    ranks_GK: np.ndarray | None = None
+    """next-item targets by rank; the largest cut-off + 1 stands for everything beyond; None: not asked"""
+    cold_GK: np.ndarray | None = None
     """the same of the targets without a history on the train span"""
     shown: dict[int, int] = field(default_factory=dict)
     """k -> different items among the first k shown at any target"""
@@ -33,3 +35,8 @@ class Answers:
     raw: dict[str, BinaryCounts] = field(default_factory=dict)
     """the same before calibration"""
     types: TypeCounts | None = None
+
+    @property
+    def targets(self) -> int:
+        """Next-item targets."""
+        return 0 if self.ranks_GK is None else int(self.ranks_GK.sum())

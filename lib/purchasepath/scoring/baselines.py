@@ -1,10 +1,12 @@
-"""The baselines' answers on the test split: frames, counted by Spark."""
+"""The baselines' answers on the test split: frames; ranks are counted by Spark, probabilities as the model's are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 
+import numpy as np
+import pyarrow as pa
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
@@ -31,8 +33,9 @@ from purchasepath.models.neighbours import (
     pair_transitions,
 )
 from purchasepath.scoring.answers import Answers
+from purchasepath.scoring.counting import PointCounts, binary_counts, count_answers, counted_batch, no_ranks
 from purchasepath.scoring.factors import factor_answers
-from purchasepath.scoring.measures import PROBABILITY_STEPS, BinaryCounts
+from purchasepath.scoring.measures import BinaryCounts
 
 Keep = Callable[[DataFrame, str], DataFrame]
 """Stores a frame that is used several times, under a name, and reads it back."""
@@ -80,7 +83,7 @@ class ItemBaselines:
 
     @cached_property
     def targets(self) -> DataFrame:
-        return self.keep(item_targets(self.test), "targets")
+        return self.keep(item_targets(self.test, "bucket"), "targets")
 
     @cached_property
     def moves(self) -> DataFrame:
@@ -91,9 +94,9 @@ class ItemBaselines:
         return self.keep(markov_states(self.moves, self.max_k), "states")
 
     def popular_7d(self) -> Answers:
-        counts, cold = self._rank_counts(add_popular_rank(self.targets, self.popular, self.max_k))
-        items = self.popular.count() if counts else 0  # nothing is shown where there is no target
-        return Answers(counts, cold, {k: min(k, items) for k in self.ks})
+        ranks_GK, cold_GK = self._rank_counts(add_popular_rank(self.targets, self.popular, self.max_k))
+        items = self.popular.count() if ranks_GK.any() else 0  # nothing is shown where there is no target
+        return Answers(ranks_GK, cold_GK, {k: min(k, items) for k in self.ks})
 
     def popular_category_7d(self) -> Answers:
         shelves = self.keep(popular_in_category(self.popular, self.sides), "shelves")
@@ -129,22 +132,32 @@ class ItemBaselines:
     def _counted(self, ranked: DataFrame, answers: DataFrame) -> Answers:
         return Answers(*self._rank_counts(ranked), _shown_counts(answers, self.ks))
 
-    def _rank_counts(self, ranked: DataFrame) -> tuple[dict[int, int], dict[int, int]]:
-        """rank -> targets; and the same of those without a history."""
+    def _rank_counts(self, ranked: DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Targets by bucket and rank; and the same of those without a history."""
         cold = (F.col("item") < FIRST_ITEM) | (F.col("item") >= self.num_known)
-        rows = ranked.groupBy("rank").agg(F.count(F.lit(1)).alias("n"), F.count_if(cold).alias("cold")).collect()
-        return {r["rank"]: r["n"] for r in rows}, {r["rank"]: r["cold"] for r in rows if r["cold"]}
+        rows = ranked.groupBy("bucket", "rank").agg(
+            F.count(F.lit(1)).alias("n"), F.count_if(cold).alias("cold")
+        ).toArrow()  # at most BUCKETS x (max_k + 1) rows
+        counts_GK, cold_GK = no_ranks(self.ks), no_ranks(self.ks)
+        at = rows["bucket"].to_numpy(), rows["rank"].to_numpy()
+        counts_GK[at], cold_GK[at] = rows["n"].to_numpy(), rows["cold"].to_numpy()
+        return counts_GK, cold_GK
 
 
 def logistic_regression(train: DataFrame, test: DataFrame, num_features: int) -> Answers:
     """Purchase probabilities at the as-of points; no answers where train has no two different ones to fit on."""
-    train_points, test_points = (purchase_points(split, num_features) for split in (train, test))
+    train_points, test_points = purchase_points(train, num_features), purchase_points(test, num_features, "bucket")
     if train_points.select("bought").distinct().count() < 2:
         return Answers(binary={"purchase": BinaryCounts.of({})})
-    answered = logistic_probabilities(train_points, test_points)
-    step = F.floor(F.col("probability") * PROBABILITY_STEPS + 0.5).alias("step")
-    rows = answered.groupBy(step, "bought").count().collect()  # at most 2 x PROBABILITY_STEPS rows
-    return Answers(binary={"purchase": BinaryCounts.of({(r["step"], r["bought"]): r["count"] for r in rows})})
+    answered = logistic_probabilities(train_points, test_points).select("probability", "bought", "bucket")
+    return Answers(binary={"purchase": binary_counts(count_answers(answered, _count_points), "purchase")})
+
+
+def _count_points(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    points = PointCounts("purchase")
+    for batch in batches:
+        points.add(*(column.to_numpy() for column in batch.columns))
+    yield counted_batch(points.rows())
 
 
 def _shown_counts(answers: DataFrame, ks: Sequence[int]) -> dict[int, int]:

@@ -3,12 +3,11 @@
 The model answers in `mapInArrow`, and counts leave the task (`counting.py`). The baselines' answers are frames and are
 counted by Spark, but for those of latent factors. `measures.py` turns the counts into metrics.
 
-Legend: N targets, or places where a question is asked; T event types.
+Legend: N targets, or places where a question is asked; T event types; G buckets of visitors.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +26,7 @@ from purchasepath.datasets.batch import Batch, batch_from_arrow
 from purchasepath.datasets.manifest import Manifest
 from purchasepath.models.baselines import popularity
 from purchasepath.models.build import PurchasePathModel
-from purchasepath.models.questions import BINARY
+from purchasepath.models.questions import BINARY, QUESTIONS
 from purchasepath.places import as_spark_path
 from purchasepath.scoring.answers import Answers, TypeCounts
 from purchasepath.scoring.baselines import Keep, baseline_answers
@@ -36,18 +35,22 @@ from purchasepath.scoring.counting import (
     NATS_STEPS,
     Counting,
     Key,
+    PointCounts,
     RankCounts,
+    binary_counts,
     count_answers,
     counted_batch,
     item_counts,
 )
-from purchasepath.scoring.measures import PROBABILITY_STEPS, BinaryCounts
+from purchasepath.scoring.intervals import BUCKETS, bucket_of
 from purchasepath.scoring.shipment import Shipment, cores_per_task, on_worker, ship
 from purchasepath.tables.catalog import EXAMPLES, SIDE_FEATURES
 
 _BATCH_ROWS = 512
 _MAX_SCORES = 2**24
 """Most item scores held at once (64 MiB)."""
+_TYPE_KEYS = (("next_type", 0), ("next_type", 1), ("nats", 0))
+"""kind and key of what is counted of the answers to the next event's type"""
 
 
 def evaluate(
@@ -66,9 +69,11 @@ def evaluate(
 
 
 def read_examples(spark: SparkSession, directory: str, manifest: Manifest, split: str) -> DataFrame:
-    """EXAMPLES of one split: the files that the manifest names."""
+    """EXAMPLES of one split: the files that the manifest names, and the bucket of each example's visitor."""
     files = sorted({Path(directory) / group.file for group in manifest.splits[split]})
-    return spark.read.parquet(*map(as_spark_path, files)) if files else EXAMPLES.frame(spark)
+    examples = spark.read.parquet(*map(as_spark_path, files)) if files else EXAMPLES.frame(spark)
+    known = "visitor" in examples.columns  # releases before it wrote none
+    return examples.withColumn("bucket", bucket_of(F.col("visitor") if known else F.lit(None).cast("bigint")))
 
 
 def read_side_features(spark: SparkSession, directory: str, manifest: Manifest) -> DataFrame:
@@ -89,21 +94,20 @@ def model_answers(test: DataFrame, bundle: Bundle, ks: Sequence[int]) -> Answers
 
 def as_answers(counts: Mapping[Key, int], predicts: Sequence[str], ks: Sequence[int]) -> Answers:
     """`counts` of `count_answers`."""
-    def binary(question: str, raw: int) -> BinaryCounts:
-        return BinaryCounts.of({(step, label): n for (kind, k, step, label), n in counts.items()
-                                if (kind, k) == (question, raw)})
+    def by_bucket(kind: str, key: int) -> np.ndarray:
+        return np.array([counts.get((kind, 0, bucket, key, 0), 0) for bucket in range(BUCKETS)])
 
     asked = [question for question in BINARY if question in predicts]
-    hits, misses = counts.get(("next_type", 0, 1, 0), 0), counts.get(("next_type", 0, 0, 0), 0)
-    types = TypeCounts(hits + misses, hits, counts.get(("nats", 0, 0, 0), 0) / NATS_STEPS)
-    ranks, cold, shown = item_counts(counts, ks)
+    hits_G, misses_G = by_bucket("next_type", 1), by_bucket("next_type", 0)
+    types = TypeCounts(hits_G + misses_G, hits_G, by_bucket("nats", 0) / NATS_STEPS)
+    ranks_GK, cold_GK, shown = item_counts(counts, ks)
     asks_items = "item" in predicts
     return Answers(
-        ranks if asks_items else None,
-        cold if asks_items else None,
+        ranks_GK if asks_items else None,
+        cold_GK if asks_items else None,
         shown,
-        {question: binary(question, 0) for question in asked},
-        {question: binary(question, 1) for question in asked},
+        {question: binary_counts(counts, question) for question in asked},
+        {question: binary_counts(counts, question, raw=1) for question in asked},
         types if "next_type" in predicts else None,
     )
 
@@ -127,42 +131,46 @@ class Counter:
         self.model = model
         self.num_items, self.num_features = bundle.manifest.num_items, bundle.manifest.num_features
         self.ranks = RankCounts(bundle.manifest, ks)
-        self.other_counts: dict[Key, int] = defaultdict(int)
+        self.points = {question: (PointCounts(question), PointCounts(question, raw=1)) for question in BINARY}
+        self.types_G = {key: np.zeros(BUCKETS, dtype=np.int64) for key in _TYPE_KEYS}
 
     @torch.inference_mode()
     def add(self, rows: pa.RecordBatch) -> None:
-        batch = batch_from_arrow(rows, self.num_features)
+        batch, bucket_B = batch_from_arrow(rows, self.num_features), rows.column("bucket").to_numpy()
         hidden_BLD = self.model.encode(batch)
         for question in self.model.predicts:
             if question == "item":
-                self._add_items(batch, hidden_BLD)
-            elif question in BINARY:
-                self._add_binary(question, *self.model.ask(question, batch, hidden_BLD))
+                self._add_items(batch, hidden_BLD, bucket_B)
+                continue
+            logits, answer_N = self.model.ask(question, batch, hidden_BLD)
+            bucket_N = bucket_B[QUESTIONS[question].rows(batch).numpy()]
+            if question in BINARY:
+                self._add_binary(question, logits, answer_N, bucket_N)
             else:
-                self._add_types(*self.model.ask(question, batch, hidden_BLD))
+                self._add_types(logits, answer_N, bucket_N)
 
-    def _add_items(self, batch: Batch, hidden_BLD: Tensor) -> None:
+    def _add_items(self, batch: Batch, hidden_BLD: Tensor, bucket_B: np.ndarray) -> None:
         has_target_BL = batch.target_BL > 0
         block = max(1, _MAX_SCORES // self.num_items)
+        row_N = has_target_BL.nonzero()[:, 0]
         hidden_ND, target_N = hidden_BLD[has_target_BL], batch.target_BL[has_target_BL]
-        for hidden, target in zip(hidden_ND.split(block), target_N.split(block), strict=True):
-            self.ranks.add(self.model.item_scores(hidden).float(), target)
+        for hidden, target, row in zip(hidden_ND.split(block), target_N.split(block), row_N.split(block), strict=True):
+            self.ranks.add(self.model.item_scores(hidden).float(), target, bucket_B[row.numpy()])
 
-    def _add_binary(self, question: str, logit_N: Tensor, answer_N: Tensor) -> None:
-        for raw, probability_N in enumerate((self.model.probability(question, logit_N), logit_N.sigmoid())):
-            if not torch.isfinite(probability_N).all():
-                raise ValueError(f"the model gives probabilities of {question} that are not numbers")
-            step_N = torch.floor(probability_N.double() * PROBABILITY_STEPS + 0.5).long()
-            pairs, counts = np.unique(torch.stack([step_N, answer_N.long()]).numpy(), axis=1, return_counts=True)
-            for step, label, n in zip(*pairs.tolist(), counts.tolist(), strict=True):
-                self.other_counts[question, raw, step, label] += n
+    def _add_binary(self, question: str, logit_N: Tensor, answer_N: Tensor, bucket_N: np.ndarray) -> None:
+        probabilities = (self.model.probability(question, logit_N), logit_N.sigmoid())
+        for points, probability_N in zip(self.points[question], probabilities, strict=True):
+            points.add(probability_N.double().numpy(), answer_N.numpy(), bucket_N)
 
-    def _add_types(self, logit_NT: Tensor, answer_N: Tensor) -> None:
-        hits = int((logit_NT.argmax(dim=1) == answer_N).sum())
+    def _add_types(self, logit_NT: Tensor, answer_N: Tensor, bucket_N: np.ndarray) -> None:
+        hit_N = (logit_NT.argmax(dim=1) == answer_N).long()
         nats_N = functional.cross_entropy(logit_NT.double(), answer_N, reduction="none")
-        self.other_counts["next_type", 0, 1, 0] += hits
-        self.other_counts["next_type", 0, 0, 0] += len(answer_N) - hits
-        self.other_counts["nats", 0, 0, 0] += int((nats_N * NATS_STEPS).round().sum())
+        counted = (1 - hit_N, hit_N, (nats_N * NATS_STEPS).round().long())
+        for key, n_N in zip(_TYPE_KEYS, counted, strict=True):
+            np.add.at(self.types_G[key], bucket_N, n_N.numpy())
 
     def counts(self) -> pa.RecordBatch:
-        return counted_batch([*self.ranks.rows(), *((*key, n) for key, n in self.other_counts.items())])
+        points = (row for both in self.points.values() for counts in both for row in counts.rows())
+        types = ((kind, 0, int(bucket), key, 0, int(n_G[bucket]))
+                 for (kind, key), n_G in self.types_G.items() for bucket in n_G.nonzero()[0])
+        return counted_batch([*self.ranks.rows(), *points, *types])

@@ -44,7 +44,7 @@ def factor_answers(
             add_answers(batch, factors, popular_I, counts)
         yield counted_batch(counts.rows())
 
-    return Answers(*item_counts(count_answers(test.select("item", "target"), counting), ks))
+    return Answers(*item_counts(count_answers(test.select("item", "target", "bucket"), counting), ks))
 
 
 def add_answers(rows: pa.RecordBatch, factors: LatentFactors, popular_I: np.ndarray, counts: RankCounts) -> None:
@@ -53,9 +53,11 @@ def add_answers(rows: pa.RecordBatch, factors: LatentFactors, popular_I: np.ndar
     item_N, target_N = (rows.column(name).flatten().to_numpy() for name in ("item", "target"))
     num_items, size = factors.factors_ID.shape
     target_H = target_N[target_N > 0].astype(np.int64)
+    bucket_H = np.repeat(rows.column("bucket").to_numpy(), length_B)[target_N > 0]
     at_once = max(1, _MAX_NUMBERS // max(num_items, size * size))
     parts = histories_until(item_N, length_B, target_N > 0, at_once)
     for start, histories in zip(range(0, len(target_H), at_once), parts, strict=True):
         scores_HI = factors.scores(histories)
         scores_HI[~np.isfinite(scores_HI).any(axis=1)] = popular_I
-        counts.add(torch.from_numpy(scores_HI), torch.from_numpy(target_H[start : start + at_once]))
+        part = slice(start, start + at_once)
+        counts.add(torch.from_numpy(scores_HI), torch.from_numpy(target_H[part]), bucket_H[part])

@@ -63,6 +63,17 @@ METRICS = Table(
         C("k", "int", "cut-off of a ranking metric", nullable=True),
         C("value", "double", "the metric; null where it is not defined (one class only, nothing to rank)",
           nullable=True),
+        C("low", "double", "lower end of the 95 % interval of value, from resampling visitors; null for coverage and "
+                           "calibration errors, which resampling does not tell, and where the value hangs on too few "
+                           "visitors", nullable=True, added=True),
+        C("high", "double", "upper end", nullable=True, added=True),
+        C("baseline", "string", "beside ours: the baseline with the highest value (lowest of a loss); null where "
+                                "there is none or the metric has no interval", nullable=True, added=True),
+        C("difference", "double", "value - the baseline's", nullable=True, added=True),
+        C("difference_low", "double", "lower end of the 95 % interval of difference, the same visitors drawn for both; "
+                                      "null where it hangs on too few visitors. With 0 inside, or null, the "
+                                      "difference may be chance", nullable=True, added=True),
+        C("difference_high", "double", "upper end", nullable=True, added=True),
         C("support", "bigint", "targets or points it was measured on"),
         C("protocol", "string", "how it was measured"),
         C("model_version", "string", "fingerprint of the bundle it was measured beside"),
@@ -104,6 +115,7 @@ EXAMPLES = Table(
     "dataset",
     (
         C("example_id", "bigint", "hash of user_id, split and the stretch's number"),
+        C("visitor", "bigint", "hash of user_id: the same for all examples of a visitor", nullable=True, added=True),
         C("item", "array<int>", "vocabulary id of each event's item (see VOCABULARY)"),
         C("type", "array<int>", "1 + position of the event's type in EVENT_TYPES"),
         C("gap", "array<float>", "log(1 + seconds since the user's previous event); 0 for the first"),

@@ -109,7 +109,7 @@ class Result:
         best, found = self.best, self.calibration
         recall = f", recall@10 {best['valid_recall_10']:.4f}" if "valid_recall_10" in best else ""
         return [
-            f"best epoch {self.best_epoch} of {len(self.curves)}: validation loss {best['valid_loss']:.4f}{recall}",
+            f"kept epoch {self.best_epoch} of {len(self.curves)}: validation loss {best['valid_loss']:.4f}{recall}",
             *(f"{q} probability = sigmoid({found[f'{q}_scale']:.3f} x logit {found[f'{q}_shift']:+.3f}): validation "
               f"loss {found[f'valid_{q}_loss_raw']:.4f} becomes {found[f'valid_{q}_loss_calibrated']:.4f}"
               for q in BINARY if f"valid_{q}_loss_raw" in found),

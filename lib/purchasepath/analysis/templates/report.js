@@ -40,8 +40,8 @@
     const palette = getComputedStyle(document.documentElement);
     const narrowed = narrow.matches ? figure.narrow : {};
     let layout = merge(page(), figure.layout);
-    for (const name of ["xaxis", "yaxis", "yaxis2"]) {
-      if (figure.layout[name]) layout[name] = merge(axis, figure.layout[name]);
+    for (const name of Object.keys(figure.layout).filter((key) => /^[xy]axis\d*$/.test(key))) {
+      layout[name] = merge(axis, figure.layout[name]);
     }
     layout = merge(layout, narrowed.layout || {});
     layout.width = place.clientWidth;
