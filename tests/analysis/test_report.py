@@ -14,7 +14,8 @@ from pyspark.sql import SparkSession
 
 from purchasepath.analysis import queries, report
 from purchasepath.errors import UserError
-from purchasepath.sessions.bots import left_out, measure_bots
+from purchasepath.sessions.bots import count_sessions, left_out, measure_bots
+from purchasepath.sessions.visitors import count_visitors
 from purchasepath.tables import catalog
 from tests.analysis.browser import open_page
 from tests.analysis.shop import EVIL_CHANNEL, EVIL_ITEM, EVIL_REASON, WALKS, all_tables, session_rows
@@ -119,8 +120,10 @@ def test_findings_are_said_in_words_with_their_numbers(answers: report.Answers) 
 def test_bots_take_the_same_out_on_the_page_as_in_sessionize(spark: SparkSession, answers: report.Answers) -> None:
     rows = answers[queries.BOTS]
     assert not isinstance(rows, report.Missing)
-    expected = measure_bots(all_tables(spark)[catalog.SESSIONS])
-    assert left_out(rows) == expected
+    sessions = all_tables(spark)[catalog.SESSIONS]
+    expected = measure_bots(count_sessions(sessions), count_visitors(sessions, sum(row["events"] for row in rows)))
+    assert left_out(rows, sum(row["visitors_revenue"] or 0.0 for row in rows),
+                    sum(row["visitors_purchases"] or 0 for row in rows)) == expected
     assert (expected.num_sessions, expected.flagged) == (425, 8)
     assert 0 < expected.value <= expected.value_of_visitors
 

@@ -58,7 +58,8 @@ def evaluate(
 ) -> dict[str, Answers]:
     """Everybody's answers, ours first."""
     spark, ks = sessions.sparkSession, config.evaluate.ks
-    train, test = (read_examples(spark, config.paths.dataset, manifest, split) for split in ("train", "test"))
+    train, test = (with_bucket(read_examples(spark, config.paths.dataset, manifest, split))
+                   for split in ("train", "test"))
     vocabulary = spark.read.parquet(as_spark_path(manifest.vocabulary_path(config.paths.dataset)))
     popular = popularity(sessions, vocabulary, datetime.fromisoformat(manifest.boundaries.valid_end))
     baselines = baseline_answers(
@@ -69,10 +70,14 @@ def evaluate(
 
 
 def read_examples(spark: SparkSession, directory: str, manifest: Manifest, split: str) -> DataFrame:
-    """EXAMPLES of one split: the files that the manifest names, and the bucket of each example's visitor."""
+    """EXAMPLES of one split: the files that the manifest names."""
     files = sorted({Path(directory) / group.file for group in manifest.splits[split]})
-    examples = spark.read.parquet(*map(as_spark_path, files)) if files else EXAMPLES.frame(spark)
-    known = "visitor" in examples.columns  # releases before it wrote none
+    return spark.read.parquet(*map(as_spark_path, files)) if files else EXAMPLES.frame(spark)
+
+
+def with_bucket(examples: DataFrame) -> DataFrame:
+    """`examples` with the bucket of each one's visitor (`intervals.py`)."""
+    known = "visitor" in examples.columns  # datasets of earlier releases have none
     return examples.withColumn("bucket", bucket_of(F.col("visitor") if known else F.lit(None).cast("bigint")))
 
 
