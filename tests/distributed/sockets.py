@@ -14,13 +14,13 @@ Listener = tuple[str, int]
 
 
 @contextmanager
-def watched(roots: Iterable[int]) -> Iterator[set[Listener]]:
-    """Where these processes and their descendants listen meanwhile, looked up twice a second."""
+def watched(roots: Iterable[int], *, every: float = 0.5) -> Iterator[set[Listener]]:
+    """Where these processes and their descendants listen meanwhile, looked up `every` so many seconds."""
     found: set[Listener] = set()
     over = Event()
 
     def look() -> None:
-        while not over.wait(0.5):
+        while not over.wait(every):
             found.update(listeners(roots))
 
     watching = Thread(target=look)

@@ -35,7 +35,7 @@ def _stay(ranks: Ranks, request: str) -> None:
 def test_two_ranks_listen_on_loopback_alone(spark: Any, backend: str) -> None:
     config = load_config([], ["training.ranks=2", f"training.backend={backend}", "training.timeout_minutes=2"])
     before = listeners({os.getpid()})
-    with watched({os.getpid()}) as found:
+    with watched({os.getpid()}, every=0.1) as found:  # some are there for a moment
         run_on_ranks(_stay, "", spark=lambda: spark, config=config.training)
     assert len(found - before) >= LEAST[backend]
     assert not exposed(found - before)
@@ -44,7 +44,7 @@ def test_two_ranks_listen_on_loopback_alone(spark: Any, backend: str) -> None:
 @pytest.mark.slow
 def test_elastic_ranks_listen_on_loopback_alone() -> None:
     with subprocess.Popen([sys.executable, "-m", "tests.distributed.test_listening"], cwd=ROOT) as process, \
-            watched({process.pid}) as found:
+            watched({process.pid}, every=0.1) as found:
         assert process.wait(240) == 0
     assert len(found) >= LEAST["horovod"]
     assert not exposed(found)
