@@ -58,7 +58,7 @@ class Way:
         if self.catalog == "hive":
             metastore = f"jdbc:derby:;databaseName={shop / 'metastore'};create=true"
             settings.append(f"spark.conf.spark.hadoop.javax.jdo.option.ConnectionURL={metastore}")
-            options = ["--driver-java-options", f"-Dderby.stream.error.file={shop / 'derby.log'}"]
+            options = ["--driver-java-options", f"-Dderby.stream.error.file=\"{shop / 'derby.log'}\""]
         done = cluster.run(job, *overrides(*settings), stand_in=shop, options=options, packed=self.packed)
         assert done.code == 0, done.output[-4000:]
         assert done.listened
