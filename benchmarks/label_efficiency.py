@@ -55,15 +55,16 @@ from purchasepath.datasets.rows import COLUMNS, Rows, rows_from_arrow  # noqa: E
 from purchasepath.models.build import PurchasePathModel  # noqa: E402
 from purchasepath.models.heads import PointHead  # noqa: E402
 from purchasepath.models.low_rank import merge_adapters  # noqa: E402
-from purchasepath.models.questions import PURCHASE, QUESTIONS  # noqa: E402
+from purchasepath.models.tasks import asked_of  # noqa: E402
 from purchasepath.storage.files import write_json  # noqa: E402
+from purchasepath.tables.tasks import LABEL_NAMES  # noqa: E402
 from purchasepath.training.device import keep_freed_memory  # noqa: E402
 from purchasepath.training.feed import DatasetFeed  # noqa: E402
 from purchasepath.training.loop import Trainer  # noqa: E402
 from purchasepath.training.microbatch import split_by_length  # noqa: E402
+from purchasepath.training.rank_main import build_for  # noqa: E402
 from purchasepath.training.ranks import SoloRanks  # noqa: E402
 from purchasepath.training.start import begin, keep_start  # noqa: E402
-from purchasepath.training.task import build_for  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "label_efficiency.json"
 PLOT = ROOT / "docs" / "images" / "label_efficiency.svg"
@@ -128,7 +129,7 @@ def load_points(directory: Path, manifest: Manifest, split: str) -> Points:
     files = sorted({group.file for group in manifest.splits[split]})
     columns = ["example_id", *COLUMNS]
     table = pq.ParquetDataset([str(directory / file) for file in files]).read(columns=columns).combine_chunks()
-    rows = rows_from_arrow(table, manifest.num_features)
+    rows = rows_from_arrow(table, manifest.num_features, len(manifest.label_names))
     asked = np.flatnonzero(rows.count_B)
     return Points(rows.take(asked), table["example_id"].to_numpy()[asked])
 
@@ -136,7 +137,7 @@ def load_points(directory: Path, manifest: Manifest, split: str) -> Points:
 def pre_train(directory: Path, manifest: Manifest, workspace: Path, epochs: int) -> dict[str, float]:
     """Leaves the weights of a model of next items in the workspace."""
     config = load_config([], [*COMMON, f"training.epochs={epochs}", "training.valid_examples=1024",
-                              "model.predicts=[item]"])
+                              "model.tasks=[item]"])
     torch.manual_seed(config.training.seed)
     model = build_for(manifest, config.model)
     feed = DatasetFeed(directory, manifest, SoloRanks(), config.training)
@@ -149,7 +150,7 @@ def pre_train(directory: Path, manifest: Manifest, workspace: Path, epochs: int)
 def configure(way: str, share: float, seed: int, question: str) -> Config:
     tune = way if way in ("frozen", "lora") else "full"
     return load_config([], [
-        *COMMON, f"model.predicts=[{question}]", f"training.tune={tune}", f"training.learning_rate={RATES[way]}",
+        *COMMON, f"model.tasks=[{question}]", f"training.tune={tune}", f"training.learning_rate={RATES[way]}",
         f"training.epochs={EPOCHS[share]}", f"training.seed={seed}",
     ])
 
@@ -202,7 +203,8 @@ def regress(share: float, seed: int, splits: dict[str, Points], manifest: Manife
 
 def known(points: Points) -> tuple[np.ndarray, np.ndarray]:
     batch = points.batch
-    return PointHead.known(batch.idle_P, batch.features_PF).numpy(), PURCHASE.answers(batch).numpy()
+    bought_P = batch.labels_PT[:, LABEL_NAMES.index("purchase")]
+    return PointHead.known(batch.idle_P, batch.features_PF).numpy(), bought_P.numpy()
 
 
 def measure(
@@ -217,7 +219,8 @@ def measure(
         probability, bought = learn(way, share, seed, splits, manifest, work, question)
     return {
         "question": question, "way": way, "share": share, "seed": seed,
-        "labels": QUESTIONS[question].count(splits["train"].sample(share, seed).rows), "asked": len(bought),
+        "labels": asked_of(question, manifest.label_names).count(splits["train"].sample(share, seed).rows),
+        "asked": len(bought),
         "base_rate": float(bought.mean()), "roc_auc": float(roc_auc_score(bought, probability)),
         "pr_auc": float(average_precision_score(bought, probability)),
         "log_loss": float(log_loss(bought, probability.astype(float), labels=[0, 1])),

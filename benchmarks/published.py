@@ -40,7 +40,7 @@ from purchasepath.training.loop import Trainer  # noqa: E402
 from purchasepath.training.ranks import SoloRanks  # noqa: E402
 from purchasepath.training.validation import validate  # noqa: E402
 
-COMMON = ("model.predicts=[item]", "training.ranks=1", "training.select_by=ndcg", "training.patience=8",
+COMMON = ("model.tasks=[item]", "training.ranks=1", "training.select_by=ndcg", "training.patience=8",
           "training.valid_examples=10000")
 _AMAZON = ("dataset.max_length=50", "model.encoder=sasrec", "model.width=128", "model.layers=1", "model.heads=1",
            "model.feed_forward=1", "model.dropout=0.3", "training.epochs=16", "training.batch_size=128",

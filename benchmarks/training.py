@@ -46,8 +46,8 @@ from purchasepath.datasets.manifest import FIRST_ITEM, Manifest  # noqa: E402
 from purchasepath.training.device import keep_freed_memory  # noqa: E402
 from purchasepath.training.feed import DatasetFeed  # noqa: E402
 from purchasepath.training.loop import Trainer  # noqa: E402
+from purchasepath.training.rank_main import build_for  # noqa: E402
 from purchasepath.training.ranks import SoloRanks  # noqa: E402
-from purchasepath.training.task import build_for  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
 PEER = Path(__file__).parent / "peers" / "rectools_sasrec.py"
@@ -94,7 +94,7 @@ class SasRec(nn.Module):
 def ours(directory: Path, manifest: Manifest, options: argparse.Namespace) -> Iterator[float]:
     """Trains an epoch before each value, which is its mean loss."""
     config = Training(ranks=1, epochs=EPOCHS, batch_size=options.batch_size)
-    model = build_for(manifest, Model(encoder="sasrec", predicts=("item",), feed_forward=1.0, **SHAPE))
+    model = build_for(manifest, Model(encoder="sasrec", tasks=("item",), feed_forward=1.0, **SHAPE))
     feed = DatasetFeed(directory, manifest, SoloRanks(), config)
     trainer = Trainer(model, feed, SoloRanks(), config)
     for epoch in range(EPOCHS):

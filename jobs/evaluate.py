@@ -7,10 +7,10 @@ from purchasepath.bundle.contract import require_same_dataset
 from purchasepath.datasets.manifest import Manifest
 from purchasepath.errors import UserError
 from purchasepath.job import Job, Summary, main
+from purchasepath.scoring.compatibility import load_compatible_bundle
 from purchasepath.scoring.evaluation import evaluate
-from purchasepath.scoring.fit import fitting_bundle
+from purchasepath.scoring.leaderboard import format_leaderboard
 from purchasepath.scoring.metric_rows import calibration_rows, metric_rows, tracked_metrics, without_intervals
-from purchasepath.scoring.standings import format_standings
 from purchasepath.tables.catalog import CALIBRATION, METRICS, SESSIONS
 from purchasepath.training.tracking import add_metrics
 from purchasepath.training.unregistered import register_waiting
@@ -18,7 +18,7 @@ from purchasepath.training.unregistered import register_waiting
 
 def run(job: Job) -> Summary:
     """Answer, count, measure; both tables or none."""
-    bundle = fitting_bundle(job.config)
+    bundle = load_compatible_bundle(job.config)
     manifest = Manifest.load(job.config.paths.dataset)
     manifest.verify(job.config.paths.dataset)
     require_same_dataset(bundle, manifest)
@@ -32,13 +32,13 @@ def run(job: Job) -> Summary:
             "calibration": tx.write(CALIBRATION, CALIBRATION.frame(job.spark, calibration_rows(answers)).coalesce(1)),
         }
     ours = answers["purchasepath"]
-    asked = {"item": ours.targets} | {q: counts.points for q, counts in ours.binary.items()}
+    asked = {"item": ours.targets} | {task: counts.points for task, counts in (ours.binary | ours.amounts).items()}
     lines = [
         f"bundle {bundle.name} {bundle.version} asked in the test span: "
-        + ", ".join(f"{question} {places:,}" for question, places in asked.items()) + f"; data: {manifest.source}",
+        + ", ".join(f"{task} {places:,}" for task, places in asked.items()) + f"; data: {manifest.source}",
         *_track(job, bundle, tracked_metrics(rows)),
         *without_intervals(rows),
-        *format_standings(metrics).splitlines(),
+        *format_leaderboard(metrics).splitlines(),
     ]
     return Summary(rows=written, lines=lines, next="./spark-submit.sh score")
 

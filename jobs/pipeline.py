@@ -12,7 +12,7 @@ from types import ModuleType
 from purchasepath.config import Config, load_config
 from purchasepath.job import Job, argument_parser, guarded, run_job
 from purchasepath.pipeline import chosen_stages, closing_words, with_fresh_history
-from purchasepath.scoring.standings import format_standings
+from purchasepath.scoring.leaderboard import format_leaderboard
 from purchasepath.tables.catalog import METRICS
 
 
@@ -32,7 +32,7 @@ def run_pipeline(config: Config, stages: Sequence[str], sql_options: str) -> Non
     for number, name in enumerate(stages, start=1):
         print(f"\n[{number}/{len(stages)}] {name}", flush=True)
         rows |= run_job(Job(name, config, spark=whole.spark), load_stage(name).run).rows
-    standings = format_standings(whole.warehouse.read(METRICS)) if whole.warehouse.exists(METRICS) else ""
+    standings = format_leaderboard(whole.warehouse.read(METRICS)) if whole.warehouse.exists(METRICS) else ""
     print(closing_words(rows, time.perf_counter() - clock, standings, config, sql_options), flush=True)
 
 

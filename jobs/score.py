@@ -1,9 +1,9 @@
-"""Everybody's purchase probability and best items at the newest as-of time -> SCORES and RECOMMENDATIONS."""
+"""Everybody's answers and best items at an as-of time, by default the newest -> SCORES and RECOMMENDATIONS."""
 
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
@@ -12,27 +12,29 @@ from purchasepath.datasets.manifest import FIRST_ITEM
 from purchasepath.datasets.sequences import scoring_examples
 from purchasepath.errors import InputError
 from purchasepath.job import Job, Summary, main
-from purchasepath.scoring.fit import fitting_bundle, unanswered, vocabulary_frame
+from purchasepath.scoring.compatibility import load_compatible_bundle, unanswered, vocabulary_frame
 from purchasepath.scoring.publish import Stamp, publish
-from purchasepath.scoring.udf import count_users, score_users
+from purchasepath.scoring.udf import count_users, score_users, scored_tasks
 from purchasepath.tables.catalog import SESSIONS
 from purchasepath.tables.features import USER_FEATURES
+from purchasepath.tables.tasks import SCORED_TASKS
 from purchasepath.times import from_us
 
 
 def run(job: Job) -> Summary:
     """Score once, audit, publish both tables or none."""
-    bundle = fitting_bundle(job.config, "item", "purchase")
+    bundle = load_compatible_bundle(job.config, SCORED_TASKS)
     manifest = bundle.manifest
     sessions, features = job.warehouse.read(SESSIONS), job.warehouse.read(USER_FEATURES)
-    as_of = newest_as_of(features)
+    as_of = chosen_as_of(features, job.config.score.as_of)
     users, num_events = count_users(sessions, as_of)
     clock = time.perf_counter()
     examples = scoring_examples(sessions, features, vocabulary_frame(job.spark, bundle), manifest, as_of)
     published = publish(
         job.warehouse, score_users(examples, bundle, job.config.score),
-        Stamp(bundle.name, bundle.version, manifest.boundaries.horizon_hours, as_of, job.run_id),
-        users=users, max_drift=job.config.score.max_drift, knows_buyers="purchase" in bundle.model_config.predicts,
+        Stamp(bundle.name, bundle.version, {task: manifest.horizon_hours[task] for task in scored_tasks(bundle)},
+              as_of, job.run_id),
+        users=users, max_drift=job.config.score.max_drift,
     )
     seconds = time.perf_counter() - clock
     return Summary(
@@ -41,18 +43,25 @@ def run(job: Job) -> Summary:
             f"as of {as_of:%Y-%m-%d %H:%M} UTC by bundle {bundle.name} {bundle.version}; data: {manifest.source}",
             f"{users:,} users, {users / seconds:,.0f} per second; {published.users_without:,} without a recommendation",
             f"{published.items_shown:,} of {manifest.num_items - FIRST_ITEM:,} items are recommended to somebody",
-            str(published.drift or "no earlier scores of this model and horizon: no drift"), *unanswered(bundle),
+            "; ".join(map(str, published.drifts)) or "no earlier scores of this model and horizons: no drift",
+            *([str(published.item_change)] if published.item_change else []), *unanswered(bundle),
         ],
         next="./spark-submit.sh analyze", events=num_events,
     )
 
 
-def newest_as_of(features: DataFrame) -> datetime:
-    """The as-of time to score at."""
-    newest = features.agg(F.max(F.unix_micros("as_of")).alias("us")).first()
-    if newest is None or newest["us"] is None:
+def chosen_as_of(features: DataFrame, wanted: str) -> datetime:
+    """The as-of time to score at: the wanted one, or the newest."""
+    rows = features.select(F.unix_micros("as_of").alias("us")).distinct().collect()  # one small row per as-of time
+    times = sorted(from_us(row["us"]) for row in rows)
+    if not times:
         raise InputError("user_features has no rows; run ./spark-submit.sh features on data with events first")
-    return from_us(newest["us"])
+    at = datetime.fromisoformat(wanted).replace(tzinfo=UTC) if wanted else times[-1]
+    if at not in times:
+        near = sorted(sorted(times, key=lambda time: abs(time - at))[:3])
+        raise InputError(f"score.as_of={wanted}: user_features has no rows as of {at:%Y-%m-%d %H:%M} UTC; near it are "
+                         + ", ".join(f"{time:%Y-%m-%dT%H:%M}" for time in near))
+    return at
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from purchasepath.job import Job, Summary, main
 from purchasepath.storage.claims import claim
 from purchasepath.tables.catalog import TRAINING_CURVES
 from purchasepath.training.launch import run_on_ranks
+from purchasepath.training.rank_main import Request, clear_workspace, read_result, train_on_rank
 from purchasepath.training.start import keep_learnable, keep_start
-from purchasepath.training.task import Request, clear_workspace, read_result, train_on_rank
 from purchasepath.training.tracking import close_left_open, track
 from purchasepath.training.unregistered import Told, describe_run, register_waiting, tell
 

@@ -16,6 +16,7 @@ from purchasepath.config import Model
 from purchasepath.datasets.manifest import FIRST_ITEM, Boundaries, Manifest, Statistics, feature_schema_sha
 from purchasepath.datasets.vocabulary import summarize_vocabulary
 from purchasepath.models.build import build_model
+from purchasepath.tables.tasks import LABEL_NAMES
 
 NUM_TYPES = 9
 MODEL = Model(width=8, layers=1, heads=2, dropout=0.0)
@@ -23,9 +24,15 @@ MODEL = Model(width=8, layers=1, heads=2, dropout=0.0)
 EXAMPLE_SCHEMA = pa.schema([
     *((name, pa.list_(pa.int32())) for name in ("item", "type")),
     *((name, pa.list_(pa.float32())) for name in ("gap", "price")),
-    *((name, pa.list_(pa.int32())) for name in ("target", "outcome", "point", "bought", "churned")),
-    *((name, pa.list_(pa.float32())) for name in ("idle", "features")),
+    *((name, pa.list_(pa.int32())) for name in ("target", "outcome", "point")),
+    *((name, pa.list_(pa.float32())) for name in ("idle", "features", "labels")),
 ])
+
+
+def labels_of(**answers: float) -> list[float]:
+    """Of one point, in the order of LABEL_NAMES: churn is the opposite of a purchase, and what is not given is 0."""
+    given = {"churn": 1.0 - answers.get("purchase", 0.0), **answers}
+    return [given.get(name, 0.0) for name in LABEL_NAMES]
 
 
 def tiny_manifest(num_items: int = 8, feature_names: tuple[str, ...] = ("f", "g"), **changes: Any) -> Manifest:
@@ -37,7 +44,8 @@ def tiny_manifest(num_items: int = 8, feature_names: tuple[str, ...] = ("f", "g"
                                  "2024-01-29T00:00:00+00:00", 168.0),
         "max_length": 16, "num_items": num_items, "num_types": NUM_TYPES, "feature_names": feature_names,
         "statistics": Statistics(0.0, 1.0, (0.0,) * size, (1.0,) * size),
-        "vocabulary_sha": "v" * 64, "feature_schema_sha": feature_schema_sha("visitor"),
+        "vocabulary_sha": "v" * 64, "feature_schema_sha": feature_schema_sha("visitor"), "label_names": LABEL_NAMES,
+        "horizon_hours": dict.fromkeys(LABEL_NAMES, 168.0),
     }
     return Manifest(**{**plain, **changes})
 
@@ -62,7 +70,8 @@ def tiny_bundle(
     manifest = manifest or tiny_manifest()
     torch.manual_seed(seed)
     network = build_model(model, num_items=manifest.num_items, num_types=manifest.num_types,
-                          num_features=manifest.num_features, max_length=manifest.max_length)
+                          num_features=manifest.num_features, max_length=manifest.max_length,
+                          label_names=manifest.label_names)
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.5)
     vocabulary = write_vocabulary(directory / "vocabulary.parquet", manifest.num_items)
@@ -79,7 +88,8 @@ def example(items: list[int], *, targets: Mapping[int, int] | None = None, point
     return {
         "item": items, "type": [1 + i % (NUM_TYPES - 1) for i in items], "gap": [float(i % 5) for i in items],
         "price": [0.1 * i for i in items], "target": [(targets or {}).get(p, 0) for p in range(len(items))],
-        "outcome": [1 + i % 3 for i in items], "churned": [1 - bought for bought in points.values()],
-        "point": list(points), "idle": [1.0] * len(points), "bought": list(points.values()),
+        "outcome": [1 + i % 3 for i in items],
+        "labels": [label for bought in points.values() for label in labels_of(purchase=bought, value=20.0 * bought)],
+        "point": list(points), "idle": [1.0] * len(points),
         "features": features if features is not None else [0.5, -0.25] * len(points),
     }

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from purchasepath.datasets.manifest import FIRST_ITEM, Manifest, RowGroup
-from tests.tiny_bundle import EXAMPLE_SCHEMA, tiny_manifest, write_vocabulary
+from tests.tiny_bundle import EXAMPLE_SCHEMA, labels_of, tiny_manifest, write_vocabulary
 
 FEATURES = ("f", "g", "h")
 
@@ -59,6 +59,7 @@ def _example(num_items: int, max_length: int, generator: np.random.Generator) ->
     return {
         "item": ids, "type": [1] * length, "gap": [float(i % 4) for i in items], "price": [0.1 * i for i in items],
         "target": [*ids[1:], 0], "point": [length - 1], "idle": [2.0], "features": features.tolist(),
-        "bought": [int(features[0] > 0.5)], "churned": [int(features[1] > 0.5)],
+        "labels": labels_of(purchase=float(features[0] > 0.5), churn=float(features[1] > 0.5),
+                            value=float(np.exp(3 + features[2])) * (features[0] > 0.5)),
         "outcome": [3 if item % 3 == 0 else 2 for item in items],
     }

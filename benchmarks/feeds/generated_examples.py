@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from purchasepath.datasets.manifest import Boundaries, Manifest, RowGroup, Statistics
 from purchasepath.datasets.rows import EVENT_COLUMNS, POINT_COLUMNS
+from purchasepath.tables.tasks import LABEL_NAMES
 
 MAX_LENGTH = 50
 NUM_FEATURES = 8
@@ -42,7 +43,10 @@ def write_examples(directory: Path, rows: int, rows_per_group: int, **parquet: A
     names = tuple(f"f{i}" for i in range(NUM_FEATURES))
     statistics = Statistics(0.0, 1.0, (0.0,) * NUM_FEATURES, (1.0,) * NUM_FEATURES)
     return Manifest("v", "", "generated", {"train": tuple(groups)}, Boundaries("", "", "", 1.0), MAX_LENGTH, NUM_ITEMS,
-                    9, names, statistics, "", "")
+                    9, names, statistics, "", "", LABEL_NAMES)
+
+
+_WIDTHS = {"features": NUM_FEATURES, "labels": len(LABEL_NAMES)}
 
 
 def _values(generator: np.random.Generator, events: int, rows: int) -> dict[str, np.ndarray]:
@@ -53,8 +57,8 @@ def _values(generator: np.random.Generator, events: int, rows: int) -> dict[str,
         "outcome": generator.integers(0, 4, events).astype(np.int32),
         "gap": np.log1p(generator.exponential(600, events)).astype(np.float32),
         "price": np.round(generator.normal(size=events), 2).astype(np.float32),
-        "point": np.zeros(rows, np.int32), "bought": (generator.random(rows) < 0.1).astype(np.int32),
-        "churned": (generator.random(rows) < 0.5).astype(np.int32),
+        "point": np.zeros(rows, np.int32),
+        "labels": (generator.random(rows * len(LABEL_NAMES)) < 0.1).astype(np.float32),
         "idle": generator.exponential(9, rows).astype(np.float32),
         "features": generator.normal(size=rows * NUM_FEATURES).astype(np.float32),
     }
@@ -82,5 +86,5 @@ def _padded(lengths: np.ndarray, values: dict[str, np.ndarray]) -> pa.Table:
 
 
 def _offsets(lengths: np.ndarray, name: str) -> np.ndarray:
-    each = lengths if name in EVENT_COLUMNS else np.full(len(lengths), 1 if name in POINT_COLUMNS else NUM_FEATURES)
+    each = lengths if name in EVENT_COLUMNS else np.full(len(lengths), 1 if name in POINT_COLUMNS else _WIDTHS[name])
     return np.concatenate([[0], np.cumsum(each)])

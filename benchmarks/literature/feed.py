@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.literature.sets import Example
 from purchasepath.datasets.rows import EVENT_COLUMNS, Rows, no_rows
+from purchasepath.tables.tasks import LABEL_NAMES
 
 _VALID_BATCH_SIZE = 512
 
@@ -57,5 +58,5 @@ def make_rows(examples: Sequence[Example]) -> Rows:
     events_CN: np.ndarray = np.zeros((len(EVENT_COLUMNS), length_B.sum()), np.int32)
     for values_N, name in zip(events_CN, EVENT_COLUMNS, strict=True):
         values_N[:] = known.get(name, 0)
-    none = no_rows(num_features=0)
-    return Rows(length_B, np.zeros_like(length_B), events_CN, none.points_CP, none.features_PF)
+    none = no_rows(num_features=0, num_labels=len(LABEL_NAMES))
+    return Rows(length_B, np.zeros_like(length_B), events_CN, none.points_CP, none.features_PF, none.labels_PT)

@@ -28,6 +28,7 @@ from purchasepath.knobs import (
     Seed,
     Weight,
     known_day,
+    known_moment,
     known_zone,
     some_path,
 )
@@ -131,6 +132,11 @@ class Features(Section):
                             "a time; a run that was cut off goes on after the last of them")
 
 
+TaskName = Literal["item", "purchase", "session", "churn", "next_type", "value", "orders", "returns"]
+"""As declared in `purchasepath.tables.tasks`, which needs more than a wrong command line may wait for."""
+LabelledTask = Literal["purchase", "churn", "value", "orders", "returns"]
+
+
 class Dataset(Section):
     min_item_count: Count = Field(3, description="rarer items share the OOV id")
     max_items: Count = Field(1_000_000, description="largest item vocabulary")
@@ -140,7 +146,9 @@ class Dataset(Section):
     )
     max_length: int = Field(64, ge=2, le=65_536,
                             description="events per example; longer histories become several examples")
-    horizon_hours: Hours = Field(168, description="the purchase head predicts a purchase within this time")
+    horizon_hours: Hours = Field(168, description="how far ahead tasks at as-of times look")
+    horizons: dict[LabelledTask, Hours] = Field(default_factory=dict, description="horizons (hours) of tasks that look "
+                                                "otherwise far ahead, as `value: 720`")
     valid_hours: Hours = Field(168, description="validation span, just before the test span")
     test_hours: Hours = Field(168, description="test span, up to the last midnight that the data reaches (with "
                               "`features.every_hours` below 24: the last multiple of it)")
@@ -154,11 +162,11 @@ class Model(Section):
         "`sasrec`: the plain blocks of SASRec; `gru`, `lstm`: recurrent layers; `bert4rec`: the "
         "transformer's layers, which read both ways and learn to guess masked events"
     )
-    predicts: tuple[Literal["item", "purchase", "session", "churn", "next_type"], ...] = Field(
-        ("item", "purchase"), min_length=1, description="`item`: the next item; `purchase`: a purchase within the "
-        "horizon after an as-of time; `session`: a purchase later in the running session; `churn`: no event within the "
-        "horizon; `next_type`: the next event's type. A question that the training span answers "
-        "in one way alone is left out"
+    tasks: tuple[TaskName, ...] = Field(
+        ("item", "purchase"), min_length=1, description="what the model predicts. `item`: the next item; after an "
+        "as-of time and within the horizon `purchase`: a purchase, `churn`: no event, `value`: what is spent, "
+        "`orders`: how many orders, `returns`: a return; `session`: a purchase later in the running session; "
+        "`next_type`: the next event's type. A task that the training span answers in one way alone is left out"
     )
     width: int = Field(64, ge=8, le=16_384, description="size of the vectors (D)")
     layers: int = Field(2, ge=1, le=256, description="blocks of a transformer, layers of a recurrent encoder")
@@ -226,11 +234,14 @@ class Evaluate(Section):
         (5, 10, 20), min_length=1, description="cut-offs of Recall, NDCG, MRR and coverage"
     )
     baselines: tuple[Literal[
-        "popular_7d", "popular_category_7d", "markov_1", "markov_2", "item_knn", "als", "logistic_regression"], ...
+        "popular_7d", "popular_category_7d", "markov_1", "markov_2", "item_knn", "als", "logistic_regression",
+        "linear_regression"], ...
     ] = Field(
-        ("popular_7d", "markov_1", "als", "logistic_regression"), description="what the model is set beside; "
-        "`markov_2` (the last two items) and `item_knn` (cosine of the examples that two items share) take some more "
-        "seconds, `als` (latent factors) as long as all others; `popular_category_7d` (the last item's category) "
+        ("popular_7d", "markov_1", "als", "logistic_regression", "linear_regression"),
+        description="what the model is set beside; `markov_2` (the last two items) and `item_knn` (cosine of the "
+        "examples that two items share) take some more seconds, `als` (latent factors) as long as all others; "
+        "`logistic_regression` and, of amounts and counts, "
+        "`linear_regression` answer from the user features alone; `popular_category_7d` (the last item's category) "
         "needs `category` among `dataset.side_features`"
     )
     threshold: float = Field(0.5, gt=0, lt=1, description="purchase probability from which we say `will buy`")
@@ -243,9 +254,13 @@ class Score(Section):
     exclude: Literal["none", "purchased", "seen"] = Field("none", description="items never recommended to a user")
     batch_rows: int = Field(1024, ge=1, le=1_000_000, description="users scored at once")
     item_block: Count = Field(65_536, description="items scored at once")
-    max_drift: Weight = Field(1.0, description="population stability index of the purchase probabilities against "
+    as_of: str = Field("", description="as-of time to score at, such as 2026-03-01 or 2026-03-01T12:00 (UTC); empty: "
+                       "the newest")
+    max_drift: Weight = Field(1.0, description="population stability index of any task's answers against "
                              "the last published ones, above which nothing is published (0.25 is a clear shift); "
                              "0 turns the check off")
+
+    _known = field_validator("as_of")(known_moment)
 
 
 class Analyze(Section):

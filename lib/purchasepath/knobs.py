@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -45,6 +45,17 @@ def known_day(text: str) -> str:
         raise ValueError("not a day of the calendar; expected one such as 2024-01-31") from None
     if not 1970 <= day.year < 2200 or str(day) != text:
         raise ValueError("expected a day between 1970-01-01 and 2199-12-31, written so")
+    return text
+
+
+def known_moment(text: str) -> str:
+    """`text`, if it is empty, a day or a moment (ISO 8601, UTC) from 1970 on; a ValueError otherwise."""
+    try:
+        at = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        raise ValueError("not a moment; expected one such as 2024-01-31 or 2024-01-31T12:00") from None
+    if at and (not 1970 <= at.year < 2200 or at.utcoffset()):
+        raise ValueError("expected a moment from 1970-01-01 to 2199-12-31, in UTC")
     return text
 
 

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.label_efficiency import Points, PointsFeed, summarize
 from purchasepath.datasets.batch import batch_from_rows
 from purchasepath.datasets.rows import rows_from_arrow
+from purchasepath.tables.tasks import LABEL_NAMES
 from tests.tiny_bundle import EXAMPLE_SCHEMA, example
 
 
@@ -16,7 +17,7 @@ def points() -> Points:
     import pyarrow as pa
 
     rows = [example([3 + n % 5, 4], points={1: n % 2}) for n in range(1000)]
-    return Points(rows_from_arrow(pa.Table.from_pylist(rows, EXAMPLE_SCHEMA), 2), np.arange(1000))
+    return Points(rows_from_arrow(pa.Table.from_pylist(rows, EXAMPLE_SCHEMA), 2, len(LABEL_NAMES)), np.arange(1000))
 
 
 def test_a_sample_is_a_share_and_smaller_ones_lie_within_larger_ones(points: Points) -> None:
@@ -25,7 +26,7 @@ def test_a_sample_is_a_share_and_smaller_ones_lie_within_larger_ones(points: Poi
     assert set(small.ids) < set(large.ids) < set(points.sample(1.0, seed=3).ids)
     assert set(small.ids) != set(points.sample(0.1, seed=4).ids)
     assert small.rows.rows == len(small.ids)
-    assert small.batch.bought_P.tolist() == [float(i % 2) for i in small.ids]
+    assert small.batch.labels_PT[:, 0].tolist() == [float(i % 2) for i in small.ids]
 
 
 def test_an_epoch_gives_every_example_once_in_an_order_of_its_own(points: Points) -> None:

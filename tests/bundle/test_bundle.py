@@ -112,8 +112,8 @@ def test_a_description_that_is_not_json_is_refused(bundle: Bundle) -> None:
 
 
 def test_another_format_is_refused(bundle: Bundle) -> None:
-    edit_description(bundle, format=2)
-    with pytest.raises(BundleMismatchError, match="expected format 1, found 2"):
+    edit_description(bundle, format=99)
+    with pytest.raises(BundleMismatchError, match="expected format 2, found 99"):
         Bundle.load(bundle.directory)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import DataFrame, SparkSession
 
+from purchasepath.config import Sessions
+from purchasepath.features.known import know_events
+from purchasepath.features.labels import summarize_labels
+from purchasepath.features.tiles import summarize_user_tiles
 from purchasepath.tables.catalog import SESSIONS
 from purchasepath.tables.features import USER_FEATURES
 
@@ -65,3 +69,13 @@ def features_at(spark: SparkSession, points: Iterable[tuple[str, float, float]])
         {"user_id": user, "as_of": at(hour), "events_1d": value, "as_of_date": at(hour).date()}
         for user, hour, value in points
     ])
+
+
+def labels_at(sessions: DataFrame, times: list[datetime], horizons_us: Mapping[str, int]) -> DataFrame:
+    """The labels of the sessions' visitors, by way of the tiles of whole days."""
+    return summarize_labels(partials_of(sessions), times, horizons_us)
+
+
+def partials_of(sessions: DataFrame) -> DataFrame:
+    """USER_PARTIALS of whole days."""
+    return summarize_user_tiles(know_events(sessions, 24 * HOUR_US), sessions, Sessions())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pytest
 from pyspark.sql import SparkSession
 
@@ -9,21 +11,24 @@ from purchasepath.datasets.asked import NothingToLearnError, few_answers, learna
 from purchasepath.datasets.build import SplitCounts, count_examples
 from purchasepath.datasets.manifest import Asked
 from purchasepath.tables.catalog import EXAMPLES
+from tests.tiny_bundle import labels_of
 
 
 def test_places_answers_and_unknown_items_worked_out_by_hand(spark: SparkSession) -> None:
     examples = EXAMPLES.frame(spark, [
         # the first event is context: its unknown item was counted where it is owned
         {"example_id": 1, "split": "train", "item": [2, 1, 2, 5, 6], "target": [0, 0, 0, 6, 0],
-         "outcome": [0, 1, 3, 3, 2], "point": [1, 2, 4], "bought": [0, 1, 0], "churned": [1, 0, 1]},
-        {"example_id": 2, "split": "train", "item": [7], "target": [0], "outcome": [1], "point": [0], "bought": [0],
-         "churned": [1]},
+         "outcome": [0, 1, 3, 3, 2], "point": [1, 2, 4],
+         "labels": [*labels_of(purchase=0), *labels_of(purchase=1, value=5.0, orders=2), *labels_of(returns=nan)]},
+        {"example_id": 2, "split": "train", "item": [7], "target": [0], "outcome": [1], "point": [0],
+         "labels": labels_of(purchase=0)},
         {"example_id": 3, "split": "test", "item": [3, 2], "target": [2, 0], "outcome": [0, 1]},
     ])
     points = spark.createDataFrame([("train",)] * 5, "split string")
     counts = count_examples(examples, points)
     assert counts["train"] == SplitCounts(examples=2, events=6, with_item=4, unknown=1, offered=5, asked={
-        "item": Asked(1), "purchase": Asked(4, 1), "session": Asked(3, 2), "churn": Asked(4, 3), "next_type": Asked(3)})
+        "item": Asked(1), "purchase": Asked(4, 1), "session": Asked(3, 2), "churn": Asked(4, 3), "next_type": Asked(3),
+        "value": Asked(4, 1), "orders": Asked(4, 1), "returns": Asked(3, 0)})
     assert counts["valid"] == SplitCounts()
     test = counts["test"]
     assert (test.with_item, test.unknown, test.points, test.asked["item"], test.asked["next_type"]) == (
@@ -52,7 +57,7 @@ def test_what_is_not_taught_is_left_out_and_told() -> None:
 
 def test_nothing_to_learn_names_what_there_is() -> None:
     train = {"item": Asked(40), "purchase": Asked(400, 0)}
-    with pytest.raises(NothingToLearnError, match=r"--set model\.predicts=\[item\]"):
+    with pytest.raises(NothingToLearnError, match=r"--set model\.tasks=\[item\]"):
         learnable(("purchase",), train)
     with pytest.raises(NothingToLearnError, match=r"dataset\.horizon_hours"):
         learnable(("purchase",), {"purchase": Asked(0, 0)})

@@ -11,11 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purchasepath.datasets.batch import Batch, batch_from_arrow, batch_from_rows
-from purchasepath.datasets.rows import COLUMNS, join_rows, rows_from_arrow
+from purchasepath.datasets.batch import Inputs, batch_from_arrow, batch_from_rows, inputs_from_arrow
+from purchasepath.datasets.rows import COLUMNS, INPUTS, join_rows, rows_from_arrow
 
 FEATURES = 2
-INTEGERS = {"item", "type", "target", "outcome", "point", "bought", "churned"}
+LABELS = 3
+INTEGERS = {"item", "type", "target", "outcome", "point"}
 
 
 @st.composite
@@ -23,8 +24,7 @@ def rows(draw: st.DrawFn) -> list[dict[str, list[float]]]:
     made = []
     for _ in range(draw(st.integers(0, 6))):
         events, points = draw(st.integers(0, 5)), draw(st.integers(0, 3))
-        lengths = {"point": points, "idle": points, "bought": points, "churned": points,
-                   "features": points * FEATURES}
+        lengths = {"point": points, "idle": points, "features": points * FEATURES, "labels": points * LABELS}
         made.append({name: draw(st.lists(st.integers(0, 99), min_size=lengths.get(name, events),
                                          max_size=lengths.get(name, events))) for name in COLUMNS})
     return made
@@ -46,13 +46,14 @@ def oracle(made: list[dict[str, Any]]) -> dict[str, list[Any]]:
     }
     points = [(b, p) for b, row in enumerate(made) for p in range(len(row["point"]))]
     batch["row_P"] = [b for b, _ in points]
-    for name, column in (("position_P", "point"), ("idle_P", "idle"), ("bought_P", "bought"), ("churned_P", "churned")):
+    for name, column in (("position_P", "point"), ("idle_P", "idle")):
         batch[name] = [made[b][column][p] for b, p in points]
-    batch["features_PF"] = [made[b]["features"][p * FEATURES:(p + 1) * FEATURES] for b, p in points]
+    for name, column, width in (("features_PF", "features", FEATURES), ("labels_PT", "labels", LABELS)):
+        batch[name] = [made[b][column][p * width:(p + 1) * width] for b, p in points]
     return batch
 
 
-def as_lists(batch: Batch) -> dict[str, list[Any]]:
+def as_lists(batch: Inputs) -> dict[str, list[Any]]:
     return {name: getattr(batch, name).tolist() for name in batch.__dataclass_fields__}
 
 
@@ -65,10 +66,10 @@ def test_slices_and_chunks_give_what_a_loop_over_rows_gives(
     sliced, kept = whole.slice(begin), made[begin:]
     chunked = pa.concat_tables([sliced.slice(0, cut), sliced.slice(cut)])
 
-    assert as_lists(batch_from_arrow(sliced, FEATURES)) == oracle(kept)
-    assert as_lists(batch_from_arrow(chunked, FEATURES)) == oracle(kept)
+    assert as_lists(batch_from_arrow(sliced, FEATURES, LABELS)) == oracle(kept)
+    assert as_lists(batch_from_arrow(chunked, FEATURES, LABELS)) == oracle(kept)
     for record_batch in sliced.to_batches():
-        assert as_lists(batch_from_arrow(record_batch, FEATURES)) == oracle(kept)
+        assert as_lists(batch_from_arrow(record_batch, FEATURES, LABELS)) == oracle(kept)
 
 
 @given(made=rows(), cuts=st.tuples(st.integers(0, 6), st.integers(0, 6)), seed=st.integers(0, 99))
@@ -76,7 +77,7 @@ def test_slices_and_chunks_give_what_a_loop_over_rows_gives(
 def test_rows_cut_joined_and_shuffled_are_what_a_loop_over_rows_gives(
     made: list[dict[str, Any]], cuts: tuple[int, int], seed: int
 ) -> None:
-    whole = rows_from_arrow(table(made), FEATURES)
+    whole = rows_from_arrow(table(made), FEATURES, LABELS)
     begin, end = (min(cut, len(made)) for cut in sorted(cuts))
     kept = made[begin:end] + made[:end]
     joined = join_rows([whole.slice(begin, end), whole.slice(0, end)])
@@ -89,22 +90,31 @@ def test_rows_cut_joined_and_shuffled_are_what_a_loop_over_rows_gives(
     )
 
 
+@given(made=rows())
+@settings(max_examples=50, deadline=None)
+def test_inputs_are_those_of_the_batch_and_need_no_right_answers(made: list[dict[str, Any]]) -> None:
+    inputs = as_lists(inputs_from_arrow(table(made).select(INPUTS), FEATURES))
+    expected = oracle(made)
+    assert inputs == {name: expected[name] for name in inputs}
+    assert expected.keys() - inputs.keys() == {"target_BL", "outcome_BL", "labels_PT"}
+
+
 def test_a_batch_without_rows_keeps_types_and_width() -> None:
-    batch = batch_from_arrow(table([]), FEATURES)
+    batch = batch_from_arrow(table([]), FEATURES, LABELS)
     assert (batch.rows, batch.points, batch.item_BL.shape, batch.features_PF.shape) == (0, 0, (0, 1), (0, 2))
     assert batch.item_BL.dtype == batch.position_P.dtype == torch.int64
-    assert batch.gap_BL.dtype == batch.bought_P.dtype == torch.float32
+    assert batch.gap_BL.dtype == batch.labels_PT.dtype == torch.float32
 
 
 def test_lists_of_different_lengths_in_one_row_are_refused() -> None:
-    row = {name: [1] for name in COLUMNS} | {"features": [1, 1]}
+    row = {name: [1] for name in COLUMNS} | {"features": [1, 1], "labels": [1, 1, 1]}
     with pytest.raises(ValueError, match="column gap and of column item differ in length"):
-        batch_from_arrow(table([row | {"gap": [1, 2]}]), FEATURES)
-    with pytest.raises(ValueError, match="3 feature values for 1 points of 2 features"):
-        batch_from_arrow(table([row | {"features": [1, 1, 1]}]), FEATURES)
+        batch_from_arrow(table([row | {"gap": [1, 2]}]), FEATURES, LABELS)
+    with pytest.raises(ValueError, match="3 values of features for 1 points with 2 each"):
+        batch_from_arrow(table([row | {"features": [1, 1, 1]}]), FEATURES, LABELS)
 
 
 def test_nulls_are_refused() -> None:
-    row = {name: [1] for name in COLUMNS} | {"features": [1, 1]}
+    row = {name: [1] for name in COLUMNS} | {"features": [1, 1], "labels": [1, 1, 1]}
     with pytest.raises(ValueError, match="column item has null"):
-        batch_from_arrow(table([row | {"item": [None]}]), FEATURES)
+        batch_from_arrow(table([row | {"item": [None]}]), FEATURES, LABELS)

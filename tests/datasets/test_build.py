@@ -25,7 +25,7 @@ from purchasepath.datasets.vocabulary import EmptyVocabularyError, fit_vocabular
 from purchasepath.datasets.writer import publish, write_examples, write_vocabulary
 from purchasepath.errors import InputError
 from purchasepath.tables.catalog import EXAMPLES
-from tests.datasets.shop import Event, features_at, sessions_of
+from tests.datasets.shop import Event, features_at, partials_of, sessions_of
 
 KNOBS = ["dataset.horizon_hours=24", "dataset.valid_hours=48", "dataset.test_hours=48", "dataset.max_length=8",
          "dataset.rows_per_group=16", "dataset.min_item_count=2", "features.every_hours=24"]
@@ -35,7 +35,7 @@ def config(directory: Path, *more: str) -> Config:
     return load_config([], [f"paths.dataset={directory}", *KNOBS, *more])
 
 
-def shop(spark: SparkSession) -> tuple[DataFrame, DataFrame]:
+def shop(spark: SparkSession) -> tuple[DataFrame, DataFrame, DataFrame]:
     chance = random.Random(2)
     events = [
         Event(f"u{chance.randrange(70)}", round(chance.random() * 239, 3),
@@ -44,7 +44,8 @@ def shop(spark: SparkSession) -> tuple[DataFrame, DataFrame]:
         for number in range(500)
     ]
     points = [(f"u{user}", hour, chance.random()) for user in range(70) for hour in range(24, 241, 24)]
-    return sessions_of(spark, events, bots=["u7"]), features_at(spark, points)
+    sessions = sessions_of(spark, events, bots=["u7"])
+    return sessions, features_at(spark, points), partials_of(sessions)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,8 @@ def test_files_hold_exactly_the_declared_columns_and_no_nulls(dataset: tuple[Pat
     for name in COLUMNS:
         values = table.column(name).combine_chunks()
         assert values.null_count == values.flatten().null_count == 0
-        assert str(values.type.value_type) == ("float" if name in ("gap", "price", "idle", "features") else "int32")
+        decimal = name in ("gap", "price", "idle", "features", "labels")
+        assert str(values.type.value_type) == ("float" if decimal else "int32")
     counts = Counter(table.column("split").to_pylist())
     assert counts == {split: report.counts[split].examples for split in SPLITS}
 
@@ -91,11 +93,12 @@ def test_the_same_data_on_other_partitions_gives_the_same_files(
     spark: SparkSession, dataset: tuple[Path, Report], tmp_path: Path
 ) -> None:
     directory, report = dataset
-    sessions, features = shop(spark)
+    sessions, features, partials = shop(spark)
     shuffle_partitions = spark.conf.get("spark.sql.shuffle.partitions")
     spark.conf.set("spark.sql.shuffle.partitions", "3")
     try:
-        again = build_dataset(sessions.repartition(5), features.repartition(2, "as_of"), config(tmp_path), version="v2")
+        again = build_dataset(sessions.repartition(5), features.repartition(2, "as_of"), partials.repartition(3),
+                              config(tmp_path), version="v2")
     finally:
         spark.conf.set("spark.sql.shuffle.partitions", str(shuffle_partitions))
     assert digests(tmp_path) == digests(directory)
@@ -121,9 +124,9 @@ def test_what_happens_after_the_training_span_leaves_its_files_statistics_and_vo
     dataset: tuple[Path, Report], spark: SparkSession, tmp_path: Path
 ) -> None:
     directory, report = dataset
-    sessions, features = shop(spark)
+    sessions, features, partials = shop(spark)
     later = sessions_of(spark, [Event("u1", 150 + n, "i1", "view", price=9999.0, id=f"z{n}") for n in range(40)])
-    changed = build_dataset(sessions.unionByName(later), features, config(tmp_path), version="v3")
+    changed = build_dataset(sessions.unionByName(later), features, partials, config(tmp_path), version="v3")
     assert changed.manifest.statistics == report.manifest.statistics
     assert changed.manifest.vocabulary_sha == report.manifest.vocabulary_sha
     before, after = ({name: digest for name, digest in digests(d).items() if "split=train" in name or "voc" in name}
@@ -177,16 +180,16 @@ def test_data_that_cannot_be_used_is_an_error_and_leaves_the_dataset_as_it_was(
     spark: SparkSession, dataset: tuple[Path, Report]
 ) -> None:
     directory, report = dataset
-    sessions, features = shop(spark)
+    sessions, features, partials = shop(spark)
     with pytest.raises(DataTooShortError, match=r"dataset\.valid_hours=960"):
-        build_dataset(sessions, features, config(directory, "dataset.valid_hours=960"), version="v4")
+        build_dataset(sessions, features, partials, config(directory, "dataset.valid_hours=960"), version="v4")
     with pytest.raises(EmptyVocabularyError, match=r"dataset\.min_item_count=500 events"):
-        build_dataset(sessions, features, config(directory, "dataset.min_item_count=500"), version="v4")
+        build_dataset(sessions, features, partials, config(directory, "dataset.min_item_count=500"), version="v4")
     with pytest.raises(InputError, match="sessions has no rows"):
-        build_dataset(sessions.limit(0), features, config(directory), version="v4")
+        build_dataset(sessions.limit(0), features, partials, config(directory), version="v4")
     asked = config(directory, "dataset.side_features=[price]", "paths.items=nowhere.parquet")
     with pytest.raises(ShopItemsError, match=r"nowhere\.parquet"):  # before anything is read
-        build_dataset(sessions.limit(0), features, asked, version="v4", events=sessions)
+        build_dataset(sessions.limit(0), features, partials, asked, version="v4", events=sessions)
     assert Manifest.load(directory) == report.manifest
     assert not (directory / "v4").exists()
     with pytest.raises(DatasetMissingError):

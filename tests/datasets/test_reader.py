@@ -42,8 +42,7 @@ def examples(rows: int) -> pa.Table:
         "outcome": lists(pa.int32(), [[2] * n for n in lengths]),
         "point": lists(pa.int32(), [[0] * p for p in points]),
         "idle": lists(pa.float32(), [[1.0] * p for p in points]),
-        "bought": lists(pa.int32(), [[1] * p for p in points]),
-        "churned": lists(pa.int32(), [[0] * p for p in points]),
+        "labels": lists(pa.float32(), [[1.0, 0.0, 30.0] * p for p in points]),
         "features": lists(pa.float32(), [[float(i), 2.0] * p for i, p in enumerate(points)]),
     })
 
@@ -60,7 +59,7 @@ def write(directory: Path, table: pa.Table, rows_per_group: int, groups_per_file
         sizes = [min(rows_per_group, part.num_rows - at) for at in range(0, part.num_rows, rows_per_group)]
         groups += [RowGroup(name, i, size, 0) for i, size in enumerate(sizes)]
     return Manifest("v", "", "simulated", {"train": tuple(groups)}, Boundaries("", "", "", 1.0), 8, 100, 9, ("a", "b"),
-                    Statistics(0.0, 1.0, (0.0, 0.0), (1.0, 1.0)), "", "")
+                    Statistics(0.0, 1.0, (0.0, 0.0), (1.0, 1.0)), "", "", ("purchase", "churn", "value"))
 
 
 def rows_of(rows: Rows) -> list[int]:
@@ -101,7 +100,7 @@ def check_every_row_once(
     plan = {"num_ranks": num_ranks, "lanes": lanes, "batch_size": batch_size, "seed": 5, "epoch": epoch}
     seen: list[int] = []
     for rank in range(num_ranks):
-        from_memory = list(TableReader(table, rows_per_group=rows_per_group, num_features=2, rank=rank, **plan))
+        from_memory = list(TableReader(table, rows_per_group=rows_per_group, widths=(2, 3), rank=rank, **plan))
         with ExampleReader(manifest, directory, "train", rank=rank, **plan) as reader:
             from_files = list(reader)
             assert len(from_files) == reader.steps == num_steps(rows, batch_size)
@@ -115,7 +114,7 @@ def check_every_row_once(
 
 
 def test_a_rank_without_rows_at_a_step_gets_an_empty_batch_of_the_right_width() -> None:
-    reader = TableReader(examples(3), rows_per_group=1, num_features=2, rank=2, num_ranks=3, lanes=3,
+    reader = TableReader(examples(3), rows_per_group=1, widths=(2, 3), rank=2, num_ranks=3, lanes=3,
                          batch_size=1, seed=1, epoch=1)
     batches = list(reader)
     assert sorted(batch.rows for batch in batches) == [0, 0, 1]

@@ -14,12 +14,15 @@ from purchasepath.config import Dataset
 from purchasepath.datasets.manifest import Boundaries, Manifest, Statistics
 from purchasepath.datasets.sequences import build_examples, events_of, points_in, scoring_examples
 from purchasepath.datasets.split import TimeSplit, split_by_time
+from purchasepath.features.as_of import as_of_times
 from purchasepath.tables.catalog import EVENT_TYPES, EXAMPLES, VOCABULARY
-from tests.datasets.shop import Event, at, features_at, sessions_of
+from purchasepath.tables.tasks import LABEL_NAMES
+from tests.datasets.shop import Event, at, features_at, labels_at, sessions_of
 
 KNOBS = Dataset(horizon_hours=24, valid_hours=48, test_hours=48, max_length=8)
 SPLIT: TimeSplit = split_by_time(at(0), at(240), KNOBS, every_hours=24, gap_minutes=180)
 """Train ends at 144 h, valid at 192, test at 240; sessions that end after 237 may go on."""
+TIMES = as_of_times(at(0), at(240), 24)
 SPANS = {"train": (-1e9, 144.0), "valid": (144.0, 192.0), "test": (192.0, 240.0)}
 FEATURE = ("events_1d",)
 STATISTICS = Statistics(price_mean=1.0, price_std=2.0, feature_mean=(4.0,), feature_std=(2.0,))
@@ -84,7 +87,8 @@ def built(spark: SparkSession) -> Rows:
     """Examples of all users above by user; users do not touch each other, so one Spark job serves all tests."""
     shops = [(HAND_MADE, HAND_MADE_POINTS), random_shop(4), short_histories()]
     sessions = sessions_of(spark, [event for events, _ in shops for event in events], ["bot"], SESSION_HOURS)
-    points = points_in(features_at(spark, [p for _, points in shops for p in points]), sessions, SPLIT)
+    points = points_in(features_at(spark, [p for _, points in shops for p in points]), sessions,
+                       labels_at(sessions, TIMES, SPLIT.horizons_us), SPLIT)
     frame = build_examples(
         events_of(sessions), points, vocabulary(spark), split=SPLIT, statistics=STATISTICS, feature_names=FEATURE,
         max_length=8, num_known=NUM_KNOWN,
@@ -92,7 +96,10 @@ def built(spark: SparkSession) -> Rows:
     assert EXAMPLES.differences(frame) == []
     rows: Rows = defaultdict(list)
     for row in frame.collect():
-        rows[row["user_id"]].append(row.asDict())
+        told = row.asDict()
+        for number, name in enumerate(LABEL_NAMES):
+            told[name] = [int(label) for label in told["labels"][number :: len(LABEL_NAMES)]]
+        rows[row["user_id"]].append(told)
     return rows
 
 
@@ -115,21 +122,21 @@ def test_a_small_history_worked_out_by_hand(built: Rows) -> None:
     assert train["target"] == [0, 0, 0, 5, 0]
     assert train["gap"] == pytest.approx([0, log1p(1800), log1p(9.5 * 3600), log1p(36000), log1p(36000)])
     assert train["price"] == pytest.approx([-0.5, 0, 0, 0, 0])
-    assert (train["point"], train["bought"], train["features"]) == ([2], [1], [1.0])  # she buys at 40 < 24 + 24
+    assert (train["point"], train["purchase"], train["features"]) == ([2], [1], [1.0])  # she buys at 40 < 24 + 24
     assert train["idle"] == pytest.approx([log1p(4 * 3600)])
 
     valid = only(built["ann"], "valid")
     assert valid["item"] == [4, 4, 1, 2, 5, 6, 2]
     assert valid["target"] == [0, 0, 0, 0, 6, 2, 0]
-    assert (valid["point"], valid["bought"], valid["features"]) == ([4], [0], [0.0])
+    assert (valid["point"], valid["purchase"], valid["features"]) == ([4], [0], [0.0])
     assert valid["idle"] == pytest.approx([log1p(104 * 3600)])
     assert len(built["ann"]) == 2  # no target and no point in test
 
 
 def test_an_event_at_the_as_of_time_comes_after_it_and_may_be_the_purchase(built: Rows) -> None:
     ben, cid = only(built["ben"], "train"), only(built["cid"], "train")
-    assert (ben["point"], ben["bought"]) == ([0], [1])
-    assert (cid["point"], cid["bought"]) == ([0], [0])  # the horizon ends just before 48
+    assert (ben["point"], ben["purchase"]) == ([0], [1])
+    assert (cid["point"], cid["purchase"]) == ([0], [0])  # the horizon ends just before 48
 
 
 def test_a_point_is_left_out_where_an_event_before_it_arrived_after_it(built: Rows) -> None:
@@ -154,7 +161,7 @@ def test_what_follows_in_the_session_and_who_stays_away(built: Rows) -> None:
     # at 12 and 13 the purchase of 14 follows; it and what comes after it are not asked; the session of 25 has none;
     # that of 143 ends in the purchase at 144, which training must not know of
     assert train["outcome"] == [3, 3, 1, 1, 2, 2, 1, 1]
-    assert (train["point"], train["bought"], train["churned"]) == ([3, 5, 5], [0, 0, 0], [0, 1, 0])
+    assert (train["point"], train["purchase"], train["churn"]) == ([3, 5, 5], [0, 0, 0], [0, 1, 0])
     # in valid all but the last event before the split are context
     assert valid["item"] == [5, 5, 6, 4, 5, 7, 8, 9]
     assert valid["outcome"] == [0, 0, 0, 0, 0, 0, 1, 1]
@@ -191,13 +198,13 @@ def test_a_random_shop_gives_what_the_oracle_gives(built: Rows) -> None:
         assert row["gap"] == pytest.approx(match["gap"], abs=1e-5)
         assert row["price"] == pytest.approx(match["price"], abs=1e-6)
         assert row["outcome"] == match["outcome"]
-        for name in ("point", "bought", "churned"):
+        for name in ("point", *LABEL_NAMES):
             assert row[name] == match[name]
         assert row["idle"] == pytest.approx(match["idle"], abs=1e-5)
         assert row["features"] == pytest.approx(match["features"], abs=1e-6)
     assert sum(len(row["point"]) for row in found) > 50
     assert {outcome for row in found for outcome in row["outcome"]} == {0, 1, 2, 3}
-    assert {churned for row in found for churned in row["churned"]} == {0, 1}
+    assert {churned for row in found for churned in row["churn"]} == {0, 1}
 
 
 def test_scoring_reads_what_training_reads_up_to_the_same_point(spark: SparkSession, built: Rows) -> None:
@@ -277,11 +284,15 @@ def _example(everything: list[Event], known: list[Event], window: range, owned: 
             continue
         example["point"].append(before[-1] - window[0])
         example["idle"].append(log1p((hour - known[before[-1]].hour) * 3600))
-        example["bought"].append(int(any(e.type == "purchase" and hour <= e.hour < hour + 24 for e in everything)))
-        example["churned"].append(int(not any(hour <= e.hour < hour + 24 for e in everything)))
+        ahead = [e for e in everything if hour <= e.hour < hour + 24]
+        example["purchase"].append(int(any(e.type == "purchase" for e in ahead)))
+        example["churn"].append(int(not ahead))
+        example["value"].append(0)  # SESSIONS of these tests hold no quantities
+        example["orders"].append(len({e.hour for e in ahead if e.type == "purchase"}))
+        example["returns"].append(0)
         example["features"].append((value - 4) / 2)
     return {name: example[name] for name in ("item", "type", "gap", "price", "target", "outcome", "point", "idle",
-                                             "bought", "churned", "features")}
+                                             *LABEL_NAMES, "features")}
 
 
 def _outcome(everything: list[Event], event: Event, split: str) -> int:

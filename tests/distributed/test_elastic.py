@@ -12,8 +12,8 @@ import pytest
 
 from purchasepath.storage.session import build_session
 from purchasepath.training.loop import Trainer
+from purchasepath.training.rank_main import Request, read_result, train_on_rank
 from purchasepath.training.ranks import HorovodRanks
-from purchasepath.training.task import Request, read_result, train_on_rank
 from tests.conftest import ROOT
 from tests.distributed.training import configure, train, write
 

@@ -17,8 +17,8 @@ from purchasepath.errors import UserError
 from purchasepath.training.failures import LostRankError
 from purchasepath.training.launch import run_on_ranks
 from purchasepath.training.loop import Trainer
+from purchasepath.training.rank_main import Request, Result, read_result, train_on_rank
 from purchasepath.training.ranks import Ranks
-from purchasepath.training.task import Request, Result, read_result, train_on_rank
 from tests.conftest import ROOT
 from tests.distributed.training import configure, train, write
 

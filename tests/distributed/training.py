@@ -13,7 +13,7 @@ from purchasepath.datasets.manifest import Manifest
 from purchasepath.storage.session import build_session
 from purchasepath.training.failures import Task
 from purchasepath.training.launch import run_on_ranks
-from purchasepath.training.task import Request, Result, read_result, train_on_rank
+from purchasepath.training.rank_main import Request, Result, read_result, train_on_rank
 from tests.tiny_dataset import write_dataset
 
 
@@ -21,7 +21,7 @@ def configure(directory: Path, name: str, *overrides: str) -> Config:
     """Of a run that leaves its result under `name`."""
     return load_config([], [
         f"paths.dataset={directory / 'dataset'}", f"paths.models={directory / name}", "model.width=16",
-        "model.predicts=[item,purchase,session,churn,next_type]", "model.dropout=0.0", "training.epochs=1",
+        "model.tasks=[item,purchase,session,churn,next_type]", "model.dropout=0.0", "training.epochs=1",
         "training.batch_size=32", "training.timeout_minutes=3", *overrides,
     ])
 

@@ -16,7 +16,8 @@ from purchasepath.errors import TableMissingError
 from purchasepath.job import Job
 from purchasepath.tables.catalog import SESSIONS
 from purchasepath.tables.features import USER_FEATURES
-from tests.datasets.shop import Event, features_at, sessions_of
+from purchasepath.tables.partials import USER_PARTIALS
+from tests.datasets.shop import Event, features_at, partials_of, sessions_of
 
 
 def test_the_job_writes_a_dataset_and_sums_it_up(spark: SparkSession, tmp_path: Path) -> None:
@@ -32,6 +33,7 @@ def test_the_job_writes_a_dataset_and_sums_it_up(spark: SparkSession, tmp_path: 
     events = [Event(f"u{n % 9}", round(chance.random() * 140, 3), f"i{chance.randrange(5)}") for n in range(150)]
     with job.warehouse.transaction("before") as tx:
         tx.write(SESSIONS, sessions_of(spark, events))
+        tx.write(USER_PARTIALS, partials_of(sessions_of(spark, events)))
         tx.write(USER_FEATURES, features_at(spark, [(f"u{n}", h, 1.0) for n in range(9) for h in range(24, 145, 24)]))
     summary = run(job)
 
@@ -55,6 +57,7 @@ def test_a_shop_without_purchases_is_told_and_what_cannot_be_learned_refused(
     events = [Event(f"u{n % 9}", n * 0.9, f"i{n % 5}" if n < 130 else "new") for n in range(150)]  # to hour 134.1
     with job.warehouse.transaction("before") as tx:
         tx.write(SESSIONS, sessions_of(spark, events))
+        tx.write(USER_PARTIALS, partials_of(sessions_of(spark, events)))
         tx.write(USER_FEATURES, features_at(spark, [(f"u{n}", h, 1.0) for n in range(9) for h in range(24, 145, 24)]))
     lines = run(job).lines
     manifest = Manifest.load(tmp_path / "dataset")
@@ -65,6 +68,6 @@ def test_a_shop_without_purchases_is_told_and_what_cannot_be_learned_refused(
     # 27 events of 96-120, after the last one before of each of nine users; items of the last four are new
     assert any(line.startswith("test: ") and "of 36 with an item 11.11% are out" in line for line in lines)
     assert any(line.startswith("purchase is left out of the model: the answer is no at all of its ") for line in lines)
-    with pytest.raises(NothingToLearnError, match=r"--set model\.predicts=\[item,"):
-        run(Job("dataset", load_config([], [*paths, *hours, "model.predicts=[purchase]"]), spark=spark))
+    with pytest.raises(NothingToLearnError, match=r"--set model\.tasks=\[item,"):
+        run(Job("dataset", load_config([], [*paths, *hours, "model.tasks=[purchase]"]), spark=spark))
     assert Manifest.load(tmp_path / "dataset") == manifest

@@ -16,11 +16,13 @@ from purchasepath.datasets.batch import batch_from_arrow
 from purchasepath.datasets.manifest import Boundaries, Manifest
 from purchasepath.errors import BundleMismatchError, ConfigError
 from purchasepath.tables.catalog import CALIBRATION, METRICS
+from purchasepath.tables.tasks import LABEL_NAMES
 from tests.tiny_bundle import EXAMPLE_SCHEMA, example
 from tests.tiny_shop import TEST, TinyShop, tiny_shop
 
 KS = "evaluate.ks=[1,3]"
-ALL = "evaluate.baselines=[popular_7d,popular_category_7d,markov_1,markov_2,item_knn,als,logistic_regression]"
+ALL = ("evaluate.baselines=[popular_7d,popular_category_7d,markov_1,markov_2,item_knn,als,logistic_regression,"
+       "linear_regression]")
 
 
 def metrics(job: Any) -> dict[tuple[str, str, str, int | None], Any]:
@@ -47,11 +49,11 @@ def model_by_hand(shop: TinyShop) -> tuple[list[int], list[set[int]], list[tuple
     model = shop.bundle.build()
     ranks, shown, points = [], [set(), set()], []
     for row in TEST:
-        batch = batch_from_arrow(pa.Table.from_pylist([row], EXAMPLE_SCHEMA), 2)
+        batch = batch_from_arrow(pa.Table.from_pylist([row], EXAMPLE_SCHEMA), 2, len(LABEL_NAMES))
         with torch.inference_mode():
             hidden_LD = model.encode(batch)[0]
             logits = model.ask("purchase", batch, hidden_LD[None])[0]
-            points += zip(logits.sigmoid().tolist(), row["bought"], strict=True)
+            points += zip(logits.sigmoid().tolist(), row["labels"][:: len(LABEL_NAMES)], strict=True)
             for position, target in enumerate(row["target"]):
                 if target:
                     scores = model.item_scores(hidden_LD[position : position + 1])[0].tolist()

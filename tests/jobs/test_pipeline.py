@@ -22,7 +22,7 @@ from purchasepath.errors import ConfigError
 from purchasepath.job import Job, run_job
 from purchasepath.pipeline import STAGES, chosen_stages, closing_words, with_fresh_history
 from purchasepath.scoring.evaluation import read_examples
-from purchasepath.scoring.standings import format_standings
+from purchasepath.scoring.leaderboard import format_leaderboard
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.query import run_query
 from purchasepath.tables.catalog import (
@@ -123,7 +123,7 @@ def test_the_whole_catalogue_may_be_recommended_and_items_without_a_history_are_
 
 
 def test_the_model_stands_beside_its_baselines_and_the_report_shows_them(config: Config, warehouse: Any) -> None:
-    standings = format_standings(warehouse.read(METRICS))
+    standings = format_leaderboard(warehouse.read(METRICS))
     report = Path(config.paths.report).read_text(encoding="utf-8")
     for model in ("purchasepath", "popular_7d", "markov_1", "als", "logistic_regression"):
         assert model in standings

@@ -24,7 +24,7 @@ def rows(job: Any, table: Any) -> list[dict[str, Any]]:
     found = [row.asDict() for row in job.warehouse.read(table).collect()]
     for row in found:
         del row["run_id"]  # the one column that tells two runs apart
-    return sorted(found, key=lambda r: (r["user_id"], r.get("rank", 0)))
+    return sorted(found, key=lambda r: (r.get("user_id") or r["entity_id"], r.get("rank", 0), r.get("task", "")))
 
 
 def test_everybody_known_is_scored_and_a_rerun_gives_the_same_rows(shop: TinyShop) -> None:
@@ -33,7 +33,7 @@ def test_everybody_known_is_scored_and_a_rerun_gives_the_same_rows(shop: TinySho
     assert summary.rows == {"scores": 2, "recommendations": 6}  # eve's event had not arrived
     assert summary.events == 7
     scores, items = rows(job, SCORES), rows(job, RECOMMENDATIONS)
-    assert [(r["user_id"], r["num_events"], r["model_version"]) for r in scores] == [
+    assert [(r["entity_id"], r["num_events"], r["model_version"]) for r in scores] == [
         ("ada", 4, shop.bundle.version), ("ben", 3, shop.bundle.version)]
     assert {(r["as_of_date"], r["model_name"], r["horizon_hours"]) for r in scores} == {(AS_OF.date(), "tiny", 168.0)}
     assert [r["rank"] for r in items] == [1, 2, 3] * 2
@@ -45,7 +45,8 @@ def test_everybody_known_is_scored_and_a_rerun_gives_the_same_rows(shop: TinySho
     assert min(r.pop("run_number") for r in [*scored_again, *items_again]) > max(
         r.pop("run_number") for r in [*scores, *items])
     assert (scored_again, items_again) == (scores, items)
-    assert any("stability index 0.000, another first item for 0.0% of 2 users" in line for line in second.lines)
+    assert any("purchase drifted since" in line and "stability index 0.000" in line for line in second.lines)
+    assert any("for 0.0% of 2 users" in line for line in second.lines)
 
 
 def test_a_bundle_with_other_features_or_another_vocabulary_is_refused(shop: TinyShop, tmp_path: Path) -> None:
@@ -59,14 +60,16 @@ def test_a_bundle_with_other_features_or_another_vocabulary_is_refused(shop: Tin
             run(shop.job("score", f"score.bundle={bundle.directory}"))
 
 
-@pytest.mark.parametrize(("predicts", "rows_of", "told"), [
-    (("item", "churn"), {"scores": 0, "recommendations": 6}, "not trained to answer purchase: no scores from it"),
-    (("purchase",), {"scores": 2, "recommendations": 0}, "not trained to answer item: no recommendations from it"),
+@pytest.mark.parametrize(("tasks", "rows_of", "told"), [
+    (("item", "next_type"), {"scores": 0, "recommendations": 6},
+     "not trained to answer purchase or churn or value or orders or returns: no scores from it"),
+    (("purchase", "value", "orders"), {"scores": 6, "recommendations": 0},
+     "not trained to answer item: no recommendations from it"),
 ])
 def test_nothing_is_published_of_a_question_that_the_bundle_was_not_trained_to_answer(
-    shop: TinyShop, tmp_path: Path, predicts: tuple[str, ...], rows_of: dict[str, int], told: str
+    shop: TinyShop, tmp_path: Path, tasks: tuple[str, ...], rows_of: dict[str, int], told: str
 ) -> None:
-    bundle = tiny_bundle(tmp_path, manifest=shop.bundle.manifest, model=MODEL.model_copy(update={"predicts": predicts}),
+    bundle = tiny_bundle(tmp_path, manifest=shop.bundle.manifest, model=MODEL.model_copy(update={"tasks": tasks}),
                          fits=False)
     job = shop.job("score", "score.top_k=3", f"score.bundle={bundle.directory}", f"paths.warehouse={tmp_path / 'w'}")
     with job.warehouse.transaction("setup") as tx:
@@ -79,9 +82,9 @@ def test_nothing_is_published_of_a_question_that_the_bundle_was_not_trained_to_a
 
 
 def test_a_bundle_that_answers_neither_is_refused(shop: TinyShop, tmp_path: Path) -> None:
-    model = MODEL.model_copy(update={"predicts": ("churn",)})
+    model = MODEL.model_copy(update={"tasks": ("session",)})
     bundle = tiny_bundle(tmp_path, manifest=shop.bundle.manifest, model=model, fits=False)
-    with pytest.raises(BundleMismatchError, match="answers churn, expected item or purchase"):
+    with pytest.raises(BundleMismatchError, match="answers session, expected item or purchase"):
         run(shop.job("score", f"score.bundle={bundle.directory}"))
 
 

@@ -16,8 +16,8 @@ from purchasepath.datasets.manifest import Asked
 from purchasepath.errors import BundleMismatchError, TooFewRowGroupsError, UserError
 from purchasepath.job import Job
 from purchasepath.tables.catalog import TRAINING_CURVES
+from purchasepath.training.rank_main import Request, train_on_rank
 from purchasepath.training.ranks import SoloRanks
-from purchasepath.training.task import Request, train_on_rank
 from purchasepath.training.tracking import open_client
 from tests.tiny_dataset import write_dataset
 
@@ -70,22 +70,22 @@ def test_a_head_without_a_yes_in_the_training_span_is_not_trained(
 ) -> None:
     asked = {"train": {"item": Asked(500), "purchase": Asked(200, 0), "churn": Asked(200, 50)}}
     replace(write_dataset(tmp_path / "dataset"), asked=asked).save(tmp_path / "dataset")
-    job = make_job(spark, tmp_path, mlflow_store, "model.predicts=[item,purchase,churn]", "training.epochs=1")
+    job = make_job(spark, tmp_path, mlflow_store, "model.tasks=[item,purchase,churn]", "training.epochs=1")
     lines = run(job).lines
     bundle = Bundle.load(resolve("latest", job.config))
-    assert bundle.model_config.predicts == ("item", "churn")
+    assert bundle.model_config.tasks == ("item", "churn")
     assert list(bundle.build().heads) == ["churn"]
     assert "purchase is left out of the model: the answer is no at all of its 200 places in the training span" in lines
     assert not any("purchase" in metric for metric in bundle.metrics)
-    with pytest.raises(NothingToLearnError, match=r"--set model\.predicts=\[item,churn\]"):
-        run(make_job(spark, tmp_path, mlflow_store, "model.predicts=[purchase]"))
+    with pytest.raises(NothingToLearnError, match=r"--set model\.tasks=\[item,churn\]"):
+        run(make_job(spark, tmp_path, mlflow_store, "model.tasks=[purchase]"))
 
 
 def test_pre_training_then_fine_tuning(spark: Any, tmp_path: Path, mlflow_store: list[str]) -> None:
     manifest = write_dataset(tmp_path / "dataset")
-    run(make_job(spark, tmp_path, mlflow_store, "model.predicts=[item]", "tracking.registered_model=first"))
+    run(make_job(spark, tmp_path, mlflow_store, "model.tasks=[item]", "tracking.registered_model=first"))
     second = make_job(spark, tmp_path, mlflow_store, "training.start_from=latest", "training.tune=lora",
-                      "model.predicts=[item,purchase,session,churn,next_type]", "training.epochs=1")
+                      "model.tasks=[item,purchase,session,churn,next_type]", "training.epochs=1")
     first = Bundle.load(resolve("latest", second.config))
     assert first.name == "first"
     lines = run(second).lines

@@ -37,7 +37,7 @@ def walks(count: int, seed: int) -> list[Example]:
 def cold_recall(*, told: bool, negatives: int = 0) -> float:
     """Share of the places where the next category's item without a history is among the shelf's five best."""
     torch.manual_seed(0)
-    model = build_model(Model(width=16, heads=2, layers=1, dropout=0.0, predicts=("item",)), num_items=NUM_ITEMS,
+    model = build_model(Model(width=16, heads=2, layers=1, dropout=0.0, tasks=("item",)), num_items=NUM_ITEMS,
                         num_types=2, num_features=NUM_FEATURES, max_length=LENGTH, num_known=NUM_KNOWN)
     config = Training(epochs=4, patience=4, learning_rate=0.01, warmup_steps=5, negatives=negatives, item_dropout=0.2)
     feed = MemoryFeed(walks(300, 1), walks(30, 2), batch_size=32)

@@ -10,10 +10,9 @@ import torch
 
 from purchasepath.config import Model, Training
 from purchasepath.models.build import build_model
-from purchasepath.models.questions import PURCHASE
+from purchasepath.training.init_heads import start_at_regression
 from purchasepath.training.loop import Trainer
 from purchasepath.training.ranks import SoloRanks
-from purchasepath.training.warm_start import start_at_logistic_regression
 from tests.training.feeds import NUM_FEATURES, Example, MemoryFeed
 
 NUM_ITEMS = 24
@@ -60,7 +59,7 @@ def fit(train: list[Example], valid: list[Example], epochs: int) -> dict[str, fl
     )
     config = Training(epochs=epochs, patience=epochs, batch_size=64, learning_rate=0.005, warmup_steps=20)
     feed = MemoryFeed(train, valid, batch_size=64)
-    start_at_logistic_regression(model.heads["purchase"], PURCHASE, feed, SoloRanks())
+    start_at_regression(model.heads["purchase"], model.asked["purchase"], feed, SoloRanks())
     state = Trainer(model, feed, SoloRanks(), config).fit()
     return state.curves[state.best_epoch - 1]
 

@@ -12,11 +12,12 @@ import pytest
 from purchasepath.models.baselines import (
     add_markov_rank,
     add_popular_rank,
-    logistic_probabilities,
+    labelled_points,
+    linear_answers,
+    logistic_answers,
     markov_answers,
     markov_states,
     popularity,
-    purchase_points,
     transitions,
 )
 from purchasepath.tables.catalog import SESSIONS
@@ -106,21 +107,35 @@ def test_markov_ranks_equal_a_full_ranking(spark: Any, max_k: int) -> None:
     assert {(r["state"], r["item"]): r["rank"] for r in found.collect()} == expected
 
 
-def test_each_point_gets_its_own_features(spark: Any) -> None:
-    examples = spark.createDataFrame([([1.0, 2.0, 3.0, 4.0], [0.5, 0.25], [0, 1]), ([], [], [])],
-                                     "features array<float>, idle array<float>, bought array<int>")
-    found = [(r["features"], r["bought"]) for r in purchase_points(examples, 2).collect()]
-    assert found == [([0.5, 1.0, 2.0], 0), ([0.25, 3.0, 4.0], 1)]
+def test_each_point_gets_its_own_features_and_label(spark: Any) -> None:
+    schema = "features array<float>, idle array<float>, labels array<float>"
+    examples = spark.createDataFrame([
+        ([1.0, 2.0, 3.0, 4.0], [0.5, 0.25], [0.0, 7.0, 1.0, 8.0]), ([5.0, 6.0], [0.75], [float("nan"), 9.0]),
+        ([], [], [])], schema)
+    names = ("purchase", "value")
+    found = [(r["features"], r["label"]) for r in labelled_points(examples, "purchase", names, 2).collect()]
+    assert found == [([0.5, 1.0, 2.0], 0.0), ([0.25, 3.0, 4.0], 1.0)]  # not where it is not asked
+    found = [(r["features"], r["label"]) for r in labelled_points(examples, "value", names, 2).collect()]
+    assert found == [([0.5, 1.0, 2.0], 7.0), ([0.25, 3.0, 4.0], 8.0), ([0.75, 5.0, 6.0], 9.0)]
+
+
+POINTS = "features array<float>, label double"
 
 
 def test_logistic_regression_finds_the_feature_that_matters(spark: Any) -> None:
-    rows = [([0.0, x, n % 3 - 1.0], int(n % 10 < (8 if x > 0 else 2))) for n in range(60) for x in (-1.0, 1.0)]
-    points = spark.createDataFrame(rows, "features array<float>, bought int")
-    asked = spark.createDataFrame([([0.0, -1.0, 0.0], 0), ([0.0, 1.0, 0.0], 1)], "features array<float>, bought int")
-    found = {r["bought"]: r["probability"] for r in logistic_probabilities(points, asked).collect()}
+    rows = [([0.0, x, n % 3 - 1.0], float(n % 10 < (8 if x > 0 else 2))) for n in range(60) for x in (-1.0, 1.0)]
+    asked = spark.createDataFrame([([0.0, -1.0, 0.0], 0.0), ([0.0, 1.0, 0.0], 1.0)], POINTS)
+    found = {r["label"]: r["answer"] for r in logistic_answers(spark.createDataFrame(rows, POINTS), asked).collect()}
     assert found == {0: pytest.approx(0.2, abs=0.01), 1: pytest.approx(0.8, abs=0.01)}
 
 
 def test_a_logistic_regression_on_one_class_answers_with_that_class(spark: Any) -> None:
-    points = spark.createDataFrame([([0.0, 1.0], 0), ([1.0, 0.0], 0)], "features array<float>, bought int")
-    assert [r["probability"] for r in logistic_probabilities(points, points).collect()] == [0.0, 0.0]
+    points = spark.createDataFrame([([0.0, 1.0], 0.0), ([1.0, 0.0], 0.0)], POINTS)
+    assert [r["answer"] for r in logistic_answers(points, points).collect()] == [0.0, 0.0]
+
+
+def test_a_linear_regression_finds_the_line_and_nothing_below_zero(spark: Any) -> None:
+    points = spark.createDataFrame([([0.0, x / 10, 0.0], 3.0 + x / 5) for x in range(-10, 60)], POINTS)
+    asked = spark.createDataFrame([([0.0, 2.0, 0.0], 7.0), ([0.0, -9.0, 0.0], 0.0)], POINTS)
+    found = [r["answer"] for r in linear_answers(points, asked).collect()]
+    assert found == [pytest.approx(7.0, abs=0.1), 0.0]

@@ -46,6 +46,6 @@ def test_the_same_events_at_another_position_have_other_hidden_vectors(model: Pu
 
 def test_an_empty_batch_has_empty_hidden_vectors(model: PurchasePathModel) -> None:
     empty = make_batch([])
-    assert {f.name for f in fields(empty)} >= {"item_BL", "bought_P"}
+    assert {f.name for f in fields(empty)} >= {"item_BL", "labels_PT"}
     assert model.encode(empty).shape == (0, 1, 16)
     assert model.ask("purchase", empty, model.encode(empty))[0].shape == (0,)

@@ -8,8 +8,8 @@ import torch
 from purchasepath.config import Model
 from purchasepath.models import losses
 from purchasepath.models.build import PurchasePathModel, build_model
+from purchasepath.models.kinds import binary_loss
 from purchasepath.models.losses import draw_negatives, next_item_loss, select_targets
-from purchasepath.models.questions import loss_sum
 from tests.training.feeds import NUM_FEATURES, Example, make_batch
 
 
@@ -51,7 +51,7 @@ def test_chunks_give_the_same_loss_and_gradient(model: PurchasePathModel, monkey
 
 
 def test_purchase_loss_is_the_sum_of_binary_cross_entropies() -> None:
-    found = loss_sum(torch.tensor([0.0, math.log(3)]), torch.tensor([1.0, 0.0]))
+    found = binary_loss(torch.tensor([0.0, math.log(3)]), torch.tensor([1.0, 0.0]))
     assert found.item() == pytest.approx(math.log(2) + math.log(4), rel=1e-6)
 
 
@@ -61,7 +61,7 @@ def test_padding_does_not_change_the_losses(model: PurchasePathModel) -> None:
     def sums(batch: object) -> torch.Tensor:
         hidden_BLD = model.encode(batch)
         items = next_item_loss(model, *select_targets(hidden_BLD, batch.target_BL))
-        return torch.stack((items, loss_sum(*model.ask("purchase", batch, hidden_BLD))))
+        return torch.stack((items, binary_loss(*model.ask("purchase", batch, hidden_BLD))))
 
     together = sums(make_batch([short, long], length=10))
     torch.testing.assert_close(together, sums(make_batch([short])) + sums(make_batch([long])))

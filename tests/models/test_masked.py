@@ -19,10 +19,10 @@ from tests.training.feeds import NUM_FEATURES, Example, make_batch, make_rows
 ITEMS = [5, 9, 4, 7, 11, 6]
 
 
-def make_model(*predicts: str, share: float = 0.3) -> PurchasePathModel:
+def make_model(*tasks: str, share: float = 0.3) -> PurchasePathModel:
     torch.manual_seed(0)
     return build_model(
-        Model(encoder="bert4rec", width=16, heads=2, layers=2, dropout=0.0, predicts=predicts, mask_share=share),
+        Model(encoder="bert4rec", width=16, heads=2, layers=2, dropout=0.0, tasks=tasks, mask_share=share),
         num_items=20, num_types=3, num_features=NUM_FEATURES, max_length=10,
     )
 

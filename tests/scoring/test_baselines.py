@@ -6,17 +6,25 @@ import pyspark.sql.functions as F
 import pytest
 from pyspark.sql import SparkSession
 
-from purchasepath.scoring.baselines import logistic_regression
+from purchasepath.scoring.baselines import RegressionBaselines
 from purchasepath.tables.catalog import EXAMPLES
+from purchasepath.tables.tasks import TASK
+from tests.tiny_bundle import labels_of, tiny_manifest
 
 
 @pytest.mark.parametrize(("bought", "points"), [([0, 0], 0), ([1, 1], 0), ([0, 1], 2)])
 def test_a_regression_answers_only_where_train_has_two_answers(
     spark: SparkSession, bought: list[int], points: int
 ) -> None:
-    train, test = (EXAMPLES.frame(spark, [{"example_id": 1, "item": [3, 4], "point": [0, 1], "idle": [1.0, 2.0],
-                                           "features": [0.5, -0.5], "bought": answers}]).withColumn("bucket", F.lit(7))
-                   for answers in (bought, [0, 1]))
-    found = logistic_regression(train, test, 1).binary["purchase"]
-    assert found.points == points
-    assert (found.negatives_GC + found.positives_GC).sum(axis=1)[7] == points
+    train, test = (EXAMPLES.frame(spark, [{
+        "example_id": 1, "item": [3, 4], "point": [0, 1], "idle": [1.0, 2.0], "features": [0.5, -0.5],
+        "labels": [label for answer in answers for label in labels_of(purchase=answer, value=9.0 * answer)],
+    }]).withColumn("bucket", F.lit(7)) for answers in (bought, [0, 1]))
+    regressions = RegressionBaselines(train, test, tiny_manifest(feature_names=("f",)))
+    found = regressions.logistic(("item", "purchase")).binary
+    assert list(found) == ["purchase"]
+    assert found["purchase"].points == points
+    assert (found["purchase"].negatives_GC + found["purchase"].positives_GC).sum(axis=1)[7] == points
+    amounts = regressions.linear(tuple(TASK)).amounts
+    assert {task: counts.points for task, counts in amounts.items()} == {"value": points, "orders": 0}
+    assert amounts["value"].points_GC[7].sum() == points

@@ -12,14 +12,15 @@ from purchasepath.bundle.bundle import Bundle
 from purchasepath.config import Evaluate
 from purchasepath.datasets.batch import batch_from_arrow
 from purchasepath.models.build import PurchasePathModel
-from purchasepath.models.questions import BINARY
 from purchasepath.scoring.answers import Answers
 from purchasepath.scoring.evaluation import Counter, as_answers
 from purchasepath.scoring.measures import BinaryCounts
 from purchasepath.scoring.metric_rows import metric_rows
+from purchasepath.tables.tasks import LABEL_NAMES, TASK, Kind, of_kind
 from tests.tiny_bundle import EXAMPLE_SCHEMA, MODEL, example, tiny_bundle
 
-ALL = ("item", "purchase", "session", "churn", "next_type")
+ALL = tuple(TASK)
+BINARY = of_kind(Kind.BINARY)
 ROWS = [{**example([3 + (n + i) % 5 for i in range(2 + n % 4)], targets={0: 4}, points={1: n % 2}), "bucket": n % 3}
         for n in range(9)]
 SCHEMA = EXAMPLE_SCHEMA.append(pa.field("bucket", pa.int32()))
@@ -27,7 +28,7 @@ SCHEMA = EXAMPLE_SCHEMA.append(pa.field("bucket", pa.int32()))
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, PurchasePathModel, Answers]:
-    bundle = tiny_bundle(tmp_path_factory.mktemp("models"), model=MODEL.model_copy(update={"predicts": ALL}))
+    bundle = tiny_bundle(tmp_path_factory.mktemp("models"), model=MODEL.model_copy(update={"tasks": ALL}))
     model = bundle.build()
     for question in BINARY:
         model.heads[question].calibration.copy_(torch.tensor([0.5, -0.25]))
@@ -43,7 +44,7 @@ def test_probabilities_are_counted_calibrated_and_raw(
     asked: tuple[Bundle, PurchasePathModel, Answers], question: str
 ) -> None:
     _, model, answers = asked
-    batch = batch_from_arrow(pa.Table.from_pylist(ROWS, EXAMPLE_SCHEMA), 2)
+    batch = batch_from_arrow(pa.Table.from_pylist(ROWS, EXAMPLE_SCHEMA), 2, len(LABEL_NAMES))
     with torch.inference_mode():
         logit_N, answer_N = model.ask(question, batch, model.encode(batch))
     for counts, scale, shift in ((answers.binary, 0.5, -0.25), (answers.raw, 1.0, 0.0)):
@@ -64,7 +65,7 @@ def test_answers_are_counted_in_the_bucket_of_their_visitor(
     assert answers.ranks_GK is not None
     assert answers.types is not None
     for bucket in range(3):
-        batch = batch_from_arrow(pa.Table.from_pylist(ROWS[bucket::3], EXAMPLE_SCHEMA), 2)
+        batch = batch_from_arrow(pa.Table.from_pylist(ROWS[bucket::3], EXAMPLE_SCHEMA), 2, len(LABEL_NAMES))
         with torch.inference_mode():
             hidden_BLD = model.encode(batch)
             places = {name: model.ask(name, batch, hidden_BLD)[1] for name in ("purchase", "session", "next_type")}
@@ -82,12 +83,12 @@ def test_answers_are_counted_in_the_bucket_of_their_visitor(
 
 def test_types_and_the_rows_of_all_questions(asked: tuple[Bundle, PurchasePathModel, Answers]) -> None:
     bundle, model, answers = asked
-    batch = batch_from_arrow(pa.Table.from_pylist(ROWS, EXAMPLE_SCHEMA), 2)
+    batch = batch_from_arrow(pa.Table.from_pylist(ROWS, EXAMPLE_SCHEMA), 2, len(LABEL_NAMES))
     with torch.inference_mode():
         logit_NT, answer_N = model.ask("next_type", batch, model.encode(batch))
     found = {(r["task"], r["metric"]): r for r in metric_rows({"purchasepath": answers}, bundle, bundle.manifest,
                                                              Evaluate(ks=(1, 3)), "run")}
-    assert {task for task, _ in found} == {"next_item", "cold_item", "purchase", "session", "churn", "next_type"}
+    assert {task for task, _ in found} == {"next_item", "cold_item", *ALL[1:]}
     hits = (logit_NT.argmax(dim=1) == answer_N).float().mean().item()
     assert found["next_type", "accuracy"]["value"] == pytest.approx(hits)
     loss = torch.nn.functional.cross_entropy(logit_NT, answer_N).item()

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from purchasepath.scoring.drift import Drift, measure_drift, stability_index
+from purchasepath.scoring.drift import Drift, measure_drift, measure_item_change, stability_index
 
 HISTOGRAM = st.dictionaries(st.integers(-50, 50), st.integers(1, 500), min_size=1, max_size=40)
-DRIFT = Drift(date(2024, 1, 1), 1.5, 2_000, 3_000, 0.1, 0.2, 1_500, 0.4)
+DRIFT = Drift("purchase", date(2024, 1, 1), 1.5, 2_000, 3_000, 0.1, 0.2)
 
 
 @given(HISTOGRAM)
@@ -57,14 +57,22 @@ def test_a_gate_of_zero_is_open_and_few_users_are_not_judged() -> None:
     assert not replace(DRIFT, users_before=999).exceeds(1.0)
 
 
-def test_measured_drift_counts_users_whose_first_item_changed(spark: Any) -> None:
-    before = spark.createDataFrame([("a", 0.1), ("b", 0.2), ("c", 0.3)], "user_id string, purchase_probability float")
-    now = spark.createDataFrame([("a", 0.1), ("b", 0.2), ("d", 0.0)], "user_id string, purchase_probability float")
-    best = "user_id string, item_id string"
-    drift = measure_drift(
-        before, spark.createDataFrame([("a", "x"), ("b", "y"), ("c", "z")], best),
-        now, spark.createDataFrame([("a", "x"), ("b", None), ("d", "z")], best), date(2024, 1, 1),
-    )
-    assert (drift.users_before, drift.users_now, drift.common_users, drift.changed_top) == (3, 3, 2, 0.5)
+def test_drift_is_measured_by_task_and_of_tasks_that_are_on_both_sides(spark: Any) -> None:
+    answers = "task string, value float"
+    before = spark.createDataFrame(
+        [("purchase", 0.1), ("purchase", 0.2), ("purchase", 0.3), ("value", 0.0), ("value", 40.0)], answers)
+    now = spark.createDataFrame([("purchase", 0.1), ("purchase", 0.2), ("purchase", 0.0), ("churn", 0.5)], answers)
+    (drift,) = measure_drift(before, now, dict.fromkeys(("purchase", "value", "churn"), date(2024, 1, 1)))
+    assert (drift.task, drift.users_before, drift.users_now) == ("purchase", 3, 3)
     assert (drift.mean_before, drift.mean_now) == (pytest.approx(0.2), pytest.approx(0.1))
     assert drift.psi > 0
+    (same,) = measure_drift(before, before, {"value": date(2024, 1, 1)})
+    assert (same.psi, same.mean_now) == (0, 20.0)
+
+
+def test_users_whose_first_item_changed_are_counted(spark: Any) -> None:
+    best = "user_id string, item_id string"
+    change = measure_item_change(spark.createDataFrame([("a", "x"), ("b", "y"), ("c", "z")], best),
+                                 spark.createDataFrame([("a", "x"), ("b", "w"), ("d", "z")], best), date(2024, 1, 1))
+    assert (change.users, change.changed) == (2, 1)
+    assert str(change) == "another first item than on 2024-01-01 for 50.0% of 2 users"

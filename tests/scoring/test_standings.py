@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pyspark.sql import SparkSession
 
-from purchasepath.scoring.standings import format_standings, verdict
+from purchasepath.scoring.leaderboard import format_leaderboard, verdict
 from purchasepath.tables.catalog import METRICS
 
 
@@ -29,7 +29,7 @@ def test_standings_say_what_is_more_than_chance(spark: SparkSession) -> None:
             ours("purchase", "roc_auc", None, (-0.1, 0.3)), ours("purchase", "log_loss", None, (-0.2, -0.1)),
             ours("cold_item", "recall", 10, (None, None)),
             {"model": "als", "task": "next_item", "metric": "recall", "k": 10, "value": 0.4}]
-    _, below = format_standings(METRICS.frame(spark, rows)).split("visitors resampled):\n")
+    _, below = format_leaderboard(METRICS.frame(spark, rows)).split("visitors resampled):\n")
     assert [line.split("  ")[-1].strip() for line in below.splitlines()] == [
         "better than als: +0.0500 to +0.1500", "worse than als: -0.1500 to -0.0500",
         "no difference to als that could not be chance: too few visitors",
@@ -38,5 +38,5 @@ def test_standings_say_what_is_more_than_chance(spark: SparkSession) -> None:
 
 def test_metrics_of_an_earlier_release_are_shown_without_a_verdict(spark: SparkSession) -> None:
     row = {"task": "next_item", "metric": "recall", "k": 10, "value": 0.4}
-    shown = format_standings(METRICS.frame(spark, [{**row, "model": model} for model in ("purchasepath", "als")]))
+    shown = format_leaderboard(METRICS.frame(spark, [{**row, "model": model} for model in ("purchasepath", "als")]))
     assert len(shown.splitlines()) == 2

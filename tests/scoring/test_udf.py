@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.config import Score
-from purchasepath.datasets.batch import batch_from_arrow
+from purchasepath.datasets.batch import inputs_from_arrow
 from purchasepath.errors import BundleMismatchError
 from purchasepath.scoring.batches import rechunk, with_blank_histories
 from purchasepath.scoring.shipment import ship
@@ -28,8 +28,8 @@ SCHEMA = pa.schema([
 ])
 SPARK_SCHEMA = (
     "user_id string, num_events int, item array<int>, type array<int>, gap array<float>, price array<float>, "
-    "target array<int>, outcome array<int>, point array<int>, bought array<int>, churned array<int>, "
-    "idle array<float>, features array<float>, seen_items array<int>, purchased_items array<int>"
+    "target array<int>, outcome array<int>, point array<int>, idle array<float>, features array<float>, "
+    "labels array<float>, seen_items array<int>, purchased_items array<int>"
 )
 
 
@@ -68,7 +68,7 @@ def test_udf_equals_a_direct_call(frame: Any, bundle: Bundle) -> None:
     assert found.keys() == expected.keys()
     for name, row in expected.items():
         assert found[name]["num_events"] == row["num_events"]
-        assert found[name]["purchase_probability"] == pytest.approx(row["purchase_probability"], abs=1e-6)
+        assert found[name]["answers"] == pytest.approx(row["answers"], abs=1e-6)
         assert [r["item_id"] for r in found[name]["recommendations"]] == [r["item_id"] for r in row["recommendations"]]
         assert [r["rank"] for r in found[name]["recommendations"]] == [1, 2, 3]
         np.testing.assert_allclose([r["score"] for r in found[name]["recommendations"]],
@@ -91,8 +91,8 @@ def test_scores_are_those_of_the_model_itself(bundle: Bundle) -> None:
     rows = arrow(USERS[:6])
     model = bundle.build()
     with torch.inference_mode():
-        batch = batch_from_arrow(rows)
-        hidden_ND = model.encode(batch)[batch.row_P, batch.position_P]
+        batch = inputs_from_arrow(rows, 2)
+        hidden_ND = model.encode_points(batch)[batch.row_P, batch.position_P]
         scores_NI = model.item_scores(hidden_ND)
     scored = Scorer(bundle, model, Score(top_k=1)).score(rows).to_pylist()
     for scores_I, row in zip(scores_NI, scored, strict=True):
@@ -119,15 +119,15 @@ def test_a_slice_scores_as_its_rows_do(bundle: Bundle) -> None:
 def test_an_empty_history_is_scored_as_one_event_that_says_nothing(bundle: Bundle) -> None:
     blank = {**user("nobody", [1]), "type": [0], "gap": [0.0], "price": [0.0], "num_events": 0, "seen_items": [],
              "idle": [0.0]}
-    empty = {**blank, "item": [], "type": [], "gap": [], "price": [], "target": [], "outcome": [], "point": [-1]}
-    no_point = {**empty, "point": [], "idle": [], "bought": [], "churned": []}
+    empty = {**blank, "item": [], "type": [], "gap": [], "price": [], "point": [-1]}
+    no_point = {**empty, "point": [], "idle": []}
     scorer = Scorer(bundle, bundle.build(), Score(top_k=2))
     rows = scorer.score(arrow([empty, USERS[3], blank, no_point])).to_pylist()
     for row in (rows[0], rows[3]):
-        assert row["purchase_probability"] == pytest.approx(rows[2]["purchase_probability"], abs=1e-6)
+        assert row["answers"] == pytest.approx(rows[2]["answers"], abs=1e-6)
         assert [r["item_id"] for r in row["recommendations"]] == [r["item_id"] for r in rows[2]["recommendations"]]
     alone = scorer.score(arrow([USERS[3]])).to_pylist()[0]
-    assert rows[1]["purchase_probability"] == pytest.approx(alone["purchase_probability"], abs=1e-6)
+    assert rows[1]["answers"] == pytest.approx(alone["answers"], abs=1e-6)
 
 
 def test_histories_with_events_are_left_as_they_are() -> None:

@@ -12,6 +12,8 @@ from torch.nn.functional import pad
 
 from purchasepath.datasets.batch import Batch, batch_from_rows
 from purchasepath.datasets.rows import EVENT_COLUMNS, POINT_COLUMNS, Rows
+from purchasepath.tables.tasks import LABEL_NAMES
+from tests.tiny_bundle import labels_of
 
 NUM_FEATURES = 3
 
@@ -24,6 +26,7 @@ class Example:
     bought: float | None = None
     features: Sequence[float] = (0.0, 0.0, 0.0)
     targets: Sequence[int] = field(default=())
+    labels: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def next_items(self) -> Sequence[int]:
@@ -38,15 +41,14 @@ def make_rows(examples: Sequence[Example]) -> Rows:
         "item": item_N, "type": np.ones_like(item_N), "target": [item for e in examples for item in e.next_items],
         "outcome": 2 + item_N % 2, "gap": item_N % 5, "price": item_N % 3,
     }
-    points = {
-        "point": [len(e.items) - 1 for e in told], "bought": [e.bought for e in told],
-        "churned": [1.0 - (e.bought or 0.0) for e in told], "idle": np.ones(len(told)),
-    }
+    points = {"point": [len(e.items) - 1 for e in told], "idle": np.ones(len(told))}
+    labels = [labels_of(**{"purchase": e.bought or 0.0, "value": (e.bought or 0.0) * 30.0, **e.labels}) for e in told]
     return Rows(
         np.array([len(e.items) for e in examples], dtype=np.int64),
         np.array([e.bought is not None for e in examples], dtype=np.int64),
         _stacked(events, EVENT_COLUMNS, len(item_N)), _stacked(points, POINT_COLUMNS, len(told)),
         np.array([e.features for e in told], dtype=np.float32).reshape(-1, NUM_FEATURES),
+        np.array(labels, dtype=np.float32).reshape(-1, len(LABEL_NAMES)),
     )
 
 

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from purchasepath.config import Model
+from purchasepath.datasets.batch import batch_from_rows
 from purchasepath.models.build import PurchasePathModel, build_model
+from purchasepath.tables.tasks import LABEL_NAMES
 from purchasepath.training.calibration import calibrate
 from purchasepath.training.device import Device
 from purchasepath.training.ranks import SoloRanks
-from tests.training.feeds import NUM_FEATURES, Example, MemoryFeed
+from tests.training.feeds import NUM_FEATURES, Example, MemoryFeed, make_rows
 
 CPU = Device(torch.device("cpu"), None)
 
@@ -20,7 +22,7 @@ def model_of(scale: float, shift: float) -> PurchasePathModel:
     """A model whose purchase logit is scale * the first feature + shift."""
     torch.manual_seed(0)
     model = build_model(Model(width=8, layers=1, heads=2), num_items=12, num_types=3, num_features=NUM_FEATURES,
-                        max_length=8)
+                        max_length=8, label_names=LABEL_NAMES)
     with torch.no_grad():
         model.heads["purchase"].linear.weight[0, 1] = scale
         model.heads["purchase"].linear.bias.fill_(shift)
@@ -44,7 +46,7 @@ def test_an_overconfident_and_shifted_head_is_set_right() -> None:
     found = run(model, shoppers([-3.0, -2.0, -1.0, 0.0, 1.0]))
     assert found["purchase_scale"] == pytest.approx(1 / 2.5, abs=0.02)
     assert found["purchase_shift"] == pytest.approx(-1.0 / 2.5, abs=0.05)
-    probability = model.probability("purchase", torch.tensor([2.5 * -2.0 + 1.0]))
+    probability = model.answer("purchase", torch.tensor([2.5 * -2.0 + 1.0]))
     assert probability.item() == pytest.approx(1 / (1 + math.exp(2.0)), abs=0.005)
     assert found["valid_purchase_loss_calibrated"] < found["valid_purchase_loss_raw"] - 0.1
 
@@ -65,3 +67,18 @@ def test_a_head_stays_as_it_is_where_nothing_can_be_learned(valid: list[Example]
     found = run(model, valid)
     assert (found["purchase_scale"], found["purchase_shift"]) == (1.0, 0.0)
     assert torch.equal(model.heads["purchase"].calibration, torch.tensor([1.0, 0.0]))
+
+
+@pytest.mark.parametrize("task", ["value", "orders"])
+def test_the_sum_of_amounts_and_counts_becomes_that_of_validation(task: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(Model(width=8, layers=1, heads=2, tasks=("item", task)), num_items=12, num_types=3,
+                        num_features=NUM_FEATURES, max_length=8, label_names=LABEL_NAMES)
+    valid = [Example([3, 4], bought=0.0, labels={task: float(n % 5 == 0) * 7.0}) for n in range(4000)]
+    found = calibrate(model, MemoryFeed([], valid, batch_size=500), SoloRanks(), CPU)
+    rows = batch_from_rows(make_rows(valid))
+    with torch.inference_mode():
+        expected = model.predict(task, rows, model.encode_points(rows)).sum().item()
+    assert expected == pytest.approx(4000 / 5 * 7.0, rel=0.06)  # pulled a little to what the head said by itself
+    assert found[f"{task}_scale"] != 1.0
+    assert calibrate(model, MemoryFeed([], [], batch_size=5), SoloRanks(), CPU)[f"{task}_scale"] == 1.0

@@ -23,11 +23,11 @@ MAKING = Lock()
 """Threads share torch's generator; a model is made from the seed by one at a time."""
 
 
-def make_model(encoder: str = "transformer", predicts: tuple[str, ...] = ("item", "purchase")) -> PurchasePathModel:
+def make_model(encoder: str = "transformer", tasks: tuple[str, ...] = ("item", "purchase")) -> PurchasePathModel:
     with MAKING:
         torch.manual_seed(1)
         return build_model(
-            Model(encoder=encoder, width=8, heads=2, layers=1, dropout=0.0, predicts=predicts),
+            Model(encoder=encoder, width=8, heads=2, layers=1, dropout=0.0, tasks=tasks),
             num_items=NUM_ITEMS, num_types=3, num_features=NUM_FEATURES, max_length=8,
         )
 
@@ -56,7 +56,7 @@ def test_every_rank_has_the_sum_of_all_gradients(shares: list[list[list[int]]], 
 
     def exchange(ranks: ThreadRanks) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         model, rows = make_model(), batches[ranks.rank]
-        flat = FlatModel(model, counts=len(model.predicts))
+        flat = FlatModel(model, counts=len(model.tasks))
         exchange = Exchange(model, flat, ranks, by_rows=True)
         places_Q = exchange.totals(rows)
         flat.gradients_W.copy_(whole_numbers(seed + ranks.rank, flat.gradients_W.numel()))
@@ -71,7 +71,7 @@ def test_every_rank_has_the_sum_of_all_gradients(shares: list[list[list[int]]], 
     before, after, places_Q, following_Q = zip(*together(len(shares), exchange), strict=True)
     expected = torch.stack(before).sum(dim=0)
     assert all(torch.equal(found, expected) for found in after)
-    told = torch.stack([count_places(batch, ("item", "purchase")) for batch in batches]).sum(dim=0).float()
+    told = torch.stack([count_places(batch, make_model()) for batch in batches]).sum(dim=0).float()
     assert all(torch.equal(found, told) for found in places_Q)
     assert all(found.tolist() == [1.0 * len(shares), 0.0] for found in following_Q)
 
@@ -81,11 +81,11 @@ def whole_numbers(seed: int, count: int) -> torch.Tensor:
     return torch.randint(-50, 50, (count,), generator=torch.Generator().manual_seed(seed)).float()
 
 
-@pytest.mark.parametrize("predicts", [("item", "purchase"), ("session",)])
+@pytest.mark.parametrize("tasks", [("item", "purchase"), ("session",)])
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_only_items_of_the_step_have_a_gradient(encoder: str, predicts: tuple[str, ...]) -> None:
-    model = make_model(encoder, predicts)
-    model.next_item.requires_grad_("item" in predicts)
+def test_only_items_of_the_step_have_a_gradient(encoder: str, tasks: tuple[str, ...]) -> None:
+    model = make_model(encoder, tasks)
+    model.next_item.requires_grad_("item" in tasks)
     rows = make_rows(make_examples(3))
     trainer = Trainer(model, MemoryFeed([], [], batch_size=4), SoloRanks(), Training(negatives=4, batch_size=4))
     negative_K = trainer._negatives()

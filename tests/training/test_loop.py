@@ -156,7 +156,7 @@ def test_curves_report_the_loss_of_the_weights_that_are_kept() -> None:
     known_BL = batch.target_BL > 2
     item_loss = torch.nn.functional.cross_entropy(model.item_scores(hidden_BLD[known_BL]), batch.target_BL[known_BL])
     logit_P = model.ask("purchase", batch, hidden_BLD)[0]
-    purchase_loss = torch.nn.functional.binary_cross_entropy_with_logits(logit_P, batch.bought_P)
+    purchase_loss = torch.nn.functional.binary_cross_entropy_with_logits(logit_P, batch.labels_PT[:, 0])
     best = state.curves[state.best_epoch - 1]
     assert best["valid_item_loss"] == pytest.approx(item_loss.item(), rel=1e-5)
     assert best["valid_purchase_loss"] == pytest.approx(purchase_loss.item(), rel=1e-5)

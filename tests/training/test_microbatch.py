@@ -25,7 +25,7 @@ def rows(batch: Batch) -> list[tuple[object, ...]]:
         length = int((batch.type_BL[row] != 0).sum())
         points = [
             (int(batch.position_P[p]), float(batch.idle_P[p]), tuple(batch.features_PF[p].tolist()),
-             float(batch.bought_P[p]), float(batch.churned_P[p]))
+             tuple(batch.labels_PT[p].tolist()))
             for p in range(batch.points) if int(batch.row_P[p]) == row
         ]
         columns = (batch.item_BL, batch.type_BL, batch.gap_BL, batch.price_BL, batch.target_BL, batch.outcome_BL)

@@ -31,9 +31,9 @@ KNOWN_FEED = replace(FEED, train=[replace(e, targets=[t if t < 10 else 0 for t i
 """Items 10 and 11 are met and no targets, as items without a history are in training."""
 
 
-def make_model(*predicts: str, num_known: int = 12) -> PurchasePathModel:
+def make_model(*tasks: str, num_known: int = 12) -> PurchasePathModel:
     torch.manual_seed(4)
-    return build_model(Model(width=8, heads=2, layers=1, predicts=predicts), num_items=12, num_types=3,
+    return build_model(Model(width=8, heads=2, layers=1, tasks=tasks), num_items=12, num_types=3,
                        num_features=NUM_FEATURES, max_length=8, num_known=num_known)
 
 
@@ -48,11 +48,11 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tune(
-    pretrained: Path, workspace: Path, feed: MemoryFeed, config: Training, *predicts: str
+    pretrained: Path, workspace: Path, feed: MemoryFeed, config: Training, *tasks: str
 ) -> tuple[Weights, Weights]:
     """Weights at the start and at the end."""
     keep_start(workspace, pretrained)
-    model = make_model(*predicts)
+    model = make_model(*tasks)
     begin(model, workspace, config, feed, SoloRanks())
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     Trainer(model, feed, SoloRanks(), config, checkpoints=Checkpoints(workspace, "same run")).fit()
@@ -141,6 +141,6 @@ def test_a_frozen_encoder_learns_without_dropout() -> None:
 
 
 def test_contradictions_are_told_together() -> None:
-    config = load_config([], ["training.tune=frozen", "training.select_by=ndcg", "model.predicts=[purchase]"])
+    config = load_config([], ["training.tune=frozen", "training.select_by=ndcg", "model.tasks=[purchase]"])
     with pytest.raises(ConfigError, match=r"(?s)training\.start_from.*training\.select_by=loss"):
         check_start(config)

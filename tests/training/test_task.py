@@ -14,8 +14,8 @@ from purchasepath.config import Config, load_config
 from purchasepath.datasets.manifest import FIRST_ITEM
 from purchasepath.errors import TooFewRowGroupsError, UserError
 from purchasepath.models.items import ItemTable
+from purchasepath.training.rank_main import Request, build_for, clear_workspace, read_result, train_on_rank
 from purchasepath.training.ranks import SoloRanks
-from purchasepath.training.task import Request, build_for, clear_workspace, read_result, train_on_rank
 from tests.tiny_bundle import write_vocabulary
 from tests.tiny_dataset import write_dataset
 

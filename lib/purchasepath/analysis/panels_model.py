@@ -8,8 +8,8 @@ from purchasepath.analysis import figures, queries, wording
 from purchasepath.analysis.figures import Row, ours_first
 from purchasepath.analysis.panels import Content, Grid, Panel
 from purchasepath.analysis.wording import count, percent
+from purchasepath.scoring.leaderboard import verdict
 from purchasepath.scoring.measures import LOWER_IS_BETTER
-from purchasepath.scoring.standings import verdict
 from purchasepath.sessions.bots import left_out
 
 OURS = "purchasepath"

@@ -40,7 +40,7 @@ from purchasepath.storage.parquet import read_footer
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS = "model.safetensors"
 VOCABULARY = "vocabulary.parquet"
 DESCRIPTION = "bundle.json"
@@ -139,6 +139,7 @@ class Bundle:
                 num_types=manifest.num_types,
                 num_features=len(manifest.feature_names),
                 max_length=manifest.max_length,
+                label_names=manifest.label_names,
             )
         try:
             model.load_state_dict(load_file(self.directory / WEIGHTS), strict=True, assign=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from purchasepath.bundle.bundle import Bundle
-from purchasepath.training.task import build_for
+from purchasepath.training.rank_main import build_for
 
 if TYPE_CHECKING:
     from purchasepath.config import Config
     from purchasepath.datasets.manifest import Manifest
-    from purchasepath.training.task import Result
+    from purchasepath.training.rank_main import Result
 
 
 def save_result(result: Result, config: Config, manifest: Manifest, *, run_id: str, start: Bundle | None) -> Bundle:

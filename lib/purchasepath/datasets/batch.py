@@ -1,6 +1,6 @@
 """Padded tensors from ragged examples.
 
-Legend: B examples, L padded length, P as-of points of the whole batch, F features.
+Legend: B examples, L padded length, P as-of points of the whole batch, F features, T labels.
 
     item  [[7, 9], [4]]   ->  item_BL  [[7, 9],      point [[1], [0]]  ->  row_P      [0, 1]
                                         [4, 0]]                            position_P [1, 0]
@@ -10,34 +10,29 @@ Padding is 0 and on the right. Everything is whole-array work; no Python per row
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from purchasepath.datasets.rows import EVENT_COLUMNS, POINT_COLUMNS, Rows, rows_from_arrow
-
-_EVENT_INTEGERS = sum(dtype is np.int32 for dtype in EVENT_COLUMNS.values())
-"""The columns of integers come first."""
+from purchasepath.datasets.rows import EVENT_COLUMNS, EVENT_INPUTS, POINT_COLUMNS, Rows, rows_from_arrow
 
 
 @dataclass(frozen=True)
-class Batch:
-    """One step's examples on one rank; it may have no rows, no points or both."""
+class Inputs:
+    """What a model reads of a step's examples on one rank; there may be no rows, no points or neither."""
 
     item_BL: torch.Tensor  # int64
     type_BL: torch.Tensor  # int64
     gap_BL: torch.Tensor  # float32
     price_BL: torch.Tensor  # float32
-    target_BL: torch.Tensor  # int64, 0 where there is nothing to predict
-    outcome_BL: torch.Tensor  # int64, CONTEXT … PURCHASE_FOLLOWS
     row_P: torch.Tensor  # int64, example of each point
     position_P: torch.Tensor  # int64, event of that example after which the point lies
     idle_P: torch.Tensor  # float32
     features_PF: torch.Tensor  # float32
-    bought_P: torch.Tensor  # float32, 0 or 1
-    churned_P: torch.Tensor  # float32, 0 or 1
 
     @property
     def rows(self) -> int:
@@ -47,37 +42,61 @@ class Batch:
     def points(self) -> int:
         return self.row_P.shape[0]
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
-        """The same batch on `device`."""
-        return Batch(**{f.name: getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)})
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """The same on `device`."""
+        return type(self)(**{f.name: getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Batch(Inputs):
+    """The same, and the right answers."""
+
+    target_BL: torch.Tensor  # int64, 0 where there is nothing to predict
+    outcome_BL: torch.Tensor  # int64, CONTEXT … PURCHASE_FOLLOWS
+    labels_PT: torch.Tensor  # float32, NaN where a task is not asked
+
+
+def inputs_from_rows(rows: Rows) -> Inputs:
+    """What a model reads of all examples, in their order; L is the longest one's length, at least 1."""
+    return Inputs(**_input_tensors(rows, _padded(rows, EVENT_INPUTS)))
 
 
 def batch_from_rows(rows: Rows) -> Batch:
     """One batch of all examples, in their order; L is the longest one's length, at least 1."""
-    events = dict(zip(EVENT_COLUMNS, _padded(rows), strict=True))
-    points = dict(zip(POINT_COLUMNS, rows.points_CP, strict=True))
-    return Batch(
-        **{f"{name}_BL": values for name, values in events.items()},
-        row_P=torch.from_numpy(np.repeat(np.arange(rows.rows), rows.count_B)),
-        position_P=torch.from_numpy(points["point"].astype(np.int64)),
-        idle_P=torch.from_numpy(points["idle"].view(np.float32).copy()),
-        features_PF=torch.from_numpy(rows.features_PF.copy()),  # Arrow's memory is read-only and may be let go
-        bought_P=torch.from_numpy(points["bought"].astype(np.float32)),
-        churned_P=torch.from_numpy(points["churned"].astype(np.float32)),
-    )
+    padded = _padded(rows, EVENT_COLUMNS)
+    return Batch(**_input_tensors(rows, padded), target_BL=padded["target"], outcome_BL=padded["outcome"],
+                 labels_PT=torch.from_numpy(rows.labels_PT.copy()))
 
 
-def batch_from_arrow(data: pa.Table | pa.RecordBatch, num_features: int | None = None) -> Batch:
+def inputs_from_arrow(data: pa.Table | pa.RecordBatch, num_features: int) -> Inputs:
+    """Of all rows of `data`; see `rows_from_arrow` for what it has to be."""
+    return inputs_from_rows(rows_from_arrow(data, num_features))
+
+
+def batch_from_arrow(data: pa.Table | pa.RecordBatch, num_features: int, num_labels: int) -> Batch:
     """One batch of all rows of `data`; see `rows_from_arrow` for what it has to be."""
-    return batch_from_rows(rows_from_arrow(data, num_features))
+    return batch_from_rows(rows_from_arrow(data, num_features, num_labels))
 
 
-def _padded(rows: Rows) -> list[torch.Tensor]:
-    """A B x L tensor of each event column; integers as int64, floats as float32."""
+def _input_tensors(rows: Rows, padded: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    points = dict(zip(POINT_COLUMNS, rows.points_CP, strict=True))
+    return {
+        **{f"{name}_BL": padded[name] for name in EVENT_INPUTS},
+        "row_P": torch.from_numpy(np.repeat(np.arange(rows.rows), rows.count_B)),
+        "position_P": torch.from_numpy(points["point"].astype(np.int64)),
+        "idle_P": torch.from_numpy(points["idle"].view(np.float32).copy()),
+        "features_PF": torch.from_numpy(rows.features_PF.copy()),  # Arrow's memory is read-only and may be let go
+    }
+
+
+def _padded(rows: Rows, columns: Mapping[str, type[np.generic]]) -> dict[str, torch.Tensor]:
+    """A B x L tensor of each of the first event columns; integers as int64, floats as float32."""
     length = max(1, int(rows.length_B.max(initial=0)))
     real_BL = np.arange(length) < rows.length_B[:, None]
-    grid_CBL: np.ndarray = np.zeros((len(EVENT_COLUMNS), rows.rows, length), np.int32)
-    for grid_BL, values_N in zip(grid_CBL, rows.events_CN, strict=True):
+    grid_CBL: np.ndarray = np.zeros((len(columns), rows.rows, length), np.int32)
+    for grid_BL, values_N in zip(grid_CBL, rows.events_CN, strict=False):
         grid_BL[real_BL] = values_N
-    integers, floats = grid_CBL[:_EVENT_INTEGERS].astype(np.int64), grid_CBL[_EVENT_INTEGERS:].view(np.float32)
-    return [torch.from_numpy(grid_BL) for grid_BL in (*integers, *floats)]
+    return {
+        name: torch.from_numpy(grid_BL.astype(np.int64) if dtype is np.int32 else grid_BL.view(dtype))
+        for (name, dtype), grid_BL in zip(columns.items(), grid_CBL, strict=True)
+    }

@@ -26,7 +26,7 @@ from purchasepath.storage.files import sha256_json
 from purchasepath.tables.features import USER_FEATURES_DECLARED
 
 FILE_NAME = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 SPLITS = ("train", "valid", "test")
 PADDING, NO_ITEM, UNKNOWN_ITEM, FIRST_ITEM = 0, 1, 2, 3
 """Vocabulary ids with a meaning of their own; items count from FIRST_ITEM."""
@@ -54,7 +54,7 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Asked:
-    """Places of a split where a question of `model.predicts` is asked, and those of them where the answer is yes.
+    """Places of a split where a task of `model.tasks` is asked, and those of them where the answer is yes, or not 0.
 
     `yes` is None where the answer is a choice among many.
     """
@@ -104,7 +104,7 @@ class Manifest:
     items without a history on the training span. `num_types` is the number of event types plus one for padding.
     `source` names the raw source (synthetic data says so). `side_features` are the columns of SIDE_FEATURES that
     say something, each with the number of its ids, unknown included, or the width of its vectors. `asked` says per
-    split and question of `model.predicts` what there is to learn from or to measure on.
+    split and task what there is to learn from or to measure on.
     """
 
     version: str
@@ -119,6 +119,9 @@ class Manifest:
     statistics: Statistics
     vocabulary_sha: str
     feature_schema_sha: str
+    label_names: tuple[str, ...] = ()
+    horizon_hours: Mapping[str, float] = field(default_factory=dict)
+    """Of each task with a label."""
     num_cold: int = 0
     side_features: Mapping[str, int] = field(default_factory=dict)
     side_sha: str = ""
@@ -196,6 +199,7 @@ class Manifest:
                 "splits": {s: tuple(RowGroup(**g) for g in groups) for s, groups in content["splits"].items()},
                 "boundaries": Boundaries(**content["boundaries"]),
                 "feature_names": tuple(content["feature_names"]),
+                "label_names": tuple(content["label_names"]),
                 "statistics": _statistics(**content["statistics"]),
                 "asked": {split: {question: Asked(**facts) for question, facts in questions.items()}
                           for split, questions in content.get("asked", {}).items()},

@@ -70,8 +70,8 @@ class ExampleReader:
         check_ranks(num_groups=len(groups) if split == "train" else num_ranks, num_ranks=num_ranks, lanes=lanes)
         self._plan = EpochPlan(tuple(g.rows for g in groups), lanes, batch_size, seed, epoch, shuffle)
         self._share = (rank, num_ranks, start_step)
-        self._num_features = manifest.num_features
-        source = _Source(self._plan, groups, Path(directory), manifest.num_features)
+        self._widths = (manifest.num_features, len(manifest.label_names))
+        source = _Source(self._plan, groups, Path(directory), self._widths)
         self._blocks = _OrderedBlocks(
             self._plan.reading_order(*self._share), source, workers,
             window=WINDOW + len(self._plan.lanes_of(rank, num_ranks)),
@@ -83,7 +83,7 @@ class ExampleReader:
 
     def __iter__(self) -> Iterator[Rows]:
         with self:
-            yield from _batches(self._plan, *self._share, iter(self._blocks), self._num_features)
+            yield from _batches(self._plan, *self._share, iter(self._blocks), self._widths)
 
     def __enter__(self) -> ExampleReader:
         return self
@@ -98,15 +98,15 @@ class TableReader:
     """The twin in memory: the same plan, the same batches, from a table cut into row groups of `rows_per_group`."""
 
     def __init__(
-        self, table: pa.Table, *, rows_per_group: int, num_features: int, rank: int = 0, num_ranks: int = 1,
+        self, table: pa.Table, *, rows_per_group: int, widths: tuple[int, int], rank: int = 0, num_ranks: int = 1,
         lanes: int, batch_size: int, seed: int, epoch: int, start_step: int = 0, shuffle: bool = True,
     ) -> None:
-        self._rows, self._rows_per_group = rows_from_arrow(table, num_features), rows_per_group
+        self._rows, self._rows_per_group = rows_from_arrow(table, *widths), rows_per_group
         sizes = [min(rows_per_group, table.num_rows - start) for start in range(0, table.num_rows, rows_per_group)]
         check_ranks(num_groups=len(sizes), num_ranks=num_ranks, lanes=lanes)
         self._plan = EpochPlan(tuple(sizes), lanes, batch_size, seed, epoch, shuffle)
         self._share = (rank, num_ranks, start_step)
-        self._num_features = num_features
+        self._widths = widths
 
     @property
     def steps(self) -> int:
@@ -118,7 +118,7 @@ class TableReader:
             (block, _arrange(self._plan, block, self._rows, [s.group * self._rows_per_group for s in block.segments]))
             for block in order
         )
-        return _batches(self._plan, *self._share, blocks, self._num_features)
+        return _batches(self._plan, *self._share, blocks, self._widths)
 
     def __enter__(self) -> TableReader:
         return self
@@ -129,12 +129,12 @@ class TableReader:
 
 def _batches(
     plan: EpochPlan, rank: int, num_ranks: int, start_step: int, blocks: Iterator[tuple[Block, Rows]],
-    num_features: int,
+    widths: tuple[int, int],
 ) -> Iterator[Rows]:
-    """Batches of the steps, from blocks in reading order."""
+    """Batches of the steps, from blocks in reading order; `widths`: how many features and labels a point has."""
     lanes = plan.lanes_of(rank, num_ranks)
     queues: dict[int, deque[tuple[Block, Rows]]] = {lane: deque() for lane in lanes}
-    empty = no_rows(num_features)
+    empty = no_rows(*widths)
     for step in range(start_step, plan.steps):
         parts: list[Rows] = []
         for lane in lanes:
@@ -164,8 +164,8 @@ def _arrange(plan: EpochPlan, block: Block, rows: Rows, starts: Sequence[int]) -
 class _Source:
     """What a worker needs to read a block."""
 
-    def __init__(self, plan: EpochPlan, groups: Sequence[RowGroup], directory: Path, num_features: int) -> None:
-        self.plan, self.groups, self.directory, self.num_features = plan, groups, directory, num_features
+    def __init__(self, plan: EpochPlan, groups: Sequence[RowGroup], directory: Path, widths: tuple[int, int]) -> None:
+        self.plan, self.groups, self.directory, self.widths = plan, groups, directory, widths
         self.footers: dict[str, pq.FileMetaData] = {}  # of files seen, by path, shared by the workers
 
 
@@ -206,7 +206,7 @@ class _BlockWorker(WorkerBase):
             tables.append(self._read(source.directory / name, groups))
             for number, group in zip(mine, groups, strict=True):
                 starts[number], end = end, end + group.rows
-        return rows_from_arrow(pa.concat_tables(tables), source.num_features), [starts[number] for number in numbers]
+        return rows_from_arrow(pa.concat_tables(tables), *source.widths), [starts[number] for number in numbers]
 
     def _read(self, path: Path, groups: Sequence[RowGroup]) -> pa.Table:
         numbers = [group.row_group for group in groups]

@@ -1,12 +1,13 @@
 """Examples as a few flat arrays: what is cut, shuffled and joined between Parquet and the padded batch.
 
-Legend: B examples, N events of all of them, P as-of points of all of them, F features.
+Legend: B examples, N events of all of them, P as-of points of all of them, F features, T labels.
 
     item [[7, 9], [4]]      ->  length_B [2, 1]    events_CN [[7, 9, 4], …]    one row per event column
     point [[1], [0]]        ->  count_B  [1, 1]    points_CP [[1, 0], …]       one row per point column
 
 All event columns lie in one array, so that a gather or a copy is one call and not one per column: at 32 rows a batch
-the calls are the cost. Floats lie there by their bits.
+the calls are the cost. Floats lie there by their bits. Examples to be scored have no labels: of the event columns the
+inputs alone, which come first, and T = 0.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-EVENT_COLUMNS: Mapping[str, type[np.generic]] = {
-    "item": np.int32, "type": np.int32, "target": np.int32, "outcome": np.int32,
-    "gap": np.float32, "price": np.float32,
+EVENT_INPUTS: Mapping[str, type[np.generic]] = {
+    "item": np.int32, "type": np.int32, "gap": np.float32, "price": np.float32,
 }
-POINT_COLUMNS: Mapping[str, type[np.generic]] = {
-    "point": np.int32, "bought": np.int32, "churned": np.int32, "idle": np.float32,
-}
-FEATURES = "features"
+EVENT_LABELS: Mapping[str, type[np.generic]] = {"target": np.int32, "outcome": np.int32}
+EVENT_COLUMNS = {**EVENT_INPUTS, **EVENT_LABELS}
+POINT_COLUMNS: Mapping[str, type[np.generic]] = {"point": np.int32, "idle": np.float32}
+FEATURES, LABELS = "features", "labels"
+INPUTS = (*EVENT_INPUTS, *POINT_COLUMNS, FEATURES)
+"""Columns of EXAMPLES that a model reads."""
+COLUMNS = (*INPUTS, *EVENT_LABELS, LABELS)
+"""Columns of EXAMPLES that a model learns from."""
 _EVENT_PLACES = {name: place for place, name in enumerate(EVENT_COLUMNS)}
 _POINT_PLACES = {name: place for place, name in enumerate(POINT_COLUMNS)}
-COLUMNS = (*EVENT_COLUMNS, *POINT_COLUMNS, FEATURES)
-"""Columns of EXAMPLES that make a batch."""
 
 
 @dataclass(eq=False)  # not frozen: a batch is cut from many slices, and a frozen one takes five times as long to make
@@ -38,9 +40,10 @@ class Rows:
 
     length_B: np.ndarray  # int64, events of each example
     count_B: np.ndarray  # int64, points of each example
-    events_CN: np.ndarray  # int32, by EVENT_COLUMNS
+    events_CN: np.ndarray  # int32, by EVENT_COLUMNS, or by EVENT_INPUTS
     points_CP: np.ndarray  # int32, by POINT_COLUMNS
     features_PF: np.ndarray  # float32
+    labels_PT: np.ndarray  # float32, NaN where a task is not asked
 
     @property
     def rows(self) -> int:
@@ -85,7 +88,7 @@ class Rows:
         points = slice(self._point_ends[start], self._point_ends[stop])
         return Rows(
             self.length_B[start:stop], self.count_B[start:stop],
-            self.events_CN[:, events], self.points_CP[:, points], self.features_PF[points],
+            self.events_CN[:, events], self.points_CP[:, points], self.features_PF[points], self.labels_PT[points],
         )
 
     def take(self, order_B: np.ndarray) -> Rows:
@@ -96,7 +99,7 @@ class Rows:
         return Rows(
             length_B, count_B,
             np.take(self.events_CN, event_N, axis=1), np.take(self.points_CP, point_P, axis=1),
-            np.take(self.features_PF, point_P, axis=0),
+            np.take(self.features_PF, point_P, axis=0), np.take(self.labels_PT, point_P, axis=0),
         )
 
     # begin of each example, and the end of the last one
@@ -116,34 +119,31 @@ def join_rows(parts: Sequence[Rows]) -> Rows:
     return Rows(
         np.concatenate([p.length_B for p in parts]), np.concatenate([p.count_B for p in parts]),
         np.concatenate([p.events_CN for p in parts], axis=1), np.concatenate([p.points_CP for p in parts], axis=1),
-        np.concatenate([p.features_PF for p in parts]),
+        np.concatenate([p.features_PF for p in parts]), np.concatenate([p.labels_PT for p in parts]),
     )
 
 
-def no_rows(num_features: int) -> Rows:
+def no_rows(num_features: int, num_labels: int) -> Rows:
     nothing_B: np.ndarray = np.zeros(0, np.int64)
     return Rows(
         nothing_B, nothing_B, np.zeros((len(EVENT_COLUMNS), 0), np.int32), np.zeros((len(POINT_COLUMNS), 0), np.int32),
-        np.zeros((0, num_features), np.float32),
+        np.zeros((0, num_features), np.float32), np.zeros((0, num_labels), np.float32),
     )
 
 
-def rows_from_arrow(data: pa.Table | pa.RecordBatch, num_features: int | None = None) -> Rows:
+def rows_from_arrow(data: pa.Table | pa.RecordBatch, num_features: int, num_labels: int | None = None) -> Rows:
     """All rows of `data`, which has the list columns of EXAMPLES (others are ignored); it may be sliced or chunked.
 
-    `num_features` is F; without it F follows from the data, which takes a point. Raises ValueError on nulls and on
-    lists of one row that should be equally long and are not.
+    Without `num_labels` the inputs alone are read. Raises ValueError on nulls and on lists of one row that
+    should be equally long and are not.
     """
-    ragged = {name: _ragged(data, name) for name in COLUMNS}
-    events, points = _stacked(ragged, EVENT_COLUMNS, "item"), _stacked(ragged, POINT_COLUMNS, "point")
-    (event_ends_B, point_ends_B), (features, ends_B) = (ragged[name][1] for name in ("item", "point")), ragged[FEATURES]
-    count = int(point_ends_B[-1])
-    width = num_features if num_features is not None else (len(features) // count if count else 0)
-    if not np.array_equal(ends_B, point_ends_B * width):
-        raise ValueError(f"{len(features)} feature values for {count} points of {width} features")
+    event_columns = EVENT_INPUTS if num_labels is None else EVENT_COLUMNS
+    ragged = {name: _ragged(data, name) for name in (*event_columns, *POINT_COLUMNS)}
+    events, points = _stacked(ragged, event_columns, "item"), _stacked(ragged, POINT_COLUMNS, "point")
+    event_ends_B, point_ends_B = (ragged[name][1] for name in ("item", "point"))
     return Rows(
         _lengths(event_ends_B), _lengths(point_ends_B), events, points,
-        features.astype(np.float32, copy=False).reshape(count, width),
+        _matrix(data, FEATURES, point_ends_B, num_features), _matrix(data, LABELS, point_ends_B, num_labels or 0),
     )
 
 
@@ -171,6 +171,17 @@ def _stacked(
             raise ValueError(f"lists of column {name} and of column {leader} differ in length")
         row.view(dtype)[:] = ragged[name][0]
     return stacked
+
+
+def _matrix(data: pa.Table | pa.RecordBatch, name: str, point_ends_B: np.ndarray, width: int) -> np.ndarray:
+    """The column's values, `width` for each point; a matrix without columns is not read."""
+    count = int(point_ends_B[-1])
+    if not width:
+        return np.zeros((count, 0), np.float32)
+    values, ends_B = _ragged(data, name)
+    if not np.array_equal(ends_B, point_ends_B * width):
+        raise ValueError(f"{len(values)} values of {name} for {count} points with {width} each")
+    return values.astype(np.float32, copy=False).reshape(count, width)
 
 
 def _lengths(ends_B: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ Visitors flagged as bots before a split's end are left out of that split; they a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -37,13 +38,15 @@ from purchasepath.datasets.manifest import (
 from purchasepath.datasets.split import Span, TimeSplit
 from purchasepath.datasets.statistics import standard_features, standard_price
 from purchasepath.datasets.vocabulary import add_item
+from purchasepath.features.labels import add_labels
 from purchasepath.sessions.order import order_in_instant
 from purchasepath.tables.catalog import EVENT_TYPES
 from purchasepath.tables.features import USER_FEATURES_DECLARED
 from purchasepath.times import SECOND_US, known_from_us, to_us
 
-EVENT_FIELDS = ("item", "type", "gap", "price", "target", "outcome")
-"""List columns of EXAMPLES with an element per event."""
+INPUT_FIELDS = ("item", "type", "gap", "price")
+EVENT_FIELDS = (*INPUT_FIELDS, "target", "outcome")
+"""List columns of EXAMPLES with an element per event; the inputs are all that is known where a user is scored."""
 _ORDER = ("at_us", "is_event", "in_instant")
 """Order within a user. An event at the very as-of time is not before it, so the point comes first."""
 
@@ -81,29 +84,24 @@ def known_in(events: DataFrame, span: Span) -> DataFrame:
     return events.where((F.col("known_us") <= span.end_us) & _person_until(F.lit(span.end_us)))
 
 
-def points_in(features: DataFrame, sessions: DataFrame, split: TimeSplit) -> DataFrame:
-    """USER_FEATURES rows of people that serve as points: with split, start_us, at_us, `bought` and `churned`.
+def points_in(features: DataFrame, sessions: DataFrame, labels: DataFrame, split: TimeSplit) -> DataFrame:
+    """USER_FEATURES rows of people that serve as points: with split, start_us, at_us and `labels` (see EXAMPLES).
 
-    `bought` is 1 if the user has a purchase in [as_of, as_of + horizon), `churned` if no event: of everything on
-    record, as it is truth and not input. Rows whose horizon crosses a boundary of the split are left out.
+    `labels` are those of `features.labels`. Rows of which every horizon crosses a boundary of the split are left out.
     """
-    covering = F.filter(_spans(split), lambda span: (span["start_us"] <= F.col("at_us"))
-                        & (F.col("at_us") + split.horizon_us <= span["end_us"]) & _person_until(span["end_us"]))
-    in_horizon = F.exists("purchases", lambda purchase: (purchase >= F.col("at_us"))
-                          & (purchase < F.col("at_us") + split.horizon_us))
-    # a visit that goes on at the as-of time has an event within its gap, and horizons are longer than that
-    visited = F.exists("visits", lambda visit: (visit["ended_us"] >= F.col("at_us"))
-                       & (visit["started_us"] < F.col("at_us") + split.horizon_us))
+    at_us, shortest_us = F.col("at_us"), min(split.horizons_us.values())
+    covering = F.filter(_spans(split), lambda span: (span["start_us"] <= at_us)
+                        & (at_us + shortest_us <= span["end_us"]) & _person_until(span["end_us"]))
+    within = [F.when(at_us + us <= F.col("span.end_us"), F.col(task)).otherwise(math.nan).cast("float")
+              for task, us in split.horizons_us.items()]
     return (
         features.withColumn("at_us", F.unix_micros("as_of"))
-        .join(_bots(sessions), on="user_id", how="left")  # user_id is unique here and among the visits
+        .join(_bots(sessions), on="user_id", how="left")  # user_id is unique among the bots
         .withColumn("span", F.get(covering, 0))
         .where(F.col("span").isNotNull())
-        .join(_visits(sessions), on="user_id", how="left")
-        .withColumn("bought", F.coalesce(in_horizon, F.lit(False)).cast("int"))
-        .withColumn("churned", (~F.coalesce(visited, F.lit(False))).cast("int"))
-        .withColumns({"split": F.col("span.name"), "start_us": F.col("span.start_us")})
-        .drop("purchases", "visits", "bot_us", "span")
+        .transform(add_labels, labels)
+        .withColumns({"labels": F.array(*within), "split": F.col("span.name"), "start_us": F.col("span.start_us")})
+        .drop(*split.horizons_us, "bot_us", "span")
     )
 
 
@@ -120,14 +118,14 @@ def build_examples(
     placed = add_place(_timeline(encoded, points, split))
     key = ["split", "user_id", "stretch"]
     stretches = _explode_stretches(add_target(placed, num_known), max_length).groupBy(*key).agg(
-        _in_order(F.when(F.col("is_event") == 1, _event())).alias("events"),
+        _in_order(F.when(F.col("is_event") == 1, _input("target", "outcome"))).alias("events"),
         _in_order(F.when(F.col("is_event") == 0, _point(max_length))).alias("points"),
     )
     examples = stretches.select(
         "user_id", F.xxhash64(*key).alias("example_id"), F.xxhash64("user_id").alias("visitor"),
         *[F.col(f"events.{name}").alias(name) for name in EVENT_FIELDS],
-        *[F.col(f"points.{name}").alias(name) for name in ("point", "idle", "bought", "churned")],
-        F.flatten("points.features").alias("features"), "split",
+        *[F.col(f"points.{name}").alias(name) for name in ("point", "idle")],
+        *[F.flatten(f"points.{name}").alias(name) for name in ("features", "labels")], "split",
     )
     return examples.where(F.exists("target", lambda target: target > 0) | (F.size("point") > 0))
 
@@ -138,7 +136,7 @@ def scoring_examples(
 ) -> DataFrame:
     """One row per user with a known event: the last `max_length` events known at `as_of`, and one point there.
 
-    Columns user_id, the batch columns of EXAMPLES (all that is to be predicted 0), `seen_items` and `purchased_items`
+    Columns user_id, those of EXAMPLES that a model reads, `seen_items` and `purchased_items`
     (vocabulary ids over all known events, not only those in the sequence) and `num_events` (in the sequence).
     A user without a row in `user_features` at `as_of` has been away for longer than every window: the features
     take their declared `missing` values.
@@ -146,10 +144,10 @@ def scoring_examples(
     as_of_us, length = to_us(as_of), max_length or manifest.max_length
     known = encode(events_of(sessions).where(F.col("known_us") <= as_of_us), vocabulary, manifest.statistics)
     line = known.withColumns({"split": F.lit("score"), "start_us": F.lit(as_of_us), "is_event": F.lit(1)})
-    placed = add_place(line).withColumns({"target": F.lit(0), "outcome": F.lit(0)})
+    placed = add_place(line)
     real = F.col("item") >= FIRST_ITEM
     users = placed.groupBy("user_id").agg(
-        _in_order(F.when(F.col("reverse") < length, _event())).alias("events"),
+        _in_order(F.when(F.col("reverse") < length, _input())).alias("events"),
         F.max("at_us").alias("last_us"),
         F.array_sort(F.collect_set(F.when(real, F.col("item")))).alias("seen_items"),
         F.array_sort(F.collect_set(F.when(real & (F.col("event_type") == "purchase"), F.col("item"))))
@@ -161,10 +159,9 @@ def scoring_examples(
     ).fillna({f.name: f.missing for f in USER_FEATURES_DECLARED if f.name in manifest.feature_names})
     num_events, idle_s = F.size("events"), (F.lit(as_of_us) - F.col("last_us")) / SECOND_US
     return filled.select(
-        "user_id", *[F.col(f"events.{name}").alias(name) for name in EVENT_FIELDS],
+        "user_id", *[F.col(f"events.{name}").alias(name) for name in INPUT_FIELDS],
         F.array(num_events - 1).alias("point"), F.array(F.log1p(idle_s).cast("float")).alias("idle"),
         standard_features(manifest.feature_names, manifest.statistics).alias("features"),
-        F.array(F.lit(0)).alias("bought"), F.array(F.lit(0)).alias("churned"),
         "seen_items", "purchased_items", num_events.alias("num_events"),
     )
 
@@ -239,7 +236,7 @@ def _timeline(events: DataFrame, points: DataFrame, split: TimeSplit) -> DataFra
     have been brought together by user.
     """
     lines = events.withColumn("is_event", F.lit(1)).unionByName(
-        points.select("user_id", "at_us", F.lit(0).alias("is_event"), "split", "bought", "churned", "features"),
+        points.select("user_id", "at_us", F.lit(0).alias("is_event"), "split", "labels", "features"),
         allowMissingColumns=True)
     seen_in = F.filter(_spans(split), lambda span: F.when(
         F.col("is_event") == 1, (F.col("known_us") <= span["end_us"]) & _person_until(span["end_us"]),
@@ -250,7 +247,7 @@ def _timeline(events: DataFrame, points: DataFrame, split: TimeSplit) -> DataFra
         F.col("span.name").alias("split"), F.col("span.start_us").alias("start_us"), "user_id", "at_us", "is_event",
         "in_instant", "known_us", "item_id", "item", "type", "price",
         F.when(asked, F.col("outcome")).otherwise(NOT_ASKED).alias("outcome"),
-        "bought", "churned", "features")
+        "labels", "features")
 
 
 def _explode_stretches(placed: DataFrame, max_length: int) -> DataFrame:
@@ -276,14 +273,14 @@ def _begin(max_length: int) -> Column:
     return F.greatest(F.col("total") - F.col("owned") - _stride(max_length), F.lit(0))
 
 
-def _event() -> Column:
-    return F.struct("position", "item", "type", F.col("since").alias("gap"), "price", "target", "outcome")
+def _input(*more: str) -> Column:
+    return F.struct("position", "item", "type", F.col("since").alias("gap"), "price", *more)
 
 
 def _point(max_length: int) -> Column:
     begin = _begin(max_length) + F.col("stretch") * _stride(max_length)
-    return F.struct("at_us", (F.col("position") - begin).alias("point"), F.col("since").alias("idle"), "bought",
-                    "churned", "features")
+    return F.struct("at_us", (F.col("position") - begin).alias("point"), F.col("since").alias("idle"), "labels",
+                    "features")
 
 
 def _in_order(structs: Column) -> Column:
@@ -309,17 +306,6 @@ def _spans(split: TimeSplit) -> Column:
 
 def _person_until(end_us: Column) -> Column:
     return F.col("bot_us").isNull() | (F.col("bot_us") >= end_us)
-
-
-def _visits(sessions: DataFrame) -> DataFrame:
-    """One row per user: visits (started_us and ended_us of every session) and purchases (their times)."""
-    started_us, ended_us = F.unix_micros("started_at"), F.unix_micros("ended_at")
-    bought = F.filter(F.arrays_zip("event_types", "offsets_us"), lambda event: event["event_types"] == "purchase")
-    times = F.transform(bought, lambda event: started_us + event["offsets_us"])
-    return sessions.groupBy("user_id").agg(
-        F.collect_list(F.struct(started_us.alias("started_us"), ended_us.alias("ended_us"))).alias("visits"),
-        F.flatten(F.collect_list(times)).alias("purchases"),
-    )
 
 
 def _bots(sessions: DataFrame) -> DataFrame:

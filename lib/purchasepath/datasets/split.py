@@ -11,6 +11,7 @@ what would happen after the newest event is not known, and never a no. What lies
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,6 +19,7 @@ from purchasepath.config import Dataset
 from purchasepath.datasets.manifest import SPLITS, Boundaries
 from purchasepath.errors import UserError
 from purchasepath.features.as_of import as_of_times, last_known_end
+from purchasepath.tables.tasks import LABELLED
 from purchasepath.times import HOUR_US, to_us
 
 
@@ -36,18 +38,25 @@ class Span:
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """The three spans, the horizon, and when the newest session that is over for sure may have ended."""
+    """The three spans, the tasks' horizons, and when the newest session that is over for sure may have ended."""
 
     train_end: datetime
     valid_end: datetime
     test_end: datetime
     horizon_hours: float
+    """Of tasks without one of their own."""
+    horizons: Mapping[str, float]
+    """Hours, of each of LABELLED."""
     sessions_over: datetime
     """sessions whose newest event lies before it are over: a longer pause than theirs is on record"""
 
     @property
     def horizon_us(self) -> int:
         return round(self.horizon_hours * HOUR_US)
+
+    @property
+    def horizons_us(self) -> dict[str, int]:
+        return {task: round(hours * HOUR_US) for task, hours in self.horizons.items()}
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -77,14 +86,16 @@ def split_by_time(
     """The split of data whose first and last events are at `first` and `last`.
 
     A session may go on for `gap_minutes` after its newest event. Raises DataTooShortError where a split would be left
-    without an as-of time, and so without a purchase label.
+    without an as-of time whose `horizon_hours` it holds.
     """
     times = as_of_times(first, last, every_hours)
     test_end = last_known_end(last, every_hours)
     valid_end = test_end - timedelta(hours=config.test_hours)
     train_end = valid_end - timedelta(hours=config.valid_hours)
     over = last + timedelta(microseconds=1) - timedelta(minutes=gap_minutes)
-    split = TimeSplit(train_end, valid_end, test_end, config.horizon_hours, over)
+    own = {str(task): hours for task, hours in config.horizons.items()}
+    horizons = {task.name: own.get(task.name, config.horizon_hours) for task in LABELLED}
+    split = TimeSplit(train_end, valid_end, test_end, config.horizon_hours, horizons, over)
     covered = {split.span_of(as_of) for as_of in times}
     empty = [name for name in SPLITS if name not in covered]
     if empty:

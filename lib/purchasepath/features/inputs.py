@@ -50,6 +50,8 @@ EVENT_INPUTS: Mapping[str, Callable[[], Column]] = {
     "searches": lambda: _is("search"),
     "checkouts": lambda: _is("checkout"),
     "purchases": lambda: _is("purchase"),
+    "orders": lambda: F.col("opens_order").cast("double"),
+    "returns": lambda: _is("return"),
     "revenue": _paid,
     "item": lambda: F.col("item_id"),
     "category": lambda: F.col("category"),

@@ -9,11 +9,13 @@ are all `max_k + 1`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pyspark.sql.functions as F
-from pyspark.ml.classification import LogisticRegression
+from pyspark.ml.classification import LogisticRegression, LogisticRegressionModel
 from pyspark.ml.functions import array_to_vector
+from pyspark.ml.regression import LinearRegression, LinearRegressionModel
 from pyspark.sql import Column, DataFrame, Window
 
 from purchasepath.datasets.manifest import FIRST_ITEM, NO_ITEM
@@ -167,29 +169,44 @@ def markov_answers(targets: DataFrame, states: DataFrame, popular: DataFrame, ma
     )
 
 
-def purchase_points(examples: DataFrame, num_features: int, *beside: str) -> DataFrame:
-    """One row per as-of point of EXAMPLES: features (idle time first), bought (0 or 1), the example's `beside`."""
-    points = examples.select("features", *beside, F.posexplode(F.arrays_zip("idle", "bought")).alias("number", "point"))
+def labelled_points(
+    examples: DataFrame, task: str, label_names: Sequence[str], num_features: int, *beside: str
+) -> DataFrame:
+    """One row per as-of point of EXAMPLES where the task is asked: features (idle time first), label, `beside`."""
+    points = examples.select("features", "labels", *beside, F.posexplode("idle").alias("number", "idle"))
     own = F.slice("features", F.col("number") * num_features + 1, num_features)
+    label = F.get("labels", F.col("number") * len(label_names) + label_names.index(task))
     return points.select(
-        F.concat(F.array("point.idle"), own).alias("features"), F.col("point.bought").alias("bought"), *beside
-    )
+        F.concat(F.array("idle"), own).alias("features"), label.cast("double").alias("label"), *beside
+    ).where(~F.isnan("label"))
 
 
-def logistic_probabilities(train_points: DataFrame, test_points: DataFrame) -> DataFrame:
-    """`test_points` with probability in the place of features: a logistic regression fitted on the training points.
+def logistic_answers(train_points: DataFrame, test_points: DataFrame) -> DataFrame:
+    """`test_points` with an answer in the place of features: the probability of a logistic regression on them.
 
-    It sees what the purchase head sees beside the sequence: the standardised features and the idle time.
+    It is fitted on the training points and sees what a head sees beside the sequence.
     """
-    as_vector = array_to_vector(F.col("features")).alias("x")
-    fitted = LogisticRegression(
-        featuresCol="x", labelCol="bought", regParam=1e-4, maxIter=100, standardization=True
-    ).fit(train_points.select(as_vector, F.col("bought").cast("double").alias("bought")))
+    regression = LogisticRegression(featuresCol="x", regParam=1e-4, maxIter=100, standardization=True)
+    logit = _linear_term(regression.fit(_vectors(train_points)))
+    return test_points.withColumn("answer", 1 / (1 + F.exp(-logit))).drop("features")
+
+
+def linear_answers(train_points: DataFrame, test_points: DataFrame) -> DataFrame:
+    """The same by least squares, for amounts and counts; nothing below 0."""
+    regression = LinearRegression(featuresCol="x", regParam=1e-2, standardization=True)
+    answer = _linear_term(regression.fit(_vectors(train_points)))
+    return test_points.withColumn("answer", F.greatest(answer, F.lit(0.0))).drop("features")
+
+
+def _vectors(points: DataFrame) -> DataFrame:
+    return points.select(array_to_vector(F.col("features")).alias("x"), "label")
+
+
+def _linear_term(fitted: LogisticRegressionModel | LinearRegressionModel) -> Column:
     # not fitted.transform: the fitted model drags its training summary, and with it the session, into every task
-    weights = F.array(*(F.lit(float(weight)) for weight in fitted.coefficients))
+    weights = F.array(*(F.lit(float(weight)) for weight in fitted.coefficients.toArray()))
     terms = F.zip_with("features", weights, lambda feature, weight: feature * weight)
-    logit = F.aggregate(terms, F.lit(float(fitted.intercept)), lambda total, term: total + term)
-    return test_points.withColumn("probability", 1 / (1 + F.exp(-logit))).drop("features")
+    return F.aggregate(terms, F.lit(float(fitted.intercept)), lambda total, term: total + term)
 
 
 def bounded(rank: Column, max_k: int) -> Column:

@@ -1,37 +1,42 @@
-"""The sequence model: an encoder over a user's events, the next item, and a head for every further question.
+"""The sequence model: an encoder over a user's events, the next item, and a head for every further task.
 
 Legend: B examples, L padded length, D width, N rows to score, I items (special ids included), K some items.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from purchasepath.models.encoders import ENCODERS
-from purchasepath.models.events import EventEmbedding
-from purchasepath.models.heads import BinaryHead, NextItemHead, PointHead
+from purchasepath.models.events import Asks, EventEmbedding
+from purchasepath.models.heads import CalibratedHead, NextItemHead, PointHead
 from purchasepath.models.items import initialise
-from purchasepath.models.questions import QUESTIONS
+from purchasepath.models.kinds import ANSWERS
+from purchasepath.models.tasks import Asked, AtPoints, asked_of
+from purchasepath.tables.tasks import LABEL_NAMES, TASK, TASKS
 
 if TYPE_CHECKING:
     from purchasepath.config import Model
-    from purchasepath.datasets.batch import Batch
+    from purchasepath.datasets.batch import Batch, Inputs
 
 
 class PurchasePathModel(nn.Module):
     """One encoder, several heads. `encode` once, then ask.
 
-    `predicts` are the questions it learns to answer, in an order of their own. Items can be scored in any case; while
-    it learns, targets are told from items with a history, whose ids are below `num_known` (all, where not given).
+    `tasks` are those it learns, in the order of their declaration. Items can be scored in any case; while it learns,
+    targets are told from items with a history, whose ids are below `num_known` (all, where not given). The labels of
+    batches to learn from lie as `label_names` says.
     """
 
     def __init__(
         self, config: Model, *, num_items: int, num_types: int, num_features: int, max_length: int,
-        num_known: int | None = None,
+        label_names: Sequence[str] = LABEL_NAMES, num_known: int | None = None,
     ) -> None:
         super().__init__()
         self.max_length = max_length
@@ -40,18 +45,30 @@ class PurchasePathModel(nn.Module):
         embedding = EventEmbedding(config, num_items=num_items, num_types=num_types, max_length=max_length)
         self.encoder = ENCODERS[config.encoder](config, embedding)
         self.next_item = NextItemHead(num_items)
-        self.predicts = tuple(name for name in ("item", *QUESTIONS) if name in config.predicts)
+        self.tasks = tuple(task.name for task in TASKS if task.name in config.tasks)
+        self.asked: dict[str, Asked] = {name: asked_of(name, label_names) for name in self.tasks if name != "item"}
         self.heads = nn.ModuleDict({
-            name: QUESTIONS[name].head(config, num_types=num_types, num_features=num_features)
-            for name in self.predicts if name != "item"
+            name: asked.head(config, num_types=num_types, num_features=num_features)
+            for name, asked in self.asked.items()
         })
 
     def encode(self, batch: Batch) -> Tensor:
         """hidden_BLD: what the model knows right after each event.
 
-        Rows mean something where the batch asks a question that the model predicts.
+        Rows mean something where the batch asks one of the model's tasks.
         """
-        return self.encoder(batch)
+        return self.encoder(batch, self._asks(batch)) if self.encoder.reads_both_ways else self.encoder(batch)
+
+    def encode_points(self, inputs: Inputs) -> Tensor:
+        """hidden_BLD, of which the rows at the inputs' as-of points mean something."""
+        asks = Asks.at_points(inputs) if self.encoder.reads_both_ways else None
+        return self.encoder(inputs, asks)
+
+    def _asks(self, batch: Batch) -> Asks:
+        others_BL = torch.zeros_like(batch.target_BL, dtype=torch.bool)
+        for asked in self.asked.values():
+            others_BL |= asked.asked(batch)
+        return Asks((batch.target_BL > 0) & ("item" in self.tasks), others_BL)
 
     def item_scores(self, hidden_ND: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """scores_NI of the items `start … stop - 1` (all by default) as the next item; special ids are -inf."""
@@ -73,15 +90,24 @@ class PurchasePathModel(nn.Module):
         """The weights with a row for each item; `encode`, `scores_of` and `score_of_each` read rows of given items."""
         return self.encoder.embedding.item.weight, self.next_item.bias
 
-    def ask(self, question: str, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
+    def ask(self, task: str, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
         """The logits at the places of the batch where it is asked, and the right answers there."""
-        return QUESTIONS[question].ask(self.heads[question], batch, hidden_BLD)
+        return self.asked[task].ask(self.heads[task], batch, hidden_BLD)
 
-    def probability(self, question: str, logit_N: Tensor) -> Tensor:
-        """The calibrated probability of a yes."""
-        head = self.heads[question]
-        assert isinstance(head, BinaryHead), f"{question} is not answered by yes or no"
-        return head.probability(logit_N)
+    def loss_sum(self, task: str, logits: Tensor, answer_N: Tensor) -> Tensor:
+        return ANSWERS[TASK[task].kind].loss_sum(logits, answer_N)
+
+    def predict(self, task: str, inputs: Inputs, hidden_BLD: Tensor) -> Tensor:
+        """answer_P of a task at as-of points, calibrated: a probability of yes, an expected amount or count."""
+        asked = self.asked[task]
+        assert isinstance(asked, AtPoints), f"{task} is not asked at as-of points"
+        return self.answer(task, asked.logits(self.heads[task], inputs, hidden_BLD))
+
+    def answer(self, task: str, logits: Tensor, *, calibrated: bool = True) -> Tensor:
+        """answer_N: a probability of yes, an expected amount or count, or a class."""
+        head = self.heads[task]
+        scale_shift = head.calibration if calibrated and isinstance(head, CalibratedHead) else logits.new_tensor([1, 0])
+        return ANSWERS[TASK[task].kind].answer(logits, scale_shift)
 
     def train(self, mode: bool = True) -> PurchasePathModel:
         """As of any module, but an encoder that learns nothing answers as it will when it is asked: without dropout."""
@@ -95,12 +121,13 @@ class PurchasePathModel(nn.Module):
 
 
 def build_model(
-    config: Model, *, num_items: int, num_types: int, num_features: int, max_length: int, num_known: int | None = None
+    config: Model, *, num_items: int, num_types: int, num_features: int, max_length: int,
+    label_names: Sequence[str] = LABEL_NAMES, num_known: int | None = None,
 ) -> PurchasePathModel:
     """A freshly initialised model; seed torch before the call to have the same weights again."""
     model = PurchasePathModel(
         config, num_items=num_items, num_types=num_types, num_features=num_features, max_length=max_length,
-        num_known=num_known,
+        label_names=label_names, num_known=num_known,
     )
     model.apply(initialise)
     for head in model.heads.values():

@@ -18,13 +18,14 @@ from purchasepath.models.masked import MaskedTransformer
 
 if TYPE_CHECKING:
     from purchasepath.config import Model
-    from purchasepath.datasets.batch import Batch
+    from purchasepath.datasets.batch import Inputs
+    from purchasepath.models.events import Asks
 
 
 class CausalEncoder(Encoder):
     """Answers after every event in one pass, as nothing in it looks ahead."""
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Inputs, asks: Asks | None = None) -> Tensor:
         return self.norm(self.mix(self.embedding(batch)))
 
     @abstractmethod

@@ -6,6 +6,7 @@ Legend: B examples, L padded length, D width, I items (special ids included), T 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from purchasepath.models.layers import LOG_SECONDS_SCALE
 
 if TYPE_CHECKING:
     from purchasepath.config import Model
-    from purchasepath.datasets.batch import Batch
+    from purchasepath.datasets.batch import Inputs
     from purchasepath.datasets.rows import Rows
 
 _NUMBER_FEATURES = 2
@@ -42,10 +43,10 @@ class EventEmbedding(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Inputs) -> Tensor:
         return self.placed(self.told(batch))
 
-    def told(self, batch: Batch) -> Tensor:
+    def told(self, batch: Inputs) -> Tensor:
         """told_BLD: what each event says by itself, wherever it stands."""
         numbers_BL2 = torch.stack((batch.gap_BL / LOG_SECONDS_SCALE, batch.price_BL), dim=-1)
         return self.item(batch.item_BL) + self.event_type(batch.type_BL) + self.numbers(numbers_BL2)
@@ -55,12 +56,28 @@ class EventEmbedding(nn.Module):
         return self.dropout(self.norm(told_BLD + self.position.weight[: told_BLD.shape[1]]))
 
 
+@dataclass(frozen=True)
+class Asks:
+    """After which events something is asked: the next item, and anything else."""
+
+    item_BL: Tensor
+    others_BL: Tensor
+
+    @staticmethod
+    def at_points(inputs: Inputs) -> Asks:
+        others_BL = torch.zeros_like(inputs.item_BL, dtype=torch.bool)
+        others_BL[inputs.row_P, inputs.position_P] = True
+        return Asks(torch.zeros_like(others_BL), others_BL)
+
+
 class Encoder(nn.Module, ABC):
     """Turns a batch into hidden_BLD: what is known right after each event, from it and the events before it.
 
-    Rows mean something where the batch asks a question that the model predicts; past an example's end they mean
-    nothing. The item table, by which items are scored too, is `embedding.item`.
+    Past an example's end rows mean nothing. The item table, by which items are scored too, is `embedding.item`.
     """
+
+    reads_both_ways = False
+    """Whether it has to be told where something is asked; rows mean something there alone."""
 
     def __init__(self, embedding: EventEmbedding, width: int) -> None:
         super().__init__()
@@ -68,7 +85,7 @@ class Encoder(nn.Module, ABC):
         self.norm = nn.LayerNorm(width)
 
     @abstractmethod
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Inputs, asks: Asks | None = None) -> Tensor:
         """hidden_BLD"""
 
     def draw(self, rows: Rows, generator: np.random.Generator) -> Rows:

@@ -1,6 +1,7 @@
 """Heads: what is read off the hidden vectors.
 
-Legend: N rows to score, D width, I items (special ids included), P as-of points, F user features, K inner width.
+Legend: N rows to score, D width, I items (special ids included), P as-of points, F user features, K inner width,
+A logits of one answer.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class NextItemHead(nn.Module):
         return functional.linear(hidden_ND, item_ID, bias_I)
 
 
-class BinaryHead(nn.Module):
-    """A head whose logit becomes a probability as training has calibrated it: sigmoid(scale * logit + shift)."""
+class CalibratedHead(nn.Module):
+    """A head whose answers are calibrated after training (`kinds.py`): by a scale and a shift, at first 1 and 0."""
 
     calibration: Tensor
 
@@ -43,24 +44,20 @@ class BinaryHead(nn.Module):
     def reset_calibration(self) -> None:
         self.calibration.copy_(torch.tensor([1.0, 0.0]))
 
-    def probability(self, logit: Tensor) -> Tensor:
-        scale, shift = self.calibration
-        return torch.sigmoid(scale * logit.float() + shift)
 
-
-class PointHead(BinaryHead):
-    """Logit of an answer at an as-of point, from the hidden vector, the idle time and the user's features.
+class PointHead(CalibratedHead):
+    """Logits of an answer at an as-of point, from the hidden vector, the idle time and the user's features.
 
     A linear term on idle time and features plus an MLP on everything: with the MLP at zero, where it starts,
-    the head is a logistic regression on the features (and training begins at the fitted one).
+    the head is a regression on the features (and training begins at the fitted one).
     """
 
-    def __init__(self, width: int, num_features: int, dropout: float) -> None:
+    def __init__(self, width: int, num_features: int, dropout: float, logits: int = 1) -> None:
         super().__init__()
-        self.linear = nn.Linear(1 + num_features, 1)
+        self.linear = nn.Linear(1 + num_features, logits)
         self.inner = nn.Linear(width + 1 + num_features, width)
         self.dropout = nn.Dropout(dropout)
-        self.outer = nn.Linear(width, 1, bias=False)
+        self.outer = nn.Linear(width, logits, bias=False)
 
     def start_at_zero(self) -> None:
         nn.init.zeros_(self.linear.weight)
@@ -72,12 +69,14 @@ class PointHead(BinaryHead):
         return torch.cat((idle_P.unsqueeze(1) / LOG_SECONDS_SCALE, features_PF), dim=1)
 
     def forward(self, hidden_PD: Tensor, idle_P: Tensor, features_PF: Tensor) -> Tensor:
+        """logit_P of one logit, logit_PA of several"""
         known_PF = self.known(idle_P, features_PF)
         inner_PK = self.dropout(functional.silu(self.inner(torch.cat((hidden_PD, known_PF), dim=1))))
-        return (self.linear(known_PF) + self.outer(inner_PK)).squeeze(1)
+        logit_PA = self.linear(known_PF) + self.outer(inner_PK)
+        return logit_PA.squeeze(1) if logit_PA.shape[1] == 1 else logit_PA
 
 
-class SessionHead(BinaryHead):
+class SessionHead(CalibratedHead):
     """Logit, right after an event, of a purchase later in its session."""
 
     def __init__(self, width: int, dropout: float) -> None:

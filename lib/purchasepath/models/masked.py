@@ -26,25 +26,25 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from purchasepath.models.events import Encoder, EventEmbedding
+from purchasepath.models.events import Asks, Encoder, EventEmbedding
 from purchasepath.models.layers import GatedBlock, RecentEvents, stacked
-from purchasepath.models.questions import QUESTIONS
+from purchasepath.tables.tasks import TASK, At
 
 if TYPE_CHECKING:
     from purchasepath.config import Model
-    from purchasepath.datasets.batch import Batch
+    from purchasepath.datasets.batch import Inputs
     from purchasepath.datasets.rows import Rows
 
 _ALONE_SHARE = 0.2
 """Share of examples of which a step takes one target alone."""
-_EVERYWHERE = {"session", "next_type"}
-"""Questions asked after nearly every event."""
 _TOKENS = 1 << 13
 """Padded events of passes computed at once."""
 
 
 class MaskedTransformer(Encoder):
     """The default transformer's layers, reading both ways, and a mask's vector."""
+
+    reads_both_ways = True
 
     def __init__(self, config: Model, embedding: EventEmbedding) -> None:
         super().__init__(embedding, config.width)
@@ -54,15 +54,14 @@ class MaskedTransformer(Encoder):
         self.recent = RecentEvents(config.width)
         self.blocks = stacked(GatedBlock, config)
         self.share = config.mask_share
-        self.asks_item = "item" in config.predicts
-        self.others = set(config.predicts) - {"item"}
+        self.others = set(config.tasks) - {"item"}
 
     def draw(self, rows: Rows, generator: np.random.Generator) -> Rows:
         """The examples with some of their targets: a share at random, or one alone, of each at least one.
 
-        Targets that need no pass beside those of other questions all stay.
+        Targets that need no pass beside those of other tasks all stay.
         """
-        if not _EVERYWHERE.isdisjoint(self.others):
+        if any(TASK[name].at == At.EVERY_EVENT for name in self.others):  # nearly every event is asked about
             return rows
         target_N, chance_N = rows.event("target"), generator.random(rows.events)
         free_N = np.zeros(rows.events, bool)
@@ -76,9 +75,10 @@ class MaskedTransformer(Encoder):
         alone_B = (drawn_B == 0) | (generator.random(rows.rows) < _ALONE_SHARE)
         return rows.with_event("target", target_N * (free_N | np.where(alone_B[example_N], first_N, drawn_N)))
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Inputs, asks: Asks | None = None) -> Tensor:
+        assert asks is not None
         told_BLD = functional.pad(self.embedding.told(batch), (0, 0, 0, 1))  # room for a mask behind the last event
-        together_BL, alone_BL = self._places(batch)
+        together_BL, alone_BL = self._places(asks)
         places, vectors = [alone_BL.nonzero()], [self._answer_alone(told_BLD, alone_BL)]
         if together_BL.any():
             places.append(together_BL.nonzero())
@@ -89,19 +89,11 @@ class MaskedTransformer(Encoder):
         hidden_BLD[row_N, place_N] = answer_ND
         return hidden_BLD
 
-    def _places(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _places(self, asks: Asks) -> tuple[Tensor, Tensor]:
         """(together_BL, alone_BL): after which events masks stand in one pass for all, and in passes of their own."""
-        others_BL = self._asked_of_others(batch)
-        item_BL = (batch.target_BL > 0) & ~others_BL & self.asks_item
+        item_BL = asks.item_BL & ~asks.others_BL
         together_BL = item_BL & (item_BL.sum(dim=1, keepdim=True) > 1) & self.training
-        return together_BL, others_BL | (item_BL & ~together_BL)
-
-    def _asked_of_others(self, batch: Batch) -> Tensor:
-        """asked_BL: where another question than the next item is asked."""
-        asked_BL = torch.zeros_like(batch.target_BL, dtype=torch.bool)
-        for name in self.others:
-            asked_BL |= QUESTIONS[name].asked(batch)
-        return asked_BL
+        return together_BL, asks.others_BL | (item_BL & ~together_BL)
 
     def _answer_alone(self, told_BLD: Tensor, alone_BL: Tensor) -> Tensor:
         """vector_ND of one mask behind each of the places, in the order of `nonzero`."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from purchasepath.scoring.amounts import AmountCounts
 from purchasepath.scoring.measures import BinaryCounts
 
 
@@ -31,9 +32,11 @@ class Answers:
     shown: dict[int, int] = field(default_factory=dict)
     """k -> different items among the first k shown at any target"""
     binary: dict[str, BinaryCounts] = field(default_factory=dict)
-    """yes-or-no question -> its probabilities"""
+    """yes-or-no task -> its probabilities"""
     raw: dict[str, BinaryCounts] = field(default_factory=dict)
     """the same before calibration"""
+    amounts: dict[str, AmountCounts] = field(default_factory=dict)
+    """task whose answer is an amount or a count -> what was predicted and what came"""
     types: TypeCounts | None = None
 
     @property

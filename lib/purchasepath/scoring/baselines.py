@@ -17,11 +17,12 @@ from purchasepath.models.baselines import (
     add_markov_rank,
     add_popular_rank,
     item_targets,
-    logistic_probabilities,
+    labelled_points,
+    linear_answers,
+    logistic_answers,
     markov_answers,
     markov_states,
     popular_in_category,
-    purchase_points,
     transitions,
     with_category,
 )
@@ -32,10 +33,20 @@ from purchasepath.models.neighbours import (
     pair_states,
     pair_transitions,
 )
+from purchasepath.scoring.amounts import AmountSums
 from purchasepath.scoring.answers import Answers
-from purchasepath.scoring.counting import PointCounts, binary_counts, count_answers, counted_batch, no_ranks
+from purchasepath.scoring.counting import (
+    Counting,
+    Key,
+    PointCounts,
+    amount_counts,
+    binary_counts,
+    count_answers,
+    counted_batch,
+    no_ranks,
+)
 from purchasepath.scoring.factors import factor_answers
-from purchasepath.scoring.measures import BinaryCounts
+from purchasepath.tables.tasks import Kind, of_kind
 
 Keep = Callable[[DataFrame, str], DataFrame]
 """Stores a frame that is used several times, under a name, and reads it back."""
@@ -43,9 +54,9 @@ Keep = Callable[[DataFrame, str], DataFrame]
 
 def baseline_answers(
     train: DataFrame, test: DataFrame, popular: DataFrame, *, manifest: Manifest, sides: DataFrame, config: Evaluate,
-    keep: Keep,
+    keep: Keep, tasks: Sequence[str],
 ) -> dict[str, Answers]:
-    """Answers of the configured baselines at the same targets and points.
+    """Answers of the configured baselines at the same targets and points, of regressions to the given `tasks`.
 
     `popular` is `baselines.popularity` before the test span, `sides` SIDE_FEATURES.
     """
@@ -53,6 +64,7 @@ def baseline_answers(
         raise ConfigError(["evaluate.baselines asks for popular_category_7d, and the dataset does not know the items' "
                            "categories; write it again with `category` among dataset.side_features"])
     items = ItemBaselines(train, test, popular, sides, config.ks, keep, num_known=manifest.num_known)
+    regression = RegressionBaselines(train, test, manifest)
     known: dict[str, Callable[[], Answers]] = {
         "popular_7d": items.popular_7d,
         "popular_category_7d": items.popular_category_7d,
@@ -60,7 +72,8 @@ def baseline_answers(
         "markov_2": items.markov_2,
         "item_knn": items.item_knn,
         "als": lambda: factor_answers(train, test, items.popular, manifest, ks=config.ks),
-        "logistic_regression": lambda: logistic_regression(train, test, manifest.num_features),
+        "logistic_regression": lambda: regression.logistic(tasks),
+        "linear_regression": lambda: regression.linear(tasks),
     }
     return {name: answer() for name, answer in known.items() if name in config.baselines}
 
@@ -144,20 +157,51 @@ class ItemBaselines:
         return counts_GK, cold_GK
 
 
-def logistic_regression(train: DataFrame, test: DataFrame, num_features: int) -> Answers:
-    """Purchase probabilities at the as-of points; no answers where train has no two different ones to fit on."""
-    train_points, test_points = purchase_points(train, num_features), purchase_points(test, num_features, "bucket")
-    if train_points.select("bought").distinct().count() < 2:
-        return Answers(binary={"purchase": BinaryCounts.of({})})
-    answered = logistic_probabilities(train_points, test_points).select("probability", "bought", "bucket")
-    return Answers(binary={"purchase": binary_counts(count_answers(answered, _count_points), "purchase")})
+class RegressionBaselines:
+    """Answers at the as-of points of `test` from the features alone, learned from those of `train`.
+
+    A task of which `train` has no two different answers gets none.
+    """
+
+    def __init__(self, train: DataFrame, test: DataFrame, manifest: Manifest) -> None:
+        self.train, self.test, self.manifest = train, test, manifest
+
+    def logistic(self, tasks: Sequence[str]) -> Answers:
+        return Answers(binary={
+            task: binary_counts(self._counted(task, logistic_answers, PointCounts), task)
+            for task in self._of(tasks, Kind.BINARY)
+        })
+
+    def linear(self, tasks: Sequence[str]) -> Answers:
+        return Answers(amounts={
+            task: amount_counts(self._counted(task, linear_answers, AmountSums), task)
+            for task in self._of(tasks, Kind.AMOUNT, Kind.COUNT)
+        })
+
+    def _of(self, tasks: Sequence[str], *kinds: Kind) -> list[str]:
+        return [name for name in of_kind(*kinds) if name in tasks and name in self.manifest.label_names]
+
+    def _counted(
+        self, task: str, answers: Callable[[DataFrame, DataFrame], DataFrame],
+        sums: Callable[[str], PointCounts | AmountSums],
+    ) -> dict[Key, int]:
+        train, test = (labelled_points(examples, task, self.manifest.label_names, self.manifest.num_features, *beside)
+                       for examples, *beside in ((self.train,), (self.test, "bucket")))
+        if train.select("label").distinct().limit(2).count() < 2:
+            return {}
+        answered = answers(train, test).select("answer", "label", "bucket")
+        return count_answers(answered, counting(lambda: sums(task)))
 
 
-def _count_points(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    points = PointCounts("purchase")
-    for batch in batches:
-        points.add(*(column.to_numpy() for column in batch.columns))
-    yield counted_batch(points.rows())
+def counting(sums: Callable[[], PointCounts | AmountSums]) -> Counting:
+    """Adds up answers, right answers and buckets of visitors."""
+    def count(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        found = sums()
+        for batch in batches:
+            found.add(*(column.to_numpy() for column in batch.columns))
+        yield counted_batch(found.rows())
+
+    return count
 
 
 def _shown_counts(answers: DataFrame, ks: Sequence[int]) -> dict[int, int]:

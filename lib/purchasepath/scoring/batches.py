@@ -12,8 +12,8 @@ from purchasepath.datasets.manifest import NO_ITEM
 MAX_PADDED_TOKENS = 65_536
 """Most rows x longest history of one batch: bounds the model's memory whatever the histories' lengths."""
 
-_BLANK_EVENT = {"item": NO_ITEM, "type": 0, "gap": 0, "price": 0, "target": 0, "outcome": 0}
-_BLANK_POINT = {"point": 0, "idle": 0, "bought": 0, "churned": 0}
+_BLANK_EVENT = {"item": NO_ITEM, "type": 0, "gap": 0, "price": 0}
+_BLANK_POINT = {"point": 0, "idle": 0}
 
 
 def rechunk(batches: Iterable[pa.RecordBatch], max_rows: int, max_tokens: int) -> Iterator[pa.RecordBatch]:

@@ -8,6 +8,7 @@
     purchase, …       1    0       the same before calibration
     purchase cells …  0    bucket  cell         label  places, the probability in `measures.CELLS`
     purchase cells …  1    bucket  the same before calibration
+    value predicted … 0    bucket  cell         what   added up (`amounts.py`); so are `happened`, `both`, `wide`
     next_type         0    bucket  1: right     0      places
     nats              0    bucket  0            0      sum of -log probability, in steps of 1 / NATS_STEPS
 
@@ -29,6 +30,7 @@ from pyspark.sql import DataFrame
 from torch import Tensor
 
 from purchasepath.datasets.manifest import FIRST_ITEM, Manifest
+from purchasepath.scoring.amounts import AmountCounts
 from purchasepath.scoring.intervals import BUCKETS
 from purchasepath.scoring.measures import PROBABILITY_STEPS, BinaryCounts, cells_of
 from purchasepath.scoring.topk import top_k
@@ -58,8 +60,8 @@ def count_answers(examples: DataFrame, counting: Counting) -> dict[Key, int]:
     # an item shown by several tasks is one item: sum first, then count
     items = F.col("kind") == "shown"
     summed = counted.groupBy("kind", "k", "bucket", "key", "label").agg(F.sum("n").alias("n"))
-    # at most BUCKETS x (max(ks) + 1) ranks, len(ks) coverages and, a question, 4 x PROBABILITY_STEPS counts of
-    # probabilities and 4 x BUCKETS x CELLS of cells
+    # at most BUCKETS x (max(ks) + 1) ranks, len(ks) coverages and, a task, 4 x PROBABILITY_STEPS counts of
+    # probabilities and 4 x BUCKETS x CELLS of cells, or of amounts some 5 x BUCKETS x their CELLS
     found = summed.groupBy("kind", "k", "bucket", F.when(~items, F.col("key")).alias("key"), "label").agg(
         F.when(items, F.count(F.lit(1))).otherwise(F.sum("n")).alias("n")
     ).toArrow()
@@ -83,11 +85,17 @@ def no_ranks(ks: Sequence[int]) -> np.ndarray:
     return np.zeros((BUCKETS, max(ks) + 2), dtype=np.int64)
 
 
-def binary_counts(counts: Mapping[Key, int], question: str, raw: int = 0) -> BinaryCounts:
-    """Of `count_answers`: the probabilities of a yes-or-no question; `raw` 1: before calibration."""
-    steps = {(step, label): n for (kind, k, _, step, label), n in counts.items() if (kind, k) == (question, raw)}
+def amount_counts(counts: Mapping[Key, int], task: str) -> AmountCounts:
+    """Of `count_answers`: of a task whose answer is an amount or a count."""
+    return AmountCounts.of({(kind.removeprefix(f"{task} "), bucket, key, what): n
+                            for (kind, _, bucket, key, what), n in counts.items() if kind.startswith(f"{task} ")})
+
+
+def binary_counts(counts: Mapping[Key, int], task: str, raw: int = 0) -> BinaryCounts:
+    """Of `count_answers`: the probabilities of a yes-or-no task; `raw` 1: before calibration."""
+    steps = {(step, label): n for (kind, k, _, step, label), n in counts.items() if (kind, k) == (task, raw)}
     cells = {(bucket, cell, label): n for (kind, k, bucket, cell, label), n in counts.items()
-             if (kind, k) == (f"{question} cells", raw)}
+             if (kind, k) == (f"{task} cells", raw)}
     return BinaryCounts.of(steps, cells)
 
 
@@ -128,20 +136,20 @@ class RankCounts:
 
 
 class PointCounts:
-    """Probabilities of a yes-or-no question with its answers, over any number of batches."""
+    """Probabilities of a yes-or-no task with its answers, over any number of batches."""
 
-    def __init__(self, question: str, raw: int = 0) -> None:
-        self.question, self.raw = question, raw
+    def __init__(self, task: str, raw: int = 0) -> None:
+        self.task, self.raw = task, raw
         self.counts: dict[Key, int] = defaultdict(int)
 
     def add(self, probability_N: np.ndarray, answer_N: np.ndarray, bucket_N: np.ndarray) -> None:
         """Raises ValueError for a probability that is no number."""
         if not np.isfinite(probability_N).all():
-            raise ValueError(f"the model gives probabilities of {self.question} that are not numbers")
+            raise ValueError(f"the model gives probabilities of {self.task} that are not numbers")
         step_N = np.floor(probability_N.astype(np.float64) * PROBABILITY_STEPS + 0.5).astype(np.int64)
         label_N = answer_N.astype(np.int64)
-        self._count(self.question, np.zeros_like(step_N), step_N, label_N)
-        self._count(f"{self.question} cells", bucket_N.astype(np.int64), cells_of(step_N), label_N)
+        self._count(self.task, np.zeros_like(step_N), step_N, label_N)
+        self._count(f"{self.task} cells", bucket_N.astype(np.int64), cells_of(step_N), label_N)
 
     def _count(self, kind: str, bucket_N: np.ndarray, key_N: np.ndarray, label_N: np.ndarray) -> None:
         # as one number: finding equal ones among rows of three takes ten times as long

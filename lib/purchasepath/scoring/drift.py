@@ -1,4 +1,4 @@
-"""How far new scores are from published ones: stability of the probabilities, change of the first item."""
+"""How far new scores are from published ones: stability of the answers to each task, change of the first item."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from datetime import date
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
+from purchasepath.tables.tasks import Kind, of_kind
+
 NUM_BINS = 10
 JUDGED_USERS = 1_000
 """With fewer users on a side the index is mostly noise: it is told, but fails nothing."""
@@ -21,43 +23,54 @@ _CERTAIN = 1e-7
 
 @dataclass(frozen=True)
 class Drift:
-    """New scores against those of day `since`."""
+    """New answers to a task against those of day `since`."""
 
+    task: str
     since: date
     psi: float
     users_before: int
     users_now: int
     mean_before: float
     mean_now: float
-    common_users: int
-    changed_top: float
-    """share of the common users whose first recommendation is another item"""
 
     def exceeds(self, limit: float) -> bool:
         """Whether the index is above `limit` (0: no limit) and both sides are large enough to judge."""
         return 0 < limit < self.psi and min(self.users_before, self.users_now) >= JUDGED_USERS
 
     def __str__(self) -> str:
-        return (f"drift against {self.since}: stability index {self.psi:.3f}, another first item for "
-                f"{self.changed_top:.1%} of {self.common_users:,} users")
+        return f"{self.task} drifted since {self.since}: stability index {self.psi:.3f}"
 
 
-def measure_drift(
-    scores_before: DataFrame, best_before: DataFrame, scores_now: DataFrame, best_now: DataFrame, since: date
-) -> Drift:
-    """Drift of `purchase_probability`, and of the first items (user_id, item_id; one row per user)."""
-    before, mean_before = _histogram(scores_before)
-    now, mean_now = _histogram(scores_now)
-    top_before = best_before.withColumnRenamed("item_id", "item_before")
-    changed = F.count_if(~F.col("item_id").eqNullSafe(F.col("item_before")))
-    common = best_now.join(top_before, on="user_id", how="inner").agg(
-        F.count(F.lit(1)).alias("users"), changed.alias("changed")
-    ).first()
+@dataclass(frozen=True)
+class ItemChange:
+    """First recommendations against those of day `since`, of users who have one on both."""
+
+    since: date
+    users: int
+    changed: int
+
+    def __str__(self) -> str:
+        share = self.changed / max(self.users, 1)
+        return f"another first item than on {self.since} for {share:.1%} of {self.users:,} users"
+
+
+def measure_drift(before: DataFrame, now: DataFrame, since: Mapping[str, date]) -> list[Drift]:
+    """Drift of the answers (task, value) to each task of `since`, which says of which day those before are."""
+    earlier, later = _histograms(before), _histograms(now)
+    return [
+        Drift(task, day, stability_index(earlier[task][0], later[task][0]), sum(earlier[task][0].values()),
+              sum(later[task][0].values()), earlier[task][1], later[task][1])
+        for task, day in since.items() if task in earlier and task in later
+    ]
+
+
+def measure_item_change(before: DataFrame, now: DataFrame, since: date) -> ItemChange:
+    """Of first items: user_id, item_id; one row per user."""
+    changed = F.count_if(F.col("item_id") != F.col("item_before"))
+    common = now.join(before.withColumnRenamed("item_id", "item_before"), on="user_id", how="inner").agg(
+        F.count(F.lit(1)).alias("users"), changed.alias("changed")).first()
     assert common is not None
-    return Drift(
-        since, stability_index(before, now), sum(before.values()), sum(now.values()), mean_before, mean_now,
-        common["users"], common["changed"] / max(common["users"], 1),
-    )
+    return ItemChange(since, common["users"], common["changed"])
 
 
 def stability_index(before: Mapping[int, int], now: Mapping[int, int]) -> float:
@@ -95,12 +108,20 @@ def _shares(histogram: Mapping[int, int], edges: list[int]) -> list[float]:
     return [count / sum(counts) for count in counts]
 
 
-def _histogram(scores: DataFrame) -> tuple[dict[int, int], float]:
-    """Users per twentieth of a logit of their probability (some hundred bins at most), and the mean probability."""
-    p = F.greatest(F.lit(_CERTAIN), F.least(F.lit(1 - _CERTAIN), F.col("purchase_probability").cast("double")))
-    bin_ = F.floor(F.log(p / (1 - p)) * _STEPS_PER_LOGIT).alias("bin")
-    rows = scores.groupBy(bin_).agg(
-        F.count(F.lit(1)).alias("users"), F.sum(F.col("purchase_probability").cast("double")).alias("total")
-    ).collect()
-    users = sum(row["users"] for row in rows)
-    return {row["bin"]: row["users"] for row in rows}, math.fsum(row["total"] for row in rows) / max(users, 1)
+def _histograms(answers: DataFrame) -> dict[str, tuple[dict[int, int], float]]:
+    """Task → users per bin (some hundred bins at most), and the mean answer.
+
+    A bin is a twentieth of a logit of a probability, or of the logarithm of an amount or a count.
+    """
+    value = F.col("value").cast("double")
+    p = F.greatest(F.lit(_CERTAIN), F.least(F.lit(1 - _CERTAIN), value))
+    scale = F.when(F.col("task").isin(*of_kind(Kind.BINARY)), F.log(p / (1 - p))).otherwise(
+        F.log(F.greatest(F.lit(_CERTAIN), value)))
+    rows = answers.groupBy("task", F.floor(scale * _STEPS_PER_LOGIT).alias("bin")).agg(
+        F.count(F.lit(1)).alias("users"), F.sum(value).alias("total")).collect()
+    found: dict[str, tuple[dict[int, int], float]] = {}
+    for task in {row["task"] for row in rows}:
+        own = [row for row in rows if row["task"] == task]
+        users = sum(row["users"] for row in own)
+        found[task] = {row["bin"]: row["users"] for row in own}, math.fsum(row["total"] for row in own) / max(users, 1)
+    return found

@@ -3,7 +3,7 @@
 The model answers in `mapInArrow`, and counts leave the task (`counting.py`). The baselines' answers are frames and are
 counted by Spark, but for those of latent factors. `measures.py` turns the counts into metrics.
 
-Legend: N targets, or places where a question is asked; T event types; G buckets of visitors.
+Legend: N targets, or places where a task is asked; T event types; G buckets of visitors.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from purchasepath.datasets.batch import Batch, batch_from_arrow
 from purchasepath.datasets.manifest import Manifest
 from purchasepath.models.baselines import popularity
 from purchasepath.models.build import PurchasePathModel
-from purchasepath.models.questions import BINARY, QUESTIONS
 from purchasepath.places import as_spark_path
+from purchasepath.scoring.amounts import AmountSums
 from purchasepath.scoring.answers import Answers, TypeCounts
 from purchasepath.scoring.baselines import Keep, baseline_answers
 from purchasepath.scoring.batches import MAX_PADDED_TOKENS, rechunk
@@ -37,6 +37,7 @@ from purchasepath.scoring.counting import (
     Key,
     PointCounts,
     RankCounts,
+    amount_counts,
     binary_counts,
     count_answers,
     counted_batch,
@@ -45,6 +46,7 @@ from purchasepath.scoring.counting import (
 from purchasepath.scoring.intervals import BUCKETS, bucket_of
 from purchasepath.scoring.shipment import Shipment, cores_per_task, on_worker, ship
 from purchasepath.tables.catalog import EXAMPLES, SIDE_FEATURES
+from purchasepath.tables.tasks import Kind, of_kind
 
 _BATCH_ROWS = 512
 _MAX_SCORES = 2**24
@@ -64,7 +66,7 @@ def evaluate(
     popular = popularity(sessions, vocabulary, datetime.fromisoformat(manifest.boundaries.valid_end))
     baselines = baseline_answers(
         train, test, popular, manifest=manifest, sides=read_side_features(spark, config.paths.dataset, manifest),
-        config=config.evaluate, keep=keep,
+        config=config.evaluate, keep=keep, tasks=bundle.model_config.tasks,
     )
     return {"purchasepath": model_answers(test, bundle, ks), **baselines}
 
@@ -94,26 +96,27 @@ def model_answers(test: DataFrame, bundle: Bundle, ks: Sequence[int]) -> Answers
     ordered = test.repartition(partitions, "example_id").sortWithinPartitions(F.size("item"), "example_id")
     counting = _counting_function(ship(spark, bundle), tuple(ks), cores_per_task(spark))
     counts = count_answers(ordered, counting)
-    return as_answers(counts, bundle.model_config.predicts, ks)
+    return as_answers(counts, bundle.model_config.tasks, ks)
 
 
-def as_answers(counts: Mapping[Key, int], predicts: Sequence[str], ks: Sequence[int]) -> Answers:
+def as_answers(counts: Mapping[Key, int], tasks: Sequence[str], ks: Sequence[int]) -> Answers:
     """`counts` of `count_answers`."""
     def by_bucket(kind: str, key: int) -> np.ndarray:
         return np.array([counts.get((kind, 0, bucket, key, 0), 0) for bucket in range(BUCKETS)])
 
-    asked = [question for question in BINARY if question in predicts]
+    binary = [task for task in of_kind(Kind.BINARY) if task in tasks]
     hits_G, misses_G = by_bucket("next_type", 1), by_bucket("next_type", 0)
     types = TypeCounts(hits_G + misses_G, hits_G, by_bucket("nats", 0) / NATS_STEPS)
     ranks_GK, cold_GK, shown = item_counts(counts, ks)
-    asks_items = "item" in predicts
+    asks_items = "item" in tasks
     return Answers(
         ranks_GK if asks_items else None,
         cold_GK if asks_items else None,
         shown,
-        {question: binary_counts(counts, question) for question in asked},
-        {question: binary_counts(counts, question, raw=1) for question in asked},
-        types if "next_type" in predicts else None,
+        {task: binary_counts(counts, task) for task in binary},
+        {task: binary_counts(counts, task, raw=1) for task in binary},
+        {task: amount_counts(counts, task) for task in of_kind(Kind.AMOUNT, Kind.COUNT) if task in tasks},
+        types if "next_type" in tasks else None,
     )
 
 
@@ -134,23 +137,28 @@ class Counter:
 
     def __init__(self, bundle: Bundle, model: PurchasePathModel, ks: Sequence[int]) -> None:
         self.model = model
-        self.num_items, self.num_features = bundle.manifest.num_items, bundle.manifest.num_features
-        self.ranks = RankCounts(bundle.manifest, ks)
-        self.points = {question: (PointCounts(question), PointCounts(question, raw=1)) for question in BINARY}
+        manifest = bundle.manifest
+        self.num_items, self.widths = manifest.num_items, (manifest.num_features, len(manifest.label_names))
+        self.ranks = RankCounts(manifest, ks)
+        self.points = {task: (PointCounts(task), PointCounts(task, raw=1)) for task in of_kind(Kind.BINARY)}
+        self.amounts = {task: AmountSums(task) for task in of_kind(Kind.AMOUNT, Kind.COUNT)}
         self.types_G = {key: np.zeros(BUCKETS, dtype=np.int64) for key in _TYPE_KEYS}
 
     @torch.inference_mode()
     def add(self, rows: pa.RecordBatch) -> None:
-        batch, bucket_B = batch_from_arrow(rows, self.num_features), rows.column("bucket").to_numpy()
+        batch, bucket_B = batch_from_arrow(rows, *self.widths), rows.column("bucket").to_numpy()
         hidden_BLD = self.model.encode(batch)
-        for question in self.model.predicts:
-            if question == "item":
+        for task in self.model.tasks:
+            if task == "item":
                 self._add_items(batch, hidden_BLD, bucket_B)
                 continue
-            logits, answer_N = self.model.ask(question, batch, hidden_BLD)
-            bucket_N = bucket_B[QUESTIONS[question].rows(batch).numpy()]
-            if question in BINARY:
-                self._add_binary(question, logits, answer_N, bucket_N)
+            logits, answer_N = self.model.ask(task, batch, hidden_BLD)
+            bucket_N = bucket_B[self.model.asked[task].rows(batch).numpy()]
+            if task in self.points:
+                self._add_binary(task, logits, answer_N, bucket_N)
+            elif task in self.amounts:
+                predicted_N = self.model.answer(task, logits).double().numpy()
+                self.amounts[task].add(predicted_N, answer_N.numpy(), bucket_N)
             else:
                 self._add_types(logits, answer_N, bucket_N)
 
@@ -162,9 +170,9 @@ class Counter:
         for hidden, target, row in zip(hidden_ND.split(block), target_N.split(block), row_N.split(block), strict=True):
             self.ranks.add(self.model.item_scores(hidden).float(), target, bucket_B[row.numpy()])
 
-    def _add_binary(self, question: str, logit_N: Tensor, answer_N: Tensor, bucket_N: np.ndarray) -> None:
-        probabilities = (self.model.probability(question, logit_N), logit_N.sigmoid())
-        for points, probability_N in zip(self.points[question], probabilities, strict=True):
+    def _add_binary(self, task: str, logit_N: Tensor, answer_N: Tensor, bucket_N: np.ndarray) -> None:
+        probabilities = (self.model.answer(task, logit_N), logit_N.sigmoid())
+        for points, probability_N in zip(self.points[task], probabilities, strict=True):
             points.add(probability_N.double().numpy(), answer_N.numpy(), bucket_N)
 
     def _add_types(self, logit_NT: Tensor, answer_N: Tensor, bucket_N: np.ndarray) -> None:
@@ -178,4 +186,5 @@ class Counter:
         points = (row for both in self.points.values() for counts in both for row in counts.rows())
         types = ((kind, 0, int(bucket), key, 0, int(n_G[bucket]))
                  for (kind, key), n_G in self.types_G.items() for bucket in n_G.nonzero()[0])
-        return counted_batch([*self.ranks.rows(), *points, *types])
+        amounts = (row for sums in self.amounts.values() for row in sums.rows())
+        return counted_batch([*self.ranks.rows(), *points, *amounts, *types])

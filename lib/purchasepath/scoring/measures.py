@@ -23,8 +23,8 @@ PROBABILITY_STEPS = 1_000_000
 NUM_BINS = 10
 """Bins of the calibration errors and of the CALIBRATION table."""
 
-LOWER_IS_BETTER = tuple(metric + raw for metric in ("log_loss", "calibration_error", "calibration_error_mass")
-                        for raw in ("", "_raw"))
+LOWER_IS_BETTER = ("decile_error", *(
+    metric + raw for metric in ("log_loss", "calibration_error", "calibration_error_mass") for raw in ("", "_raw")))
 
 CELLS = 466
 """By bucket of visitors, probabilities are counted in cells: the whole numbers of 16 logit, from -233 to 232."""

@@ -14,6 +14,7 @@ import numpy as np
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.config import Evaluate
 from purchasepath.datasets.manifest import FIRST_ITEM, Manifest
+from purchasepath.scoring.amounts import AmountCounts, amount_metrics, decile_bins
 from purchasepath.scoring.answers import Answers, TypeCounts
 from purchasepath.scoring.intervals import interval, resample
 from purchasepath.scoring.measures import (
@@ -26,11 +27,12 @@ from purchasepath.scoring.measures import (
     ranking_metrics,
     ratio,
 )
+from purchasepath.tables.tasks import TASK, At
 from purchasepath.training.metrics import PROTOCOL
 
 OURS = "purchasepath"
-NOT_COMPARED = ("base_rate",)
-"""What the data say, whoever is asked."""
+NOT_COMPARED = ("base_rate", "mean", "sum_error")
+"""What the data say, whoever is asked; and what is best at 0."""
 CHANGED_BY_CALIBRATION = ("log_loss", "calibration_error", "calibration_error_mass")
 _SAW = {
     OURS: "trained on the train span, stopped and calibrated on the valid span",
@@ -42,6 +44,7 @@ _SAW = {
     "als": "latent factors of the items fitted on the train span's examples, the history's solved for at the target, "
            "without known items by popular_7d",
     "logistic_regression": "fitted on the standardised features and idle times of the train span",
+    "linear_regression": "least squares on the standardised features and idle times of the train span, nothing below 0",
 }
 
 
@@ -57,8 +60,10 @@ def metric_rows(
     for model, answer in answers.items():
         stamp = {"model": model, "model_version": bundle.version, "run_id": run_id}
         asked = _item_rows(model, answer, manifest, config)
-        for question, counts in answer.binary.items():
-            asked += _binary_rows(model, question, counts, answer.raw.get(question), manifest, config)
+        for task, counts in answer.binary.items():
+            asked += _binary_rows(model, task, counts, answer.raw.get(task), manifest, config)
+        for task, amounts in answer.amounts.items():
+            asked += _amount_rows(model, task, amounts, manifest)
         if answer.types is not None:
             asked += _type_rows(model, answer.types, manifest)
         rows += [{**stamp, **row} for row in asked]
@@ -90,12 +95,12 @@ def _beside(ours: Row, others: Sequence[Row]) -> dict[str, Any]:
 
 
 def calibration_rows(answers: Mapping[str, Answers]) -> list[dict[str, Any]]:
-    """One row of CALIBRATION per model and bin that holds points."""
-    return [
-        {"model": model, **vars(bin_)}
-        for model, answer in answers.items() if "purchase" in answer.binary
-        for bin_ in calibration_bins(answer.binary["purchase"])
-    ]
+    """One row of CALIBRATION per model, task and bin that holds points."""
+    bins = [(model, task, calibration_bins(counts))
+            for model, answer in answers.items() for task, counts in answer.binary.items()]
+    bins += [(model, task, decile_bins(counts))
+             for model, answer in answers.items() for task, counts in answer.amounts.items()]
+    return [{"model": model, "task": task, **vars(bin_)} for model, task, found in bins for bin_ in found]
 
 
 def without_intervals(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -137,22 +142,16 @@ def _ranking_rows(task: str, ranks_GK: np.ndarray, ks: Sequence[int], protocol: 
 
 
 def _binary_rows(
-    model: str, question: str, counts: BinaryCounts, raw: BinaryCounts | None, manifest: Manifest, config: Evaluate
+    model: str, task: str, counts: BinaryCounts, raw: BinaryCounts | None, manifest: Manifest, config: Evaluate
 ) -> list[Row]:
-    """The metrics of a yes-or-no question; those that calibration changes also as `<metric>_raw`, from before it."""
-    horizon = f"within {manifest.boundaries.horizon_hours:g} h of the test span's as-of times"
-    asked = {
-        "purchase": f"purchase {horizon}, called a buyer from {config.threshold:g}",
-        "churn": f"no event {horizon}, called lost from {config.threshold:g}",
-        "session": f"purchase later in the session, asked at every event of the test span before the first one in its "
-                   f"session, called a buyer from {config.threshold:g}",
-    }
+    """The metrics of a yes-or-no task; those that calibration changes also as `<metric>_raw`, from before it."""
     measured = _binary_metrics(counts, config.threshold)
     if raw is not None:
         before = _binary_metrics(raw, config.threshold)
         measured |= {f"{metric}_raw": before[metric] for metric in CHANGED_BY_CALIBRATION}
-    protocol = f"{asked[question]}; {_SAW[model]}; {_data(manifest)}"
-    return [_row(question, metric, None, value, samples, counts.points, protocol)
+    protocol = (f"{_asked(task, manifest)}, called a yes from {config.threshold:g}; {_SAW[model]}; "
+                f"{_data(manifest)}")
+    return [_row(task, metric, None, value, samples, counts.points, protocol)
             for metric, (value, samples) in measured.items()]
 
 
@@ -163,6 +162,21 @@ def _binary_metrics(counts: BinaryCounts, threshold: float) -> dict[str, tuple[A
     errors = {"calibration_error": calibration_error(counts), "calibration_error_mass": calibration_error_mass(counts)}
     return {metric: (value, samples[metric]) for metric, value in values.items()} | {
         metric: (value, None) for metric, value in errors.items()}
+
+
+def _amount_rows(model: str, task: str, counts: AmountCounts, manifest: Manifest) -> list[Row]:
+    """The metrics of a task whose answer is an amount or a count."""
+    protocol = f"{_asked(task, manifest)}; {_SAW[model]}; {_data(manifest)}"
+    return [_row(task, metric, None, value, samples, counts.points, protocol)
+            for metric, (value, samples) in amount_metrics(counts).items()] if counts.points else []
+
+
+def _asked(task: str, manifest: Manifest) -> str:
+    """What is asked, and where."""
+    meaning = TASK[task].meaning.format(horizon=f"{manifest.horizon_hours.get(task, 0):g}")
+    if TASK[task].at == At.AS_OF:
+        return f"{meaning} of the test span's as-of times"
+    return f"{meaning}, asked at every event of the test span before the first one in its session"
 
 
 def _type_rows(model: str, counts: TypeCounts, manifest: Manifest) -> list[Row]:

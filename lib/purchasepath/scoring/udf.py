@@ -1,4 +1,4 @@
-"""Everybody's purchase probability and best items: the one UDF of the project.
+"""Everybody's answers and best items: the one UDF of the project.
 
 Spark hands Arrow batches to `mapInArrow`; they are cut anew into batches of bounded rows and bounded padded
 tokens, scored, and returned as Arrow. Each Python worker loads the bundle once, from a local file that all
@@ -19,8 +19,8 @@ from torch import Tensor
 
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.config import Score
-from purchasepath.datasets.batch import Batch, batch_from_arrow
-from purchasepath.datasets.rows import COLUMNS
+from purchasepath.datasets.batch import Inputs, inputs_from_arrow
+from purchasepath.datasets.rows import INPUTS
 from purchasepath.datasets.sequences import events_of
 from purchasepath.features.as_of import to_us
 from purchasepath.models.build import PurchasePathModel
@@ -28,22 +28,28 @@ from purchasepath.scoring.batches import MAX_PADDED_TOKENS, rechunk, with_blank_
 from purchasepath.scoring.shipment import Shipment, cores_per_task, on_worker, ship
 from purchasepath.scoring.topk import NO_ITEM, pad_lists, top_k
 from purchasepath.storage.parquet import read_parquet
+from purchasepath.tables.tasks import TASKS, At
 
 SCORED = (
-    "user_id string NOT NULL, purchase_probability float, num_events int NOT NULL, "
+    "user_id string NOT NULL, answers array<float> NOT NULL, num_events int NOT NULL, "
     "recommendations array<struct<rank: int, item_id: string, score: float>> NOT NULL"
 )
-"""Columns of a scored user; recommendations run from rank 1, best first.
+"""Columns of a scored user: an answer to each of `scored_tasks`, and recommendations from rank 1, best first.
 
-A bundle that was not trained on purchases says no probability, one not trained on next items recommends nothing.
+A bundle that was not trained on next items recommends nothing.
 """
 
 _RECOMMENDATION = pa.struct([("rank", pa.int32()), ("item_id", pa.string()), ("score", pa.float32())])
 _SCORED_ARROW = pa.schema([
-    ("user_id", pa.string()), ("purchase_probability", pa.float32()), ("num_events", pa.int32()),
+    ("user_id", pa.string()), ("answers", pa.list_(pa.float32())), ("num_events", pa.int32()),
     ("recommendations", pa.list_(_RECOMMENDATION)),
 ])
 _EXCLUDED_COLUMN = {"none": None, "seen": "seen_items", "purchased": "purchased_items"}
+
+
+def scored_tasks(bundle: Bundle) -> tuple[str, ...]:
+    """The bundle's tasks that are asked at an as-of time, in the order of the answers."""
+    return tuple(task.name for task in TASKS if task.at == At.AS_OF and task.name in bundle.model_config.tasks)
 
 
 def score_users(examples: DataFrame, bundle: Bundle, config: Score) -> DataFrame:
@@ -55,7 +61,7 @@ def score_users(examples: DataFrame, bundle: Bundle, config: Score) -> DataFrame
     """
     spark = examples.sparkSession
     excluded = _EXCLUDED_COLUMN[config.exclude]
-    columns = ["user_id", "num_events", *COLUMNS, *([excluded] if excluded else [])]
+    columns = ["user_id", "num_events", *INPUTS, *([excluded] if excluded else [])]
     partitions = int(spark.conf.get("spark.sql.shuffle.partitions") or 0)
     ordered = (
         examples.select(*columns)
@@ -91,7 +97,7 @@ class Scorer:
 
     def __init__(self, bundle: Bundle, model: PurchasePathModel, config: Score) -> None:
         self.config = config
-        self.model = model
+        self.model, self.tasks = model, scored_tasks(bundle)
         self.num_items = bundle.manifest.num_items
         self.num_features = bundle.manifest.num_features
         self.item_ids = item_ids(bundle)
@@ -100,25 +106,25 @@ class Scorer:
     @torch.inference_mode()
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Columns `SCORED` for every row, in order. The recommendations follow the row's last event."""
-        batch = batch_from_arrow(with_blank_histories(rows.select(list(COLUMNS))), self.num_features)
-        hidden_BLD = self.model.encode(batch)
-        hidden_ND = hidden_BLD[batch.row_P, batch.position_P]  # one as-of point per row, so N = B = P
+        inputs = inputs_from_arrow(with_blank_histories(rows.select(list(INPUTS))), self.num_features)
+        hidden_BLD = self.model.encode_points(inputs)
+        hidden_ND = hidden_BLD[inputs.row_P, inputs.position_P]  # one as-of point per row, so N = B = P
         return pa.RecordBatch.from_arrays(
             [
-                rows.column("user_id"), self._probabilities(batch, hidden_BLD), rows.column("num_events"),
+                rows.column("user_id"), self._answers(inputs, hidden_BLD), rows.column("num_events"),
                 self._best_items(rows, hidden_ND),
             ],
             schema=_SCORED_ARROW,
         )
 
-    def _probabilities(self, batch: Batch, hidden_BLD: Tensor) -> pa.Array:
-        if "purchase" not in self.model.predicts:
-            return pa.nulls(len(batch.row_P), pa.float32())
-        logit_N = self.model.ask("purchase", batch, hidden_BLD)[0]
-        return pa.array(self.model.probability("purchase", logit_N).float().numpy())
+    def _answers(self, inputs: Inputs, hidden_BLD: Tensor) -> pa.ListArray:
+        answers = [self.model.predict(task, inputs, hidden_BLD).float().numpy() for task in self.tasks]
+        answer_NT = np.stack(answers, axis=1) if answers else np.zeros((inputs.points, 0), np.float32)
+        offsets = np.arange(len(answer_NT) + 1, dtype=np.int32) * len(self.tasks)
+        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(answer_NT.ravel()))
 
     def _best_items(self, rows: pa.RecordBatch, hidden_ND: Tensor) -> pa.ListArray:
-        if "item" not in self.model.predicts:
+        if "item" not in self.model.tasks:
             return pa.array([[]] * len(rows), _SCORED_ARROW.field("recommendations").type)
         return self._recommendations(*top_k(
             lambda start, stop: self.model.item_scores(hidden_ND, start, stop), self.num_items, self.config.top_k,

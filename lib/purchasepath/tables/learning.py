@@ -10,23 +10,25 @@ RUN_NUMBER = C("run_number", "bigint", "the run's place in the order of runs, wh
 
 SCORES = Table(
     "scores",
-    "user, as-of date and model",
+    "entity, as-of date, task and model",
     "score",
     (
-        C("user_id", "string", "keyed pseudonym of the visitor"),
+        C("entity", "string", "visitor"),
+        C("entity_id", "string", "keyed pseudonym of the visitor"),
         C("as_of", "timestamp", "the scores use only events before this time that had arrived by it"),
-        C("purchase_probability", "float", "probability of a purchase within the horizon after as_of; no row where the "
-                                           "model was not trained on purchases"),
-        C("num_events", "int", "events the model saw of this user"),
-        C("horizon_hours", "double", "the horizon"),
+        C("value", "float", "the model's answer: of a yes-or-no task the probability of yes, else the expected amount "
+                            "or count"),
+        C("num_events", "int", "events the model saw of this visitor"),
+        C("horizon_hours", "double", "how far ahead the task looks"),
         C("model_version", "string", "fingerprint of the bundle"),
         C("run_id", "string", "run of the score job"),
         RUN_NUMBER,
         C("as_of_date", "date", "day (UTC) of as_of"),
+        C("task", "string", "purchase, churn, value, orders or returns, as `model.tasks` has them"),
         C("model_name", "string", "name of the bundle"),
     ),
-    key=("user_id", "as_of_date", "model_name"),
-    partition_by=("as_of_date", "model_name"),
+    key=("entity", "entity_id", "as_of_date", "task", "model_name"),
+    partition_by=("as_of_date", "task", "model_name"),
 )
 
 RECOMMENDATIONS = Table(
@@ -55,11 +57,13 @@ METRICS = Table(
     "evaluate",
     (
         C("model", "string", "purchasepath (ours) or a baseline of `evaluate.baselines`"),
-        C("task", "string", "next_item, purchase, session, churn or next_type (see `model.predicts`); cold_item: the "
-                            "next items without a history on the training span"),
+        C("task", "string", "next_item (the task item), or another one of `model.tasks`; cold_item: the next items "
+                            "without a history on the training span"),
         C("metric", "string", "recall, ndcg, mrr, coverage, roc_auc, pr_auc, precision, recall, f1, log_loss, "
                               "calibration_error (bins of equal width), calibration_error_mass (of equal mass), "
-                              "base_rate, accuracy; with _raw: before calibration"),
+                              "base_rate, accuracy; with _raw: before calibration. Of amounts and counts mean (of what "
+                              "came), sum_error (predicted / came - 1), spearman, gini (normalised), "
+                              "top_decile_share, decile_error (see `scoring/amounts.py`)"),
         C("k", "int", "cut-off of a ranking metric", nullable=True),
         C("value", "double", "the metric; null where it is not defined (one class only, nothing to rank)",
           nullable=True),
@@ -84,16 +88,17 @@ METRICS = Table(
 
 CALIBRATION = Table(
     "calibration",
-    "model and bin of predicted purchase probability",
+    "model, task and bin of answers",
     "evaluate",
     (
         C("model", "string", "as in metrics"),
-        C("bin", "int", "0-9, equal width"),
+        C("bin", "int", "0-9: of probabilities of equal width, of amounts and counts tenths of the points, rising"),
         C("points", "bigint", "predictions in the bin"),
-        C("mean_predicted", "double", "mean predicted probability"),
-        C("observed", "double", "share that bought"),
+        C("mean_predicted", "double", "mean predicted probability, amount or count"),
+        C("observed", "double", "share of yes, or mean of what came"),
+        C("task", "string", "as in metrics; null of releases that knew purchase alone", nullable=True, added=True),
     ),
-    key=("model", "bin"),
+    key=("model", "task", "bin"),
 )
 
 TRAINING_CURVES = Table(
@@ -129,8 +134,8 @@ EXAMPLES = Table(
         C("point", "array<int>", "for each as-of time: position of the last event before it"),
         C("idle", "array<float>", "for each as-of time: log(1 + seconds since that event)"),
         C("features", "array<float>", "for each as-of time: the standardised user features, flattened"),
-        C("bought", "array<int>", "for each as-of time: 1 if a purchase follows within the horizon, else 0"),
-        C("churned", "array<int>", "for each as-of time: 1 if no event follows within the horizon, else 0"),
+        C("labels", "array<float>", "for each as-of time: the right answers, of each task in the order of the "
+                                    "manifest's label_names, flattened; NaN where the task's horizon leaves the split"),
         C("split", "string", "train, valid or test"),
     ),
     key=("example_id",),

@@ -17,6 +17,7 @@ from purchasepath.tables.features import (
     Aggregation,
     Feature,
 )
+from purchasepath.tables.tasks import label_features
 from purchasepath.tables.types import Column as C
 from purchasepath.tables.types import Table
 
@@ -64,7 +65,7 @@ class Part:
     def column(self) -> C:
         type_, meaning = _MEANINGS[self.kind]
         text = self == LAST_CATEGORY
-        return C(self.name, "string" if text else type_, f"{self.input}: {meaning}", nullable=True)
+        return C(self.name, "string" if text else type_, f"{self.input}: {meaning}", nullable=True, added=True)
 
 
 LAST_CATEGORY = Part("last", "category")
@@ -80,7 +81,8 @@ def distinct_inputs(features: Iterable[Feature]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f.input for f in features if f.aggregation == "count_distinct"))
 
 
-USER_PARTS = parts_of(USER_FEATURES_DECLARED)
+USER_PARTS = parts_of((*USER_FEATURES_DECLARED, *label_features()))
+"""Labels are made of them, too."""
 ITEM_PARTS = (*parts_of(ITEM_FEATURES_DECLARED), Part("last_us", "category"), LAST_CATEGORY)
 
 TOUCH_COLUMNS: Mapping[str, str] = {"user": "user_id", "item": "item_id"} | {

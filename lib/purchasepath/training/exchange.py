@@ -3,12 +3,11 @@
 Looking items up, and telling targets from a few drawn items, leaves most rows of the item tables without a gradient.
 Ranks then agree on the rows that any of them touches, and add up these alone.
 
-Legend: Q questions that the model predicts, N places, K drawn items, I items, D width, R items that a step touches.
+Legend: Q tasks of the model, N places, K drawn items, I items, D width, R items that a step touches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,6 @@ import torch
 from torch import Tensor
 
 from purchasepath.models.heads import NUM_SPECIAL_ITEMS
-from purchasepath.models.questions import QUESTIONS
 
 if TYPE_CHECKING:
     from purchasepath.datasets.rows import Rows
@@ -34,7 +32,7 @@ class Exchange:
     """
 
     def __init__(self, model: PurchasePathModel, flat: FlatModel, ranks: Ranks, *, by_rows: bool) -> None:
-        self.flat, self.ranks, self.questions, self.num_items = flat, ranks, model.predicts, model.num_items
+        self.flat, self.ranks, self.model, self.num_items = flat, ranks, model, model.num_items
         places = [place for weight, place in flat.places if any(weight is table for table in model.item_weights())]
         self.tables = [flat.gradients_W[place].view(model.num_items, -1) for place in places]
         edges = [0, *(edge for place in places for edge in (place.start, place.stop)), len(flat.sent)]
@@ -44,16 +42,16 @@ class Exchange:
         self.item_R = torch.zeros(0, dtype=torch.int32)
 
     def totals(self, rows: Rows) -> Tensor:
-        """The places of the step's examples, over all ranks, where each question is asked."""
+        """The places of the step's examples, over all ranks, where each task is asked."""
         if self.totals_Q is None:
-            self.totals_Q = self.ranks.sum_(count_places(rows, self.questions)).to(self.flat.counts_Q)
+            self.totals_Q = self.ranks.sum_(count_places(rows, self.model)).to(self.flat.counts_Q)
             self._gather_items(rows)
         return self.totals_Q
 
     def sum_(self, negative_K: Tensor | None, following: Rows | None) -> None:
         """Replaces the gradients of a step, for which `negative_K` were drawn, by their sums."""
         if following is not None:
-            self.flat.counts_Q.copy_(count_places(following, self.questions))
+            self.flat.counts_Q.copy_(count_places(following, self.model))
         if self.by_rows and len(touched_R := self._touched(negative_K)) < self.num_items:
             self._sum_rows(touched_R.to(self.flat.sent.device))
         else:
@@ -80,11 +78,11 @@ class Exchange:
             self.item_R = self.ranks.gather(items_of(rows)).unique()
 
 
-def count_places(rows: Rows, questions: Sequence[str]) -> Tensor:
-    """The places of these examples where each question is asked."""
+def count_places(rows: Rows, model: PurchasePathModel) -> Tensor:
+    """The places of these examples where each of the model's tasks is asked."""
     return torch.tensor([
-        int((rows.event("target") >= NUM_SPECIAL_ITEMS).sum()) if q == "item" else QUESTIONS[q].count(rows)
-        for q in questions
+        int((rows.event("target") >= NUM_SPECIAL_ITEMS).sum()) if task == "item" else model.asked[task].count(rows)
+        for task in model.tasks
     ], dtype=torch.float64)
 
 

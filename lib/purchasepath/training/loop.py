@@ -4,7 +4,7 @@ Losses are sums. A rank's gradient is that of its own loss sum divided by the nu
 gradients are summed over ranks: any number of ranks computes the gradient of the whole batch.
 Every decision is taken from reduced numbers, so all ranks take the same one.
 
-Legend: Q questions that the model predicts, in its order.
+Legend: Q tasks of the model, in its order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from torch import Tensor
 
 from purchasepath.errors import UserError
 from purchasepath.models.losses import draw_negatives, next_item_loss, select_targets
-from purchasepath.models.questions import loss_sum
 from purchasepath.training.checkpoint import Checkpoints
 from purchasepath.training.device import Device
 from purchasepath.training.exchange import Exchange, count_places
@@ -61,7 +60,7 @@ class TrainingDivergedError(UserError):
 class State:
     """Where training stands; with the tensors, all that a checkpoint needs.
 
-    `sums` are the questions' losses, the places where each was asked, examples and tokens of the epoch so far, over
+    `sums` are the tasks' losses, the places where each was asked, examples and tokens of the epoch so far, over
     all ranks.
     """
 
@@ -93,15 +92,15 @@ class Trainer:
         self.feed, self.ranks, self.config = feed, ranks, config
         self.checkpoints, self.report = checkpoints, report if ranks.rank == 0 else _say_nothing
         self.validation = validation
-        self.asked = model.predicts
-        self.flat = FlatModel(model, counts=len(self.asked))
+        self.tasks = model.tasks
+        self.flat = FlatModel(model, counts=len(self.tasks))
         self.optimizer = AdamW(model, self.flat, config)
-        by_rows = bool(config.negatives) or "item" not in self.asked  # the full softmax touches every item
+        by_rows = bool(config.negatives) or "item" not in self.tasks  # the full softmax touches every item
         self.exchange = Exchange(model, self.flat, ranks, by_rows=by_rows)
         self.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         self.state = State(sums=self._no_sums())
-        self.losses_Q = torch.zeros(len(self.asked), dtype=torch.float64, device=self.device.device)
-        self.counts = torch.zeros(len(self.asked) + 2, dtype=torch.float64)
+        self.losses_Q = torch.zeros(len(self.tasks), dtype=torch.float64, device=self.device.device)
+        self.counts = torch.zeros(len(self.tasks) + 2, dtype=torch.float64)
         self.total_updates = config.epochs * feed.steps("train")
 
     def fit(self) -> State:
@@ -135,9 +134,9 @@ class Trainer:
 
     def _finish_epoch(self, sums: list[float], **speed: float) -> None:
         state, config = self.state, self.config
-        size = len(self.asked)
+        size = len(self.tasks)
         losses, counts = sums[:size], sums[size : 2 * size]
-        train = {f"{q}_loss": ratio(loss, n) for q, loss, n in zip(self.asked, losses, counts, strict=True)}
+        train = {f"{q}_loss": ratio(loss, n) for q, loss, n in zip(self.tasks, losses, counts, strict=True)}
         valid = self.validation(self.model, self.feed, self.ranks, self.device)
         curve = {f"train_{name}": value for name, value in train.items()}
         curve |= {f"valid_{name}": value for name, value in valid.items()}
@@ -155,7 +154,7 @@ class Trainer:
             for name, tensor in self.model.state_dict().items():
                 self.best[name].copy_(tensor)
         state.curves.append({"epoch": state.epoch, **curve, **speed})
-        self.report(describe_epoch(state.curves[-1], config.epochs, self.asked))
+        self.report(describe_epoch(state.curves[-1], config.epochs, self.tasks))
         if self.checkpoints:
             self._save()
 
@@ -168,7 +167,7 @@ class Trainer:
         """One optimizer step on `rows`, this rank's share of the batch; `following` is its share of the next one."""
         state, config = self.state, self.config
         torch.manual_seed(_step_seed(config.seed, state.updates, self.ranks.rank))
-        counts = count_batch(rows, self.asked)
+        counts = count_batch(rows, self.model)
         self.counts += counts
         totals_Q = self.exchange.totals(rows).clamp(min=1)  # stay where they are: a GPU is not waited for
         self.model.train()
@@ -178,7 +177,7 @@ class Trainer:
         with self._held_items():
             for part in split_by_length(rows, TOKENS_PER_PART[self.device.type]):
                 losses_Q = self._losses(part.to(self.device.device, non_blocking=True), drawn_K)
-                weighed = zip(self.asked, losses_Q, totals_Q, strict=True)
+                weighed = zip(self.tasks, losses_Q, totals_Q, strict=True)
                 torch.stack([self._weight(q) * loss / total for q, loss, total in weighed]).sum().backward()
                 self.losses_Q += losses_Q.detach()
         self.exchange.sum_(negative_K, following)
@@ -189,14 +188,14 @@ class Trainer:
 
     def _negatives(self) -> Tensor | None:
         """The items that this step's targets are told from, the same on every rank; None: all items."""
-        if not self.config.negatives or "item" not in self.asked:
+        if not self.config.negatives or "item" not in self.tasks:
             return None
         generator = torch.Generator().manual_seed(_step_seed(self.config.seed, self.state.updates))
         return draw_negatives(self.model.num_known, self.config.negatives, generator)
 
     def _held_items(self) -> AbstractContextManager[None]:
         """The step asks for the vectors of all items, again and again, or for those of a few."""
-        whole = "item" in self.asked and not self.config.negatives
+        whole = "item" in self.tasks and not self.config.negatives
         return self.model.held_items() if whole else nullcontext()
 
     def _losses(self, batch: Batch, negative_K: Tensor | None) -> Tensor:
@@ -205,20 +204,20 @@ class Trainer:
             hidden_BLD = self.model.encode(batch)
             return torch.stack([
                 next_item_loss(self.model, *select_targets(hidden_BLD, batch.target_BL), negative_K)
-                if q == "item" else loss_sum(*self.model.ask(q, batch, hidden_BLD))
-                for q in self.asked
+                if q == "item" else self.model.loss_sum(q, *self.model.ask(q, batch, hidden_BLD))
+                for q in self.tasks
             ])
 
-    def _weight(self, question: str) -> float:
-        return 1.0 if question == "item" else self.config.other_weight
+    def _weight(self, task: str) -> float:
+        return 1.0 if task == "item" else self.config.other_weight
 
     def _total_loss(self, losses: dict[str, float]) -> float:
         """The weighted sum; a loss without targets counts nothing, and without any the total is NaN."""
-        known = [self._weight(q) * losses[f"{q}_loss"] for q in self.asked if not math.isnan(losses[f"{q}_loss"])]
+        known = [self._weight(q) * losses[f"{q}_loss"] for q in self.tasks if not math.isnan(losses[f"{q}_loss"])]
         return sum(known) if known else math.nan
 
     def _no_sums(self) -> list[float]:
-        return [0.0] * (2 * len(self.asked) + 2)
+        return [0.0] * (2 * len(self.tasks) + 2)
 
     def _reduce_sums(self) -> list[float]:
         """The epoch's sums so far over all ranks; what a rank holds of its own stays as it is."""
@@ -253,8 +252,8 @@ class Trainer:
             self.state = State(**state)
             if self.ranks.rank == 0:
                 sums = torch.tensor(self.state.sums, dtype=torch.float64)
-                self.losses_Q.copy_(sums[: len(self.asked)])
-                self.counts.copy_(sums[len(self.asked) :])
+                self.losses_Q.copy_(sums[: len(self.tasks)])
+                self.counts.copy_(sums[len(self.tasks) :])
             self.report(f"resumed at epoch {self.state.epoch + 1}, step {self.state.step}")
 
 
@@ -268,16 +267,16 @@ def with_next(batches: Iterable[Rows]) -> Iterator[tuple[Rows, Rows | None]]:
         batch = following
 
 
-def count_batch(rows: Rows, questions: Sequence[str]) -> Tensor:
-    """[places where each question is asked …, examples, tokens]"""
+def count_batch(rows: Rows, model: PurchasePathModel) -> Tensor:
+    """[places where each task is asked …, examples, tokens]"""
     size = torch.tensor([rows.rows, rows.events], dtype=torch.float64)
-    return torch.cat((count_places(rows, questions), size))
+    return torch.cat((count_places(rows, model), size))
 
 
-def describe_epoch(curve: dict[str, float], epochs: int, questions: Sequence[str]) -> str:
+def describe_epoch(curve: dict[str, float], epochs: int, tasks: Sequence[str]) -> str:
     """One line: losses, validation recall, speed."""
-    each = ", ".join(f"{q} {curve[f'valid_{q}_loss']:.4f}" for q in questions)
-    recall = f"  recall@10 {curve['valid_recall_10']:.4f}" if "item" in questions else ""
+    each = ", ".join(f"{q} {curve[f'valid_{q}_loss']:.4f}" for q in tasks)
+    recall = f"  recall@10 {curve['valid_recall_10']:.4f}" if "item" in tasks else ""
     return (
         f"epoch {curve['epoch']:.0f}/{epochs}  train loss {curve['train_loss']:.4f}  "
         f"valid loss {curve['valid_loss']:.4f} ({each}){recall}  "

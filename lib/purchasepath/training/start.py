@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 from purchasepath.datasets.asked import learnable
 from purchasepath.errors import ConfigError
-from purchasepath.models.heads import BinaryHead, PointHead
+from purchasepath.models.heads import CalibratedHead, PointHead
 from purchasepath.models.items import add_side_features
 from purchasepath.models.low_rank import add_adapters
-from purchasepath.models.questions import QUESTIONS, AtPoints
-from purchasepath.training.warm_start import start_at_logistic_regression
+from purchasepath.models.tasks import AtPoints
+from purchasepath.training.init_heads import start_at_regression
 
 if TYPE_CHECKING:
     from purchasepath.config import Config, Training
@@ -33,9 +33,9 @@ _FILE = "start.safetensors"
 
 
 def keep_learnable(config: Config, manifest: Manifest) -> tuple[Config, list[str]]:
-    """The configuration without the questions that the training span does not teach, and a line for each of these."""
-    predicts, left_out = learnable(config.model.predicts, manifest.asked.get("train", {}))
-    model = config.model.model_copy(update={"predicts": predicts})
+    """The configuration without the tasks that the training span does not teach, and a line for each of these."""
+    tasks, left_out = learnable(config.model.tasks, manifest.asked.get("train", {}))
+    model = config.model.model_copy(update={"tasks": tasks})
     return config.model_copy(update={"model": model}), left_out
 
 
@@ -45,10 +45,10 @@ def check_start(config: Config) -> None:
     if training.tune != "full" and not training.start_from:
         faults.append(f"training.tune={training.tune} leaves the encoder as it was trained before: say by which bundle "
                       f"with training.start_from (latest, a directory, or models:/<name>/<version>)")
-    if training.select_by == "ndcg" and "item" not in config.model.predicts:
-        faults.append("training.select_by=ndcg needs `item` among model.predicts; use training.select_by=loss")
-    if training.tune == "frozen" and config.model.predicts == ("item",):
-        faults.append("training.tune=frozen learns heads and model.predicts=[item] has none; add what is to be learned")
+    if training.select_by == "ndcg" and "item" not in config.model.tasks:
+        faults.append("training.select_by=ndcg needs `item` among model.tasks; use training.select_by=loss")
+    if training.tune == "frozen" and config.model.tasks == ("item",):
+        faults.append("training.tune=frozen learns heads and model.tasks=[item] has none; add what is to be learned")
     if faults:
         raise ConfigError(faults)
 
@@ -70,31 +70,31 @@ def begin(
 ) -> None:
     """Sets the model's weights to those of the start in `workspace` (None: fresh ones), and what will change of them.
 
-    Heads at as-of points that begin fresh begin at their logistic regressions. Side features are learned together
+    Heads at as-of points that begin fresh begin at their regressions. Side features are learned together
     with fresh item vectors; earlier ones hold what was learned of them.
     """
     fresh = set(model.heads) if workspace is None else _load(model, workspace / _FILE)
     for name in model.heads:
-        head, question = model.heads[name], QUESTIONS[name]
-        if name in fresh and isinstance(head, PointHead) and isinstance(question, AtPoints):
-            start_at_logistic_regression(head, question, feed, ranks)
+        head, asked = model.heads[name], model.asked[name]
+        if name in fresh and isinstance(head, PointHead) and isinstance(asked, AtPoints):
+            start_at_regression(head, asked, feed, ranks)
     if config.tune == "lora":
         add_adapters(model.encoder, config.lora_rank)
     elif config.tune == "frozen":
         model.encoder.requires_grad_(False)
     if workspace is None and sides is not None:
         add_side_features(model, sides, config.item_dropout)
-    if "item" not in model.predicts:
+    if "item" not in model.tasks:
         model.next_item.requires_grad_(False)
 
 
 def _load(model: PurchasePathModel, file: Path) -> set[str]:
-    """The questions whose heads the file does not have. Calibration begins anew: it belongs to the old weights."""
+    """The tasks whose heads the file does not have. Calibration begins anew: it belongs to the old weights."""
     missing, unexpected = model.load_state_dict(load_file(file), strict=False)
     foreign = [name for name in (*missing, *unexpected) if not name.startswith("heads.")]
     if foreign:
         raise ValueError(f"{file} holds the weights of another model: {', '.join(foreign[:5])}")
     for head in model.heads.values():
-        if isinstance(head, BinaryHead):
+        if isinstance(head, CalibratedHead):
             head.reset_calibration()
     return {name.split(".")[1] for name in missing}

@@ -1,6 +1,6 @@
 """Losses and ranking metrics on the validation split, reduced over ranks as sums and counts.
 
-Legend: N targets, I items, B examples, L padded length, D width, Q questions, M metrics.
+Legend: N targets, I items, B examples, L padded length, D width, Q tasks, M metrics.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from purchasepath.models.losses import MAX_SCORES, select_targets
-from purchasepath.models.questions import loss_sum
 from purchasepath.training.metrics import means, ranking_sums, target_rank
 from purchasepath.training.microbatch import split_by_length
 
@@ -31,11 +30,11 @@ _TOKENS_PER_PART = 4096
 
 
 def validate(model: PurchasePathModel, feed: Feed, ranks: Ranks, device: Device) -> dict[str, float]:
-    """`<question>_loss` of everything the model predicts, over the validation split; NaN where undefined.
+    """`<task>_loss` of each of the model's tasks, over the validation split; NaN where undefined.
 
     For items also recall_10, ndcg_10 and mrr_10.
     """
-    size = len(model.predicts)
+    size = len(model.tasks)
     losses_Q = torch.zeros(size, dtype=torch.float64, device=device.device)
     counts_Q = torch.zeros(size, dtype=torch.float64, device=device.device)
     metrics_M = torch.zeros(3 * len(KS), dtype=torch.float64, device=device.device)
@@ -46,19 +45,19 @@ def validate(model: PurchasePathModel, feed: Feed, ranks: Ranks, device: Device)
                 part = part.to(device.device, non_blocking=True)
                 with device.autocast():
                     hidden_BLD = model.encode(part)
-                    for place, question in enumerate(model.predicts):
-                        if question == "item":
+                    for place, task in enumerate(model.tasks):
+                        if task == "item":
                             hidden_ND, asked = select_targets(hidden_BLD, part.target_BL)
                             loss, sums_M = _rank_targets(model, hidden_ND, asked)
                             metrics_M += sums_M
                         else:
-                            logits, asked = model.ask(question, part, hidden_BLD)
-                            loss = loss_sum(logits, asked)
+                            logits, asked = model.ask(task, part, hidden_BLD)
+                            loss = model.loss_sum(task, logits, asked)
                         losses_Q[place] += loss
                         counts_Q[place] += asked.shape[0]
     totals = ranks.sum_(torch.cat((losses_Q, counts_Q, metrics_M)).cpu()).tolist()
-    counts = dict(zip(model.predicts, totals[size : 2 * size], strict=True))
-    losses = {f"{q}_loss": ratio(loss, counts[q]) for q, loss in zip(model.predicts, totals[:size], strict=True)}
+    counts = dict(zip(model.tasks, totals[size : 2 * size], strict=True))
+    losses = {f"{q}_loss": ratio(loss, counts[q]) for q, loss in zip(model.tasks, totals[:size], strict=True)}
     if "item" not in counts:
         return losses
     ranking = means(torch.tensor(totals[2 * size :]), counts["item"], KS)

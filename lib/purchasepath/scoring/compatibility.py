@@ -1,4 +1,4 @@
-"""Which bundle is asked, and whether it may answer: same features, same vocabulary, the right questions."""
+"""Which bundle is asked, and whether it may answer: same features, same vocabulary, the right tasks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from purchasepath.datasets.vocabulary import summarize_vocabulary
 from purchasepath.errors import BundleMismatchError
 from purchasepath.storage.parquet import read_parquet
 from purchasepath.tables.catalog import EVENT_TYPES, RECOMMENDATIONS, SCORES
+from purchasepath.tables.tasks import TASKS, At
 
 
-def fitting_bundle(config: Config, *questions: str) -> Bundle:
+def load_compatible_bundle(config: Config, tasks: Sequence[str] = ()) -> Bundle:
     """The bundle that `score.bundle` names, if this code computes the features and events it was trained on.
 
-    Where `questions` of `model.predicts` are named, it answers one of them at least.
+    Where `tasks` are named, it answers one of them at least.
     """
     bundle = Bundle.load(resolve(config.score.bundle, config))
     _, vocabulary_sha = summarize_vocabulary(bundle.vocabulary_path)
@@ -30,25 +31,26 @@ def fitting_bundle(config: Config, *questions: str) -> Bundle:
             f"bundle {bundle.name} {bundle.version} was trained on {bundle.manifest.num_types - 1} event types, "
             f"expected {len(EVENT_TYPES)}; train again: ./spark-submit.sh train"
         )
-    _require_answers(bundle, questions)
+    _require_answers(bundle, tasks)
     return bundle
 
 
-def _require_answers(bundle: Bundle, questions: Sequence[str]) -> None:
-    predicts = bundle.model_config.predicts
-    if questions and not set(questions) & set(predicts):
+def _require_answers(bundle: Bundle, tasks: Sequence[str]) -> None:
+    answered = bundle.model_config.tasks
+    if tasks and not set(tasks) & set(answered):
         raise BundleMismatchError(
-            f"bundle {bundle.name} {bundle.version} answers {', '.join(predicts)}, expected {' or '.join(questions)}; "
+            f"bundle {bundle.name} {bundle.version} answers {', '.join(answered)}, expected {' or '.join(tasks)}; "
             f"choose another one with --set score.bundle=<directory>, or fine-tune it: ./spark-submit.sh train "
-            f"--set training.start_from={bundle.directory} --set model.predicts=[{','.join(questions)}]"
+            f"--set training.start_from={bundle.directory} --set model.tasks=[item,purchase]"
         )
 
 
 def unanswered(bundle: Bundle) -> list[str]:
-    """A line for each table that scoring leaves empty, as the bundle does not answer its question."""
-    tables = {"purchase": SCORES.name, "item": RECOMMENDATIONS.name}
-    return [f"the bundle was not trained to answer {question}: no {table} from it"
-            for question, table in tables.items() if question not in bundle.model_config.predicts]
+    """A line for each table that scoring leaves empty, as the bundle answers none of its tasks."""
+    at_points = [task.name for task in TASKS if task.at == At.AS_OF]
+    tables = {SCORES.name: at_points, RECOMMENDATIONS.name: ["item"]}
+    return [f"the bundle was not trained to answer {' or '.join(tasks)}: no {table} from it"
+            for table, tasks in tables.items() if not set(tasks) & set(bundle.model_config.tasks)]
 
 
 def vocabulary_frame(spark: SparkSession, bundle: Bundle) -> DataFrame:

@@ -1,30 +1,33 @@
-"""What a model may be asked beside the next item: where in a batch it is asked, and what the right answers are.
+"""Where in a batch a task is asked, by which head it is answered there, and what the right answers are.
 
-Legend: B examples, L padded length, D width, N places asked (in `count`: events), P as-of points, T event types
-(padding included).
+Legend: B examples, L padded length, D width, N places where a task is asked (in `count`: events), P as-of points,
+A logits of one answer, T event types (padding included).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from purchasepath.datasets.manifest import CONTEXT, NO_PURCHASE_FOLLOWS, PURCHASE_FOLLOWS
 from purchasepath.models.heads import PointHead, SessionHead, TypeHead
+from purchasepath.models.kinds import ANSWERS
+from purchasepath.tables.tasks import TASK, Kind, Label, LaterInSession
 
 if TYPE_CHECKING:
     from purchasepath.config import Model
-    from purchasepath.datasets.batch import Batch
+    from purchasepath.datasets.batch import Batch, Inputs
     from purchasepath.datasets.rows import Rows
 
 
-class Question(Protocol):
-    """One kind of answer, the same wherever a model learns, validates, is evaluated or scores."""
+class Asked(Protocol):
+    """A task, the same wherever a model learns, validates, is evaluated or scores."""
 
     def head(self, config: Model, *, num_types: int, num_features: int) -> nn.Module:
         """A head that answers it."""
@@ -49,32 +52,46 @@ class Question(Protocol):
 
 @dataclass(frozen=True)
 class AtPoints:
-    """Asked at every as-of point: yes or no, from the hidden vector of the last event before it."""
+    """Asked at as-of points, where the label is known: from the hidden vector of the last event before the point."""
 
-    answer: str
-    """The batch's tensor of right answers."""
+    kind: Kind
+    place: int
+    """of its label among the manifest's `label_names`"""
 
     def head(self, config: Model, *, num_types: int, num_features: int) -> nn.Module:
-        return PointHead(config.width, num_features, config.dropout)
+        return PointHead(config.width, num_features, config.dropout, ANSWERS[self.kind].logits)
 
     def count(self, rows: Rows) -> int:
-        return rows.points
+        return rows.points - int(np.isnan(rows.labels_PT[:, self.place]).sum())
 
     def asked(self, batch: Batch) -> Tensor:
+        known_P = self._known(batch)
         asked_BL = torch.zeros_like(batch.target_BL, dtype=torch.bool)
-        asked_BL[batch.row_P, batch.position_P] = True
+        asked_BL[batch.row_P[known_P], batch.position_P[known_P]] = True
         return asked_BL
 
+    def logits(self, head: nn.Module, inputs: Inputs, hidden_BLD: Tensor) -> Tensor:
+        """logit_P, or logit_PA, at every point, asked or not."""
+        hidden_PD = hidden_BLD[inputs.row_P, inputs.position_P]
+        return head(hidden_PD, inputs.idle_P, inputs.features_PF)
+
     def ask(self, head: nn.Module, batch: Batch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
-        """logit_P, answer_P"""
-        hidden_PD = hidden_BLD[batch.row_P, batch.position_P]
-        return head(hidden_PD, batch.idle_P, batch.features_PF), self.answers(batch)
+        known_P = self._known(batch)
+        return self.logits(head, batch, hidden_BLD)[known_P], self.answers(batch)
 
     def rows(self, batch: Batch) -> Tensor:
-        return batch.row_P
+        return batch.row_P[self._known(batch)]
+
+    def known_features(self, head: PointHead, batch: Batch) -> Tensor:
+        """The inputs of the head's linear term where it is asked."""
+        return head.known(batch.idle_P, batch.features_PF)[self._known(batch)]
 
     def answers(self, batch: Batch) -> Tensor:
-        return getattr(batch, self.answer)
+        """answer_N"""
+        return batch.labels_PT[self._known(batch), self.place]
+
+    def _known(self, batch: Batch) -> Tensor:
+        return ~batch.labels_PT[:, self.place].isnan()
 
 
 @dataclass(frozen=True)
@@ -100,7 +117,7 @@ class InSession:
 
 
 @dataclass(frozen=True)
-class NextType:
+class AfterEvents:
     """Asked after every event of the example's own that another one follows: of which type will that be?"""
 
     def head(self, config: Model, *, num_types: int, num_features: int) -> nn.Module:
@@ -126,19 +143,9 @@ class NextType:
         return functional.pad(batch.type_BL[:, 1:], (0, 1))
 
 
-PURCHASE, CHURN = AtPoints("bought_P"), AtPoints("churned_P")
-
-QUESTIONS: Mapping[str, Question] = {
-    "purchase": PURCHASE, "session": InSession(), "churn": CHURN, "next_type": NextType(),
-}
-"""By `model.predicts`; `item`, the next item, is the encoder's own."""
-
-BINARY = ("purchase", "session", "churn")
-"""Questions answered by yes or no; their logits become probabilities by `BinaryHead.probability`."""
-
-
-def loss_sum(logits: Tensor, answers: Tensor) -> Tensor:
-    """Sum of -log of the probability given to the right answers: of two (logit_N) or of many (logit_NT)."""
-    if logits.ndim == 1:
-        return functional.binary_cross_entropy_with_logits(logits.float(), answers, reduction="sum")
-    return functional.cross_entropy(logits.float(), answers, reduction="sum")
+def asked_of(task: str, label_names: Sequence[str]) -> Asked:
+    """The task of this name beside `item`, which the encoder answers itself; labels lie as `label_names` says."""
+    label = TASK[task].label
+    if isinstance(label, Label):
+        return AtPoints(TASK[task].kind, label_names.index(task))
+    return InSession() if isinstance(label, LaterInSession) else AfterEvents()

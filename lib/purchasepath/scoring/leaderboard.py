@@ -8,15 +8,18 @@ from typing import Any, Literal
 from pyspark.sql import DataFrame
 
 from purchasepath.scoring.measures import LOWER_IS_BETTER
+from purchasepath.tables.tasks import TASKS, Kind
 
+_OF_KIND = {
+    Kind.BINARY: ("roc_auc", "pr_auc", "log_loss", "calibration_error", "calibration_error_raw"),
+    Kind.AMOUNT: ("spearman", "gini", "top_decile_share", "sum_error"),
+    Kind.COUNT: ("spearman", "gini", "top_decile_share", "sum_error"),
+    Kind.CHOICE: ("accuracy", "log_loss"),
+}
 SHOWN = (
     ("next_item", "recall", 10), ("next_item", "ndcg", 10), ("next_item", "mrr", 10), ("next_item", "coverage", 10),
     ("cold_item", "recall", 10),
-    ("purchase", "roc_auc", None), ("purchase", "pr_auc", None), ("purchase", "log_loss", None),
-    ("purchase", "calibration_error", None), ("purchase", "calibration_error_raw", None),
-    ("session", "roc_auc", None), ("session", "pr_auc", None), ("session", "calibration_error", None),
-    ("churn", "roc_auc", None), ("churn", "pr_auc", None), ("churn", "calibration_error", None),
-    ("next_type", "accuracy", None), ("next_type", "log_loss", None),
+    *((task.name, metric, None) for task in TASKS for metric in _OF_KIND.get(task.kind, ())),
 )
 OURS = "purchasepath"
 
@@ -30,7 +33,7 @@ def verdict(metric: str, low: float | None, high: float | None) -> Verdict:
     return "better" if (low > 0) != (metric in LOWER_IS_BETTER) else "worse"
 
 
-def format_standings(metrics: DataFrame) -> str:
+def format_leaderboard(metrics: DataFrame) -> str:
     """One line per metric, one column per model, ours first; below, ours against the baseline that is ahead.
 
     METRICS is small: a row per model and metric.

@@ -1,4 +1,4 @@
-"""Logistic regressions that all ranks fit together: Newton's method on sums over everybody's points.
+"""Regressions that all ranks fit together: Newton's method on sums over everybody's points.
 
 Legend: P points, X inputs (the last of them a constant one).
 """
@@ -13,13 +13,34 @@ from torch.nn import functional
 
 from purchasepath.training.ranks import Ranks
 
+Family = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""(logit_P, answer_P) -> the summed loss, and its first and second derivative by each logit."""
+
 _MAX_ITERATIONS = 50
 _MAX_HALVINGS = 30
 _TOLERANCE = 1e-9
 
 
-def fit_logistic(known_PX: Tensor, answer_P: Tensor, start_X: Tensor, ranks: Ranks, *, prior: float) -> Tensor:
-    """weights_X of the logistic regression of `answer_P` on `known_PX` (float64), whose last column is ones.
+def logistic(logit_P: Tensor, answer_P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    loss = functional.binary_cross_entropy_with_logits(logit_P, answer_P, reduction="sum")
+    probability_P = torch.sigmoid(logit_P)
+    return loss, probability_P - answer_P, probability_P * (1 - probability_P)
+
+
+def linear(logit_P: Tensor, answer_P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    distance_P = logit_P - answer_P
+    return 0.5 * (distance_P**2).sum(), distance_P, torch.ones_like(logit_P)
+
+
+def poisson(logit_P: Tensor, answer_P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    mean_P = logit_P.exp()
+    return (mean_P - answer_P * logit_P).sum(), mean_P - answer_P, mean_P
+
+
+def fit_regression(
+    family: Family, known_PX: Tensor, answer_P: Tensor, start_X: Tensor, ranks: Ranks, *, prior: float
+) -> Tensor:
+    """weights_X of the regression of `answer_P` on `known_PX` (float64), whose last column is ones.
 
     `prior` times half the squared distance from `start_X` is added to the summed loss: few points move the weights
     little, and separable ones leave them finite. The constant is free. Every rank brings its own points and finds the
@@ -28,7 +49,7 @@ def fit_logistic(known_PX: Tensor, answer_P: Tensor, start_X: Tensor, ranks: Ran
     points = ranks.sum_(torch.tensor([float(len(answer_P))], dtype=torch.float64)).item()
     if not points:
         return start_X
-    return minimize(lambda weights_X: _totals(weights_X, known_PX, answer_P, ranks), start_X=start_X,
+    return minimize(lambda weights_X: _totals(family, weights_X, known_PX, answer_P, ranks), start_X=start_X,
                     ridge=prior / points, points=points)
 
 
@@ -68,14 +89,13 @@ def minimize(
     return weights_X
 
 
-def _totals(weights_X: Tensor, known_PX: Tensor, answer_P: Tensor, ranks: Ranks) -> tuple[float, Tensor, Tensor]:
+def _totals(
+    family: Family, weights_X: Tensor, known_PX: Tensor, answer_P: Tensor, ranks: Ranks
+) -> tuple[float, Tensor, Tensor]:
     """Loss, gradient and hessian summed over the points of all ranks, in one reduction."""
     size = len(weights_X)
-    logit_P = known_PX @ weights_X
-    loss = functional.binary_cross_entropy_with_logits(logit_P, answer_P, reduction="sum")
-    probability_P = torch.sigmoid(logit_P)
-    gradient_X = known_PX.T @ (probability_P - answer_P)
-    curvature_P = probability_P * (1 - probability_P)
+    loss, slope_P, curvature_P = family(known_PX @ weights_X, answer_P)
+    gradient_X = known_PX.T @ slope_P
     hessian_XX = known_PX.T @ (known_PX * curvature_P[:, None])
     sums = ranks.sum_(torch.cat((loss[None], gradient_X, hessian_XX.flatten())))
     return float(sums[0]), sums[1 : 1 + size], sums[1 + size :].view(size, size)

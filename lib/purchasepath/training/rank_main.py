@@ -24,8 +24,8 @@ from purchasepath.errors import UserError
 from purchasepath.models.build import PurchasePathModel, build_model
 from purchasepath.models.items import fuse_items
 from purchasepath.models.low_rank import merge_adapters
-from purchasepath.models.questions import BINARY
 from purchasepath.storage.files import sha256_json, write_file, write_json
+from purchasepath.tables.tasks import TASK
 from purchasepath.training.calibration import calibrate
 from purchasepath.training.checkpoint import Checkpoints
 from purchasepath.training.device import keep_freed_memory
@@ -112,7 +112,9 @@ class Result:
             f"kept epoch {self.best_epoch} of {len(self.curves)}: validation loss {best['valid_loss']:.4f}{recall}",
             *(f"{q} probability = sigmoid({found[f'{q}_scale']:.3f} x logit {found[f'{q}_shift']:+.3f}): validation "
               f"loss {found[f'valid_{q}_loss_raw']:.4f} becomes {found[f'valid_{q}_loss_calibrated']:.4f}"
-              for q in BINARY if f"valid_{q}_loss_raw" in found),
+              for q in TASK if f"valid_{q}_loss_raw" in found),
+            *(f"{q} = {found[f'{q}_scale']:.3f} x what the head expects: sums as on validation"
+              for q in TASK if f"{q}_scale" in found and f"valid_{q}_loss_raw" not in found),
         ]
 
     def curve_rows(self, model_version: str) -> list[dict[str, Any]]:
@@ -183,6 +185,7 @@ def build_for(manifest: Manifest, config: Model) -> PurchasePathModel:
         num_types=manifest.num_types,
         num_features=manifest.num_features,
         max_length=manifest.max_length,
+        label_names=manifest.label_names,
         num_known=manifest.num_known,
     )
 
