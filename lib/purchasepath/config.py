@@ -8,6 +8,7 @@ Secrets never live here: the pseudonym key is read from the environment or a fil
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -27,12 +28,20 @@ from purchasepath.knobs import (
     Section,
     Seed,
     Weight,
+    each_once,
+    file_name,
     known_day,
     known_zone,
     some_path,
+    without_password,
 )
 from purchasepath.places import BundlePlace, FilePlace, Place, Places, is_uri
 from purchasepath.plain_yaml import KeyTwiceError, read_sections, read_yaml
+
+_SECRET = re.compile(r"secret|passw(or)?d|account\.?key|private\.?key|api\.?key|"
+                     r"(session|access|sas|oauth|fixed)\.?token$", re.IGNORECASE)
+"""What names of settings that hold secrets are made of."""
+_PASSWORD = re.compile(r"passw(or)?d=|://[^/?#\s]*:[^/?#\s]*@", re.IGNORECASE)
 
 
 class Paths(Section):
@@ -65,7 +74,7 @@ class Spark(Section):
     @field_validator("conf")
     @classmethod
     def _holds_no_secret(cls, conf: dict[str, str]) -> dict[str, str]:
-        named = [key for key in conf if "secret" in key.lower() or "password" in key.lower()]
+        named = [key for key, value in conf.items() if _SECRET.search(key) or _PASSWORD.search(value)]
         if named:  # not a ValueError: that is told with the value
             raise ConfigError([f"spark.conf: {', '.join(named)} would be written into run manifests; put it into the "
                                "spark-defaults.conf in SPARK_CONF_DIR, which only you may read"])
@@ -147,6 +156,8 @@ class Dataset(Section):
     rows_per_group: int = Field(256, ge=1, le=1_000_000, description="rows of every Parquet row group of EXAMPLES")
     seed: Seed = Field(11, description="shuffles users over row groups")
 
+    _once = field_validator("side_features")(each_once)
+
 
 class Model(Section):
     encoder: Literal["transformer", "sasrec", "gru", "lstm", "bert4rec"] = Field(
@@ -168,6 +179,14 @@ class Model(Section):
     dropout: float = Field(0.1, ge=0, lt=1, description="on embeddings and residual branches")
     mask_share: float = Field(0.3, gt=0, le=1, description="`bert4rec`: share of the next items that a training step "
                               "masks and learns from")
+
+    _once = field_validator("predicts")(each_once)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.encoder not in ("gru", "lstm") and self.width % self.heads:
+            raise ValueError(f"heads={self.heads} must divide width={self.width}")
+        return self
 
 
 class Training(Section):
@@ -215,10 +234,13 @@ class Training(Section):
 
 
 class Tracking(Section):
-    uri: str = Field("sqlite:///var/mlflow.db", description="MLflow tracking store")
+    uri: str = Field("sqlite:///var/mlflow.db", min_length=1, description="MLflow tracking store")
     artifacts: Place = Field("var/mlartifacts", description="artifact directory of new experiments in a local store")
-    experiment: str = Field("purchasepath", description="experiment of the runs")
+    experiment: str = Field("purchasepath", pattern=r"\S", max_length=500, description="experiment of the runs")
     registered_model: str = Field("purchasepath", description="name under which bundles are registered")
+
+    _bare = field_validator("uri")(without_password)
+    _named = field_validator("registered_model")(file_name)
 
 
 class Evaluate(Section):
@@ -234,6 +256,8 @@ class Evaluate(Section):
         "needs `category` among `dataset.side_features`"
     )
     threshold: float = Field(0.5, gt=0, lt=1, description="purchase probability from which we say `will buy`")
+
+    _once = field_validator("ks", "baselines")(each_once)
 
 
 class Score(Section):

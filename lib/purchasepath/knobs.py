@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from purchasepath.errors import ConfigError
 
 _MOST = 1_000_000_000  # more than anybody has, and far from where integers end
 _CENTURY_DAYS = 36_500  # as good as never; in microseconds, and so far back from any day, still a time
@@ -27,6 +30,13 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False,
                               validate_default=True)
 
+    @field_validator("*")
+    @classmethod
+    def _without_nul(cls, value: Any) -> Any:
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("the text holds a NUL, which no path, name or address may")
+        return value
+
 
 def known_zone(name: str) -> str:
     """`name`, if it is a time zone's; a ValueError otherwise, which the configuration tells with the key."""
@@ -46,6 +56,29 @@ def known_day(text: str) -> str:
     if not 1970 <= day.year < 2200 or str(day) != text:
         raise ValueError("expected a day between 1970-01-01 and 2199-12-31, written so")
     return text
+
+
+def each_once(choices: tuple[Any, ...]) -> tuple[Any, ...]:
+    """`choices`, unless one is made twice."""
+    if len(set(choices)) < len(choices):
+        raise ValueError("expected each once")
+    return choices
+
+
+def file_name(name: str) -> str:
+    """`name`, if files and models of MLflow can have it; a ValueError otherwise."""
+    if not name.strip() or name.startswith(".") or set(name) & set("/:\n") or len(name.encode()) > 200:
+        raise ValueError("expected a name of at most 200 bytes, without / and :, that begins with no dot")
+    return name
+
+
+def without_password(address: str) -> str:
+    """`address`, unless it holds a password. Not a ValueError: the configuration tells that with the value."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*:[^/?#]*@", address) or re.search(r"(?i)passw(or)?d=", address):
+        raise ConfigError(["an address holds a user's password, which would be written into run manifests and MLflow; "
+                           "leave it out and give it in the environment (MLFLOW_TRACKING_USERNAME and "
+                           "MLFLOW_TRACKING_PASSWORD; of a database, its own file such as ~/.pgpass)"])
+    return address
 
 
 def some_path(path: object) -> object:
