@@ -8,7 +8,6 @@ Secrets never live here: the pseudonym key is read from the environment or a fil
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,29 +18,25 @@ from pydantic.fields import FieldInfo
 
 from purchasepath.errors import ConfigError, nearest
 from purchasepath.knobs import (
+    Address,
     Count,
     CountOrNone,
     Days,
+    FileName,
     Hours,
     Minutes,
+    Once,
     Seconds,
     Section,
     Seed,
+    Settings,
     Weight,
-    each_once,
-    file_name,
     known_day,
     known_zone,
     some_path,
-    without_password,
 )
 from purchasepath.places import BundlePlace, FilePlace, Place, Places, is_uri
 from purchasepath.plain_yaml import KeyTwiceError, read_sections, read_yaml
-
-_SECRET = re.compile(r"secret|passw(or)?d|account\.?key|private\.?key|api\.?key|"
-                     r"(session|access|sas|oauth|fixed)\.?token$", re.IGNORECASE)
-"""What names of settings that hold secrets are made of."""
-_PASSWORD = re.compile(r"passw(or)?d=|://[^/?#\s]*:[^/?#\s]*@", re.IGNORECASE)
 
 
 class Paths(Section):
@@ -69,16 +64,7 @@ class Spark(Section):
     shuffle_partitions: int = Field(0, ge=0, le=1_000_000, description="0: twice the cores Spark reports (at least 2)")
     driver_memory: str = Field("2g", pattern=r"^[1-9]\d{0,5}[mgMG]$",
                                description="heap of a driver that we start ourselves")
-    conf: dict[str, str] = Field(default_factory=dict, description="any further Spark setting, as `key: value`")
-
-    @field_validator("conf")
-    @classmethod
-    def _holds_no_secret(cls, conf: dict[str, str]) -> dict[str, str]:
-        named = [key for key, value in conf.items() if _SECRET.search(key) or _PASSWORD.search(value)]
-        if named:  # not a ValueError: that is told with the value
-            raise ConfigError([f"spark.conf: {', '.join(named)} would be written into run manifests; put it into the "
-                               "spark-defaults.conf in SPARK_CONF_DIR, which only you may read"])
-        return conf
+    conf: Settings = Field(default_factory=dict, description="any further Spark setting, as `key: value`")
 
 
 class Simulate(Section):
@@ -143,7 +129,7 @@ class Features(Section):
 class Dataset(Section):
     min_item_count: Count = Field(3, description="rarer items share the OOV id")
     max_items: Count = Field(1_000_000, description="largest item vocabulary")
-    side_features: tuple[Literal["category", "brand", "price", "vector"], ...] = Field(
+    side_features: Annotated[tuple[Literal["category", "brand", "price", "vector"], ...], Once] = Field(
         (), description="what the model is told of an item beside its history, as events of the training span and "
         "`paths.items` say it; with any, items without a history are scored, too"
     )
@@ -156,8 +142,6 @@ class Dataset(Section):
     rows_per_group: int = Field(256, ge=1, le=1_000_000, description="rows of every Parquet row group of EXAMPLES")
     seed: Seed = Field(11, description="shuffles users over row groups")
 
-    _once = field_validator("side_features")(each_once)
-
 
 class Model(Section):
     encoder: Literal["transformer", "sasrec", "gru", "lstm", "bert4rec"] = Field(
@@ -165,7 +149,7 @@ class Model(Section):
         "`sasrec`: the plain blocks of SASRec; `gru`, `lstm`: recurrent layers; `bert4rec`: the "
         "transformer's layers, which read both ways and learn to guess masked events"
     )
-    predicts: tuple[Literal["item", "purchase", "session", "churn", "next_type"], ...] = Field(
+    predicts: Annotated[tuple[Literal["item", "purchase", "session", "churn", "next_type"], ...], Once] = Field(
         ("item", "purchase"), min_length=1, description="`item`: the next item; `purchase`: a purchase within the "
         "horizon after an as-of time; `session`: a purchase later in the running session; `churn`: no event within the "
         "horizon; `next_type`: the next event's type. A question that the training span answers "
@@ -179,8 +163,6 @@ class Model(Section):
     dropout: float = Field(0.1, ge=0, lt=1, description="on embeddings and residual branches")
     mask_share: float = Field(0.3, gt=0, le=1, description="`bert4rec`: share of the next items that a training step "
                               "masks and learns from")
-
-    _once = field_validator("predicts")(each_once)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -234,30 +216,25 @@ class Training(Section):
 
 
 class Tracking(Section):
-    uri: str = Field("sqlite:///var/mlflow.db", min_length=1, description="MLflow tracking store")
+    uri: Address = Field("sqlite:///var/mlflow.db", min_length=1, description="MLflow tracking store")
     artifacts: Place = Field("var/mlartifacts", description="artifact directory of new experiments in a local store")
-    experiment: str = Field("purchasepath", pattern=r"\S", max_length=500, description="experiment of the runs")
-    registered_model: str = Field("purchasepath", description="name under which bundles are registered")
-
-    _bare = field_validator("uri")(without_password)
-    _named = field_validator("registered_model")(file_name)
+    experiment: str = Field("purchasepath", min_length=1, max_length=500, description="experiment of the runs")
+    registered_model: FileName = Field("purchasepath", description="name under which bundles are registered")
 
 
 class Evaluate(Section):
-    ks: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(
+    ks: Annotated[tuple[Annotated[int, Field(ge=1, le=10_000)], ...], Once] = Field(
         (5, 10, 20), min_length=1, description="cut-offs of Recall, NDCG, MRR and coverage"
     )
-    baselines: tuple[Literal[
+    baselines: Annotated[tuple[Literal[
         "popular_7d", "popular_category_7d", "markov_1", "markov_2", "item_knn", "als", "logistic_regression"], ...
-    ] = Field(
+    ], Once] = Field(
         ("popular_7d", "markov_1", "als", "logistic_regression"), description="what the model is set beside; "
         "`markov_2` (the last two items) and `item_knn` (cosine of the examples that two items share) take some more "
         "seconds, `als` (latent factors) as long as all others; `popular_category_7d` (the last item's category) "
         "needs `category` among `dataset.side_features`"
     )
     threshold: float = Field(0.5, gt=0, lt=1, description="purchase probability from which we say `will buy`")
-
-    _once = field_validator("ks", "baselines")(each_once)
 
 
 class Score(Section):

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from purchasepath.errors import ConfigError
 
@@ -22,6 +22,13 @@ Hours = Annotated[float, Field(ge=0.001, le=24 * _CENTURY_DAYS)]
 Minutes = Annotated[float, Field(ge=0.001, le=24 * 60 * _CENTURY_DAYS)]
 Seconds = Annotated[float, Field(ge=0.001, le=86_400 * _CENTURY_DAYS)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+_SECRET = re.compile(r"secret|passw(or)?d|account\.?key|private\.?key|api\.?key|"
+                     r"(session|access|sas|oauth|fixed)\.?token$", re.IGNORECASE)
+"""What names of settings that hold secrets are made of."""
+_PASSWORD = re.compile(r"passw(or)?d=|://[^/?#\s]*:[^/?#\s]*@", re.IGNORECASE)
+"""What holds one in an address."""
 
 
 class Section(BaseModel):
@@ -74,7 +81,7 @@ def file_name(name: str) -> str:
 
 def without_password(address: str) -> str:
     """`address`, unless it holds a password. Not a ValueError: the configuration tells that with the value."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*:[^/?#]*@", address) or re.search(r"(?i)passw(or)?d=", address):
+    if _PASSWORD.search(address):
         raise ConfigError(["an address holds a user's password, which would be written into run manifests and MLflow; "
                            "leave it out and give it in the environment (MLFLOW_TRACKING_USERNAME and "
                            "MLFLOW_TRACKING_PASSWORD; of a database, its own file such as ~/.pgpass)"])
@@ -86,3 +93,18 @@ def some_path(path: object) -> object:
     if isinstance(path, str) and not path.strip():
         raise ValueError("expected a path")
     return path
+
+
+def without_secrets(conf: dict[str, str]) -> dict[str, str]:
+    """Spark settings, unless one holds a secret. Not a ValueError, either."""
+    named = [key for key, value in conf.items() if _SECRET.search(key) or _PASSWORD.search(value)]
+    if named:
+        raise ConfigError([f"spark.conf: {', '.join(named)} would be written into run manifests; put it into the "
+                           "spark-defaults.conf in SPARK_CONF_DIR, which only you may read"])
+    return conf
+
+
+Address = Annotated[str, Field(min_length=1), AfterValidator(without_password)]
+FileName = Annotated[str, AfterValidator(file_name)]
+Once = AfterValidator(each_once)
+Settings = Annotated[dict[str, str], AfterValidator(without_secrets)]
