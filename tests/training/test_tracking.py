@@ -162,6 +162,12 @@ def test_a_database_that_does_not_open_is_told_within_seconds(tmp_path: Path) ->
     assert time.monotonic() - begun < 20
 
 
+def test_a_file_where_the_stores_directory_should_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("a file")
+    with pytest.raises(TrackingError, match="File exists"):
+        open_client(Tracking(uri=f"sqlite:///{tmp_path}/var/mlflow.db"))
+
+
 def test_a_database_without_its_driver_names_the_package() -> None:
     with pytest.raises(TrackingError, match="needs a Python package"):
         open_client(load_config([], ["tracking.uri=mssql+pymssql://nobody@127.0.0.1/x"]).tracking)

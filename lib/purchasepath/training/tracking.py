@@ -220,9 +220,9 @@ def open_client(config: Tracking) -> MlflowClient:
     from mlflow import MlflowClient
 
     scheme, separator, path = config.uri.partition(":///")
-    if scheme == "sqlite" and separator:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
     with _answering(config):
+        if scheme == "sqlite" and separator:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
         _lose_patience_with_databases()
         client = MlflowClient(tracking_uri=config.uri, registry_uri=config.uri)
         _require_answer(client)
