@@ -213,7 +213,47 @@ def test_a_time_zone_that_nobody_knows_is_a_fault(timezone: str) -> None:
         load_config([], [f"sessions.timezone='{timezone}'"])
 
 
-def test_a_secret_is_refused_without_being_shown() -> None:
-    (fault,) = faults_of([], ["spark.conf.spark.authenticate.secret=hush"])
-    assert "spark.authenticate.secret would be written into run manifests" in fault
+@pytest.mark.parametrize(("override", "told"), [
+    ("spark.conf.spark.authenticate.secret=hush", "spark.authenticate.secret would be written into run manifests"),
+    ("spark.conf.spark.hadoop.fs.azure.account.key.shop=hush", "fs.azure.account.key.shop would be"),
+    ("spark.conf.spark.hadoop.fs.s3a.session.token=hush", "fs.s3a.session.token would be"),
+    ("spark.conf.spark.hadoop.jdo.ConnectionURL=jdbc:mysql://db/x?password=hush", "jdo.ConnectionURL would be"),
+    ("tracking.uri=https://anna:hush@mlflow.example.org", "password, which would be written into run manifests"),
+    ("tracking.uri=postgresql://anna:hush@db/mlflow", "password, which would be written into run manifests"),
+])
+def test_a_secret_is_refused_without_being_shown(override: str, told: str) -> None:
+    (fault,) = faults_of([], [override])
+    assert told in fault
     assert "hush" not in fault
+
+
+@pytest.mark.parametrize("override", [
+    "spark.conf.spark.hadoop.fs.s3a.aws.credentials.provider=org.example.Provider",
+    "tracking.uri=https://anna@mlflow.example.org:5000/a:b@c",
+])
+def test_what_only_speaks_of_secrets_is_none(override: str) -> None:
+    load_config([], [override])
+
+
+@pytest.mark.parametrize("knob", ["model.tasks=[item, item]", "evaluate.ks=[5, 10, 5]"])
+def test_a_choice_made_twice_is_refused(knob: str) -> None:
+    assert "expected each once" in faults_of([], [knob])[0]
+
+
+@pytest.mark.parametrize("name", ["", "shop/july", "../july", "a:b", "x" * 201])
+def test_a_model_has_a_name_that_a_directory_can_have(name: str) -> None:
+    assert "expected a name" in faults_of([], [f"tracking.registered_model='{name}'"])[0]
+    assert load_config([], ["tracking.registered_model=schöner [x] 1%"]).tracking.registered_model == "schöner [x] 1%"
+
+
+def test_heads_that_do_not_divide_the_width_are_refused_where_they_attend() -> None:
+    assert "heads=3 must divide width=8" in faults_of([], ["model.width=8", "model.heads=3"])[0]
+    assert load_config([], ["model.encoder=gru", "model.width=8", "model.heads=3"]).model.heads == 3
+
+
+def test_a_text_with_a_nul_is_refused(tmp_path: Path) -> None:
+    assert "holds a NUL" in faults_of([yaml_file(tmp_path, "a.yaml", 'paths: {warehouse: "a\\0b"}')], [])[0]
+
+
+def test_brackets_without_end_are_no_traceback(tmp_path: Path) -> None:
+    assert "nested too deeply" in faults_of([yaml_file(tmp_path, "a.yaml", "a: " + "[" * 5000 + "]" * 5000)], [])[0]

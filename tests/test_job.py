@@ -19,7 +19,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from purchasepath.config import load_config
-from purchasepath.errors import InputError, UserError
+from purchasepath.errors import InputError, UserError, plain_text
 from purchasepath.job import Job, Summary, guarded, main, run_job
 
 
@@ -57,10 +57,11 @@ def test_a_full_disk_is_the_users_to_mend(capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize(("number", "told"), [
     (errno.EROFS, "give another path"), (errno.EACCES, "may not be written"), (errno.EPERM, "may not be written"),
-    (errno.ENOTDIR, "there is a file")])
+    (errno.ENOTDIR, "there is a file"), (errno.EEXIST, "there is a file"), (errno.EISDIR, "there is a directory"),
+    (errno.ENAMETOOLONG, "give a shorter one"), (errno.ELOOP, "leads to itself"), (errno.EDQUOT, "the disk is full")])
 def test_a_place_that_cannot_be_written_is_the_users_to_mend(
         capsys: pytest.CaptureFixture[str], number: int, told: str) -> None:
-    failure = OSError(number, os.strerror(number), "/mnt/warehouse/data")
+    failure = OSError(number, os.strerror(number), "/mnt/warehouse" + ("/data" if number != errno.EEXIST else ""))
     assert fail_in_job(failure, "paths.warehouse=/mnt/warehouse") == 2
     error = capsys.readouterr().err
     assert told in error
@@ -83,6 +84,7 @@ def test_so_is_one_that_spark_or_a_worker_could_not_use(
     ValueError("Permission denied: '/mnt/warehouse'"),  # not of the file system
     OSError(errno.EACCES, os.strerror(errno.EACCES), "/proc/1/environ"),  # not of the configuration
     RuntimeError("x\njava.io.IOException: Not a directory: /opt/spark/jars"),
+    OSError(errno.EEXIST, os.strerror(errno.EEXIST), "/mnt/warehouse/data/x"),  # we take no name twice
     RuntimeError("[PATH_NOT_FOUND] Path does not exist: file:/somewhere/else"),
 ])
 def test_a_defect_that_speaks_of_permissions_is_ours(capsys: pytest.CaptureFixture[str], failure: Exception) -> None:
@@ -147,6 +149,26 @@ def test_the_summary_is_printed_and_kept_as_a_manifest(tmp_path: Path, capsys: p
     manifest = json.loads((tmp_path / f"{job.run_id}.json").read_text())
     assert manifest["rows"] == {"events": 1234567, "user_keys": 8}
     assert manifest["config"]["sessions"]["gap_minutes"] == 30
+
+
+def test_a_place_for_manifests_that_cannot_be_made_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+
+    def never(job: Job) -> Summary:
+        raise AssertionError
+
+    with pytest.raises(UserError, match=r"there is a file: give another path\n.*/runs"):
+        run_job(Job("ingest", load_config([], [f"paths.runs={tmp_path}/runs"])), never)
+
+
+def test_a_shops_data_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(lambda: check_config("bad row:\n  \x1b]0;owned\x07 \u202exe.csv")) == 2
+    assert capsys.readouterr().err == "\nerror: bad row:\n  \\x1b]0;owned\\x07 \\u202exe.csv\n"
+    assert plain_text("schön\n😀") == "schön\\n😀"
+
+
+def check_config(fault: str) -> None:
+    raise UserError(fault)
 
 
 def test_a_failed_job_leaves_no_manifest(tmp_path: Path) -> None:

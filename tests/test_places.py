@@ -62,6 +62,13 @@ def test_every_knob_that_is_a_path_is_absolute(here: Path) -> None:
     assert by_default | {"score.bundle", "training.start_from", "paths.items"} == paths
 
 
+def test_a_tilde_is_the_users_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/anna")
+    paths = load_config([], ["paths.warehouse=~/w", "paths.raw=~/a,~/b"]).paths
+    assert (paths.warehouse, paths.raw) == ("/home/anna/w", "/home/anna/a,/home/anna/b")
+    assert load_config([], ["paths.warehouse=./~/w"]).paths.warehouse.endswith("/~/w")
+
+
 def test_references_to_bundles_that_are_no_paths_stay(here: Path) -> None:
     for reference in ("latest", "models:/m/3", "models:/m@best"):
         assert load_config([], [f"score.bundle={reference}"]).score.bundle == reference

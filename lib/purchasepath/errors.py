@@ -6,8 +6,11 @@ escapes a job is a defect of ours and keeps its traceback (exit code 1).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_OBEYED = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
 
 
 class UserError(Exception):
@@ -104,3 +107,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     choices = sorted(known)
     close = get_close_matches(word, choices, n=1, cutoff=0.5)
     return f" (did you mean `{close[0]}`?)" if close else f" (known: {', '.join(choices)})"
+
+
+def plain_text(text: str, *, lines: bool = False) -> str:
+    """`text` with escapes for the signs that a terminal obeys rather than shows, which a shop's data may hold; with
+    `lines`, line breaks and tabs stay."""
+    kept = "\n\t" if lines else ""
+    return _OBEYED.sub(lambda sign: sign[0] if sign[0] in kept else repr(sign[0])[1:-1], text)

@@ -10,14 +10,20 @@ from pathlib import Path
 from purchasepath.config import Config
 from purchasepath.errors import DamagedFileError
 
-_NO_SPACE = "No space left on device"
+_NO_SPACE = ("No space left on device", "Disk quota exceeded")
 _MEANINGS = {
     "PATH_NOT_FOUND": "a path in the configuration does not exist",
     "Permission denied": "a file or directory may not be written or read by this user",
     "Operation not permitted": "a file or directory may not be written or read by this user",
     "Read-only file system": "a file or directory to be written lies where nothing can be: give another path",
     "Not a directory": "a directory was expected where there is a file: give another path",
+    "Is a directory": "a file was expected where there is a directory: give another path",
+    "File name too long": "a path is longer than the file system takes: give a shorter one",
+    "Too many levels of symbolic links": "a link leads to itself: give another path",
 }
+_IN_THE_WAY = "File exists"
+"""Where it is said of a configured path or one above it, a file stands where a directory is to be made. Of a file below
+it, it would be a defect."""
 _OF_CLUSTERS = {
     "A secret key must be specified": "spark.authenticate is on (conf/spark/cluster.conf) and no secret is known: put "
     "spark.authenticate.secret into the cluster's spark-defaults.conf, as docs/cluster.md tells",
@@ -44,11 +50,13 @@ def explain_failure(error: BaseException, config: Config | None = None) -> str |
         return str(DamagedFileError(unread["file"], f"Spark cannot read it ({(causes or ['it is not there'])[-1]})"))
     places = _places(config) if config else []
     for line in _lines(error):
-        if _NO_SPACE in line:
+        if any(sign in line for sign in _NO_SPACE):
             return f"the disk is full: free some space (tables are as they were) and run this again\n  {line[:300]}"
         for sign, meaning in _OF_CLUSTERS.items():
             if sign in line:
                 return f"{meaning}\n  {line[:300]}"
+        if _IN_THE_WAY in line and _OF_FILES.search(line) and _stands_in_the_way(line, places):
+            return f"{_MEANINGS['Not a directory']}\n  {line[:300]}"
         for sign, meaning in _MEANINGS.items():
             if sign in line and _OF_FILES.search(line) and _names_one(line, places):
                 return f"{meaning}\n  {line[:300]}"
@@ -67,6 +75,10 @@ def _names_one(line: str, places: Sequence[str]) -> bool:
     """Whether a place, something below it or a directory above it is named."""
     above = [path.rstrip("/") + "/" for path in _QUOTED.findall(line)]
     return any(place in line or any(place.startswith(path) for path in above) for place in places)
+
+
+def _stands_in_the_way(line: str, places: Sequence[str]) -> bool:
+    return any(f"{place}/".startswith(path.rstrip("/") + "/") for path in _QUOTED.findall(line) for place in places)
 
 
 def _places(config: Config) -> list[str]:

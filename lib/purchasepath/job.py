@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from purchasepath import __version__
 from purchasepath.config import Config, load_config
 from purchasepath.cost import Cost, Meter
-from purchasepath.errors import UserError
+from purchasepath.errors import UserError, plain_text
 from purchasepath.faults import explain_failure
 from purchasepath.process import Terminated, lost_its_jvm, run_in_utc, stop_code, stoppable
 
@@ -111,6 +111,7 @@ def run_job(job: Job, run: Callable[[Job], Summary]) -> Summary:
     if submitted_to_cluster():
         _ = job.spark  # what executors cannot reach is told before the work, also by stages that need Spark at the end
     with job.explaining():
+        Path(job.config.paths.runs).mkdir(parents=True, exist_ok=True)  # what cannot be is told before the work
         summary = run(job)
         seconds = time.perf_counter() - clock
         cost = job.cost(summary.events)
@@ -154,7 +155,7 @@ def guarded(work: Callable[[], object]) -> int:
         with stoppable():
             work()
     except UserError as error:
-        print(f"\nerror: {error}", file=sys.stderr, flush=True)
+        print(f"\nerror: {plain_text(str(error), lines=True)}", file=sys.stderr, flush=True)
         return 2
     except (KeyboardInterrupt, Terminated) as stop:
         return stop_code(stop)
@@ -182,7 +183,7 @@ def format_summary(name: str, summary: Summary, seconds: float, cost: Cost | Non
     """The closing lines of a job, aligned for a terminal."""
     width = max((len(table) for table in summary.rows), default=0)
     body = [f"  {table:<{width}}  {rows:>12,} rows" for table, rows in summary.rows.items()]
-    body += [f"  {line}" for line in summary.lines]
+    body += [f"  {plain_text(line, lines=True)}" for line in summary.lines]
     body += [f"  cost: {cost}"] if cost else []
     if summary.next:
         body.append(f"  next: {summary.next}")
@@ -191,7 +192,6 @@ def format_summary(name: str, summary: Summary, seconds: float, cost: Cost | Non
 
 def _write_manifest(job: Job, summary: Summary, seconds: float, cost: Cost | None) -> None:
     directory = Path(job.config.paths.runs)
-    directory.mkdir(parents=True, exist_ok=True)
     manifest = {
         "run_id": job.run_id, "job": job.name, "version": __version__, "started_at": job.started_at.isoformat(),
         "seconds": round(seconds, 3), "rows": summary.rows, "facts": summary.lines,

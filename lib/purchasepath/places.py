@@ -20,7 +20,9 @@ def is_uri(path: str) -> bool:
 
 
 def absolute(path: str) -> str:
-    """`path` from the root, as seen from the working directory. Absolute paths, URIs and '' stay as they are."""
+    """`path` from the root, as seen from the working directory. Absolute paths, URIs and '' stay as they are; `~/` is
+    the user's directory, which no shell puts in behind a `=`."""
+    path = _from_home(path)
     return path if not path or is_uri(path) or os.path.isabs(path) else str(Path.cwd() / path)
 
 
@@ -31,7 +33,8 @@ def absolute_each(paths: str) -> str:
     directory's name becomes `\\,`.
     """
     return ",".join(path if is_uri(path) or os.path.isabs(path) else
-                    _BETWEEN.sub(r"\\,", _absolute_pattern(path.replace("\\,", ","))) for path in _parts(paths))
+                    _BETWEEN.sub(r"\\,", _absolute_pattern(path.replace("\\,", ",")))
+                    for path in map(_from_home, _parts(paths)))
 
 
 def absolute_file(path: str) -> str:
@@ -75,6 +78,10 @@ def glob_root(path: str) -> str:
 
 def _parts(paths: str) -> list[str]:
     return [part.strip() for part in _BETWEEN.split(paths) if part.strip()]
+
+
+def _from_home(path: str) -> str:
+    return os.path.expanduser(path) if path == "~" or path.startswith("~/") else path
 
 
 def _absolute_pattern(path: str) -> str:

@@ -46,6 +46,8 @@ def read_yaml(text: str) -> Any:
         if doubles:
             raise KeyTwiceError("; ".join(doubles))
         return loader.construct_document(document)
+    except RecursionError:
+        raise yaml.YAMLError("brackets are nested too deeply") from None
     finally:
         loader.dispose()
 

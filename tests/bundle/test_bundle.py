@@ -124,6 +124,14 @@ def test_a_section_of_another_code_is_refused_by_name(bundle: Bundle, part: str)
         Bundle.load(bundle.directory)
 
 
+@pytest.mark.parametrize("fact", ["bytes", "sha256"])
+def test_a_flipped_letter_in_what_is_said_of_a_file_is_refused(bundle: Bundle, fact: str) -> None:
+    file = bundle.directory / "bundle.json"
+    file.write_text(file.read_text().replace(f'"{fact}"', f'"{fact[:-1]}~"', 1))
+    with pytest.raises(BundleMismatchError, match="lacks"):
+        Bundle.load(bundle.directory)
+
+
 def test_an_edited_description_is_refused(bundle: Bundle) -> None:
     edit_description(bundle, model={**bundle.description["model"], "heads": 4})
     with pytest.raises(BundleMismatchError, match="changed after training"):

@@ -27,7 +27,15 @@ def test_without_a_bundle_the_message_says_train(tmp_path: Path) -> None:
 
 def test_a_pointer_to_a_bundle_that_is_gone_names_it(tmp_path: Path) -> None:
     (tmp_path / "latest").write_text("shop-1234\n")
-    with pytest.raises(BundleMissingError, match="names shop-1234, which is not there"):
+    with pytest.raises(BundleMissingError, match="names 'shop-1234', which is not there"):
+        resolve("latest", load_config([], [f"paths.models={tmp_path}"]))
+
+
+@pytest.mark.parametrize("content", [b"", b"..", b"\xff\x00", b"x" * 5000, b"shop\x00", b"shop\nshop"])
+def test_a_damaged_pointer_leads_nowhere_and_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "latest").write_bytes(content)
+    with pytest.raises(BundleMissingError, match=rf"{tmp_path}/latest (names|cannot be read)"):
         resolve("latest", load_config([], [f"paths.models={tmp_path}"]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def test_an_id_has_one_text_in_columns_of_all_types(spark: SparkSession, tmp_pat
 
 def test_numbers_keep_every_digit_and_have_no_exponent(spark: SparkSession, tmp_path: Path) -> None:
     given = {13085.0: "13085", -0.0: "0", 1e17: "100000000000000000", 2.0**62: "4611686018427387904", 1.5: "1.5",
+             1e22: "10000000000000000000000",
              12345678.25: "12345678.25", 1e-5: "0.00001", 0.1: "0.1"}
     write(tmp_path, "a.parquet", pa.array([*given, float("nan"), None]))
     write(tmp_path, "b.parquet", pa.array([0.1, 16777216.0], pa.float32()))
@@ -52,6 +54,34 @@ def test_numbers_keep_every_digit_and_have_no_exponent(spark: SparkSession, tmp_
     rows = read(spark, parquet(), str(tmp_path))
     assert sorted(item for item, in values(rows, "item_id") if item) == sorted(expected)
     assert rows.where("item_id is null").count() == 2, "NaN is no number, and the id of nobody"
+
+
+def test_binaries_that_are_no_text_cannot_be_taken_for_one(spark: SparkSession, tmp_path: Path) -> None:
+    given = {b"ab": "ab", b"\xab": r"\xab", rb"\xab": r"\x5c786162", b"\x00\x05": r"\x0005", "ü".encode(): "ü"}
+    write(tmp_path, "a.parquet", pa.array(given, pa.binary()))
+    assert sorted(item for item, in values(read(spark, parquet(), str(tmp_path)), "item_id")) == sorted(given.values())
+
+
+def test_a_shop_may_name_its_columns_as_it_likes(spark: SparkSession, tmp_path: Path) -> None:
+    at = pa.array([TEN], pa.timestamp("us", tz="UTC"))
+    pq.write_table(pa.table({"u`x": ["u"], "t": at, "e": ["view"], "_metadata": ["x"]}), tmp_path / "a.parquet")
+    fields = {"user_id": "u`x", "event_ts": "t", "event_type": "e", "item_id": "_metadata"}
+    assert values(read(spark, source_of(format="parquet", fields=fields), str(tmp_path)), "user_id", "item_id") == [
+        ("u", "x")]
+
+
+@pytest.mark.parametrize("key", ["u`x", "u'\"x", "u.x", "u]x", "ü"])
+def test_so_may_it_name_its_keys(spark: SparkSession, tmp_path: Path, key: str) -> None:
+    source = source_of(format="json", fields={"user_id": key, "event_ts": "t", "event_type": "e"})
+    line = json.dumps({key: "u1", "t": "2024-01-01", "e": "view"}) + "\n"
+    assert values(read(spark, source, write_files(tmp_path, {"a.jsonl": line})), "user_id") == [("u1",)]
+
+
+def test_nan_in_json_is_the_id_of_nobody(spark: SparkSession, tmp_path: Path) -> None:
+    text = "".join(f'{{"u": {u}, "t": "2024-01-01", "e": "view"}}\n' for u in ("NaN", '"NaN"'))
+    rows = read(spark, source_of(format="json", fields={k: v for k, v in FIELDS.items() if k != "item_id"}),
+                write_files(tmp_path, {"a.jsonl": text}))
+    assert sorted(reasons(rows)) == [[], ["user_id is missing"]]
 
 
 def test_a_double_of_seventeen_digits_is_read_back_from_its_text(spark: SparkSession, tmp_path: Path) -> None:

@@ -121,8 +121,9 @@ def test_time(spark: SparkSession, time: TimeFormat, texts: list[str | None], ex
 @pytest.mark.parametrize(
     ("kind", "texts", "expected"),
     [
-        ("int", ["2", "2.0", "2.5", "-3", "x", "99999999999", "NaN", "1e300", None], [2, 2, None, -3] + [None] * 5),
-        ("double", ["21.55", "1e3", "12,50", "", None], [21.55, 1000.0, None, None, None]),
+        ("int", ["2", "2.0", "2.5", "-3", "x", "99999999999", "NaN", "1e300", None, "3f"],
+         [2, 2, None, -3] + [None] * 6),
+        ("double", ["21.55", "1e3", "12,50", "", None, "1d", "2.5F", "0x1p3"], [21.55, 1000.0] + [None] * 6),
         ("boolean", ["true", "False", "1", "no", "maybe", None], [True, False, True, False, None, None]),
         ("string", ["x", None], ["x", None]),
     ],

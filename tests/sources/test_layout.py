@@ -38,7 +38,9 @@ def test_column_that_stands_twice_is_refused_only_if_it_is_read() -> None:
 
 def test_quoted_header_and_long_delimiter() -> None:
     assert split_line(SPEC, '"a,b","say ""x"""') == ["a,b", 'say "x"']
-    assert split_line(SPEC.model_copy(update={"delimiter": "||"}), "a||b") == ["a", "b"]
+    long = SPEC.model_copy(update={"delimiter": "||"})
+    assert split_line(long, "a||b||") == ["a", "b", ""]
+    assert split_line(long, '"a||b"||"say ""x"""|| c') == ["a||b", 'say "x"', "c"]
 
 
 def test_headerless_file_with_the_wrong_delimiter() -> None:

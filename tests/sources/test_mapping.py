@@ -79,7 +79,8 @@ def test_a_key_given_twice_is_refused(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(("limits", "message"), [
     ("earliest: 2015", "expected a day or a time"), ("latest: 1420070400", "expected a day or a time"),
     ("earliest: 2015-02-30", "earliest"), ("price: [5, 1]", "lowest value first"), ("price: [0, inf]", "finite"),
-    ("quantity: [1, nan]", "quantity"),
+    ("quantity: [1, nan]", "quantity"), ("quantity: [1, 1000000000000000000000000]", "expected numbers up to"),
+    ("earliest: 0001-01-01T00:00:00+14:00", "years 1 to 9999"), ("latest: 9999-12-31T23:00:00-02:00", "years 1 to"),
 ])
 def test_limits_that_cannot_be_meant_are_refused(tmp_path: Path, limits: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -33,6 +33,23 @@ def test_a_quoted_line_break_is_part_of_the_value(spark: SparkSession, tmp_path:
         [("view", invented.strip('"'), []), ("view", "1", []), ("view", '5" screen', [])], key=repr)
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_header_is_a_record_as_well(spark: SparkSession, tmp_path: Path, ends: str) -> None:
+    text = ('u,"what\nit is",t,e,i\n' + 'u,x,2024-01-01,view,1\n').replace("\n", ends)
+    rows = read(spark, CSV, write_files(tmp_path, {"a.csv": text}))
+    assert values(rows, "user_id", "item_id", REASONS) == [("u", "1", [])]
+
+
+@pytest.mark.parametrize("sign", ["||", "\\", "\\|", "\\E|", "§", "\x01"])
+@pytest.mark.parametrize("quote", ['"', ""])
+def test_any_signs_may_stand_between_values(spark: SparkSession, tmp_path: Path, sign: str, quote: str) -> None:
+    source = source_of(format="csv", fields=FIELDS, delimiter=sign, quote=quote)
+    lines = [["u", "t", "e", "i"], ["u", "2024-01-01", "view", "1"]]
+    text = "".join(sign.join(f"{quote}{value}{quote}" for value in line) + "\n" for line in lines)
+    rows = read(spark, source, write_files(tmp_path, {"a.csv": text}))
+    assert values(rows, "user_id", "item_id", REASONS) == [("u", "1", [])]
+
+
 def test_a_quote_that_nothing_closes_rejects_its_line_alone(spark: SparkSession, tmp_path: Path) -> None:
     bad = ['"open,2024-01-01,view,1\n', ROW.format('"cut')]
     rows = read(spark, CSV, write_files(tmp_path, {"a.csv": HEADER + bad[0] + ROW.format('"x ""y"""') + bad[1]}))

@@ -144,6 +144,35 @@ def test_what_a_store_was_not_told_is_kept_and_told_when_it_answers(
     assert register_waiting(config) == []
 
 
+@pytest.mark.parametrize("content", [b'{"told": {"bun', b"[]", b"\xff", b"{}", b'{"told": {"x": 1}, "config": {}}', (
+    b'{"told": {"bundle": "../b", "name": "n", "tags": {"run_id": "r"}, "curves": [], "metrics": {}}, "config": {}}')])
+def test_a_waiting_run_that_cannot_be_read_stops_no_training(tmp_path: Path, content: bytes) -> None:
+    waiting = tmp_path / ".unregistered" / "shop-1.json"
+    waiting.parent.mkdir()
+    waiting.write_bytes(content)
+    (line,) = register_waiting(load_config([], [f"paths.models={tmp_path}"]))
+    assert f"{waiting} cannot be read" in line
+    assert waiting.exists()
+
+
+def test_a_database_that_does_not_open_is_told_within_seconds(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with pytest.raises(TrackingError, match="unable to open"):
+        open_client(load_config([], [f"tracking.uri=sqlite:///{tmp_path}"]).tracking)  # a directory
+    assert time.monotonic() - begun < 20
+
+
+def test_a_file_where_the_stores_directory_should_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("a file")
+    with pytest.raises(TrackingError, match="File exists"):
+        open_client(Tracking(uri=f"sqlite:///{tmp_path}/var/mlflow.db"))
+
+
+def test_a_database_without_its_driver_names_the_package() -> None:
+    with pytest.raises(TrackingError, match="needs a Python package"):
+        open_client(load_config([], ["tracking.uri=mssql+pymssql://nobody@127.0.0.1/x"]).tracking)
+
+
 def down(*arguments: object, **options: object) -> None:
     raise ConnectionError("connection refused")
 

@@ -118,10 +118,10 @@ class Bundle:
         """The bundle in `directory`. Raises BundleMismatchError when any part is missing, damaged or foreign."""
         directory = Path(directory)
         bundle = Bundle(directory, _read_description(directory))
-        for file, expected in bundle.description["files"].items():
-            _check_file(directory / file, expected)
-        _check_vocabulary(bundle)
         _check_digest(bundle)
+        for file in (WEIGHTS, VOCABULARY):
+            _check_file(directory / file, bundle.description["files"][file])
+        _check_vocabulary(bundle)
         if _fingerprint(bundle.description) != bundle.version:
             raise BundleMismatchError(
                 f"bundle {directory}: bundle.json was changed after training (expected version {bundle.version}, "
@@ -232,7 +232,10 @@ def _read_description(directory: Path) -> dict[str, Any]:
 
 def _check_parts(directory: Path, description: dict[str, Any]) -> None:
     missing = sorted(_PARTS - description.keys())
-    missing += sorted({WEIGHTS, VOCABULARY} - description.get("files", {}).keys())
+    files = description.get("files")
+    for file in (WEIGHTS, VOCABULARY):
+        facts = files.get(file) if isinstance(files, dict) else None
+        missing += [file] if not isinstance(facts, dict) or not {"bytes", "sha256"} <= facts.keys() else []
     if missing:
         raise BundleMismatchError(f"bundle {directory}: {DESCRIPTION} lacks {', '.join(missing)}; copy it again")
     readers: tuple[tuple[str, Callable[[], object]], ...] = (

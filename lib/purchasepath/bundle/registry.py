@@ -39,9 +39,12 @@ def _latest(models: Path) -> Path:
         name = (models / LATEST).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         raise BundleMissingError(f"there is no bundle in {models} yet; train one: ./spark-submit.sh train") from None
-    if not (models / name).is_dir():
+    except (OSError, UnicodeDecodeError) as failure:
+        raise BundleMissingError(f"{models / LATEST} cannot be read ({failure}); write the name of a bundle into it, "
+                                 "or train again: ./spark-submit.sh train") from None
+    if name not in {directory.name for directory in models.iterdir() if directory.is_dir()}:
         raise BundleMissingError(
-            f"{models / LATEST} names {name}, which is not there; train again: ./spark-submit.sh train, "
+            f"{models / LATEST} names {name[:100]!r}, which is not there; train again: ./spark-submit.sh train, "
             f"or choose another bundle with --set score.bundle=<directory>"
         )
     return models / name

@@ -29,7 +29,8 @@ class EmptyVocabularyError(UserError):
     def __init__(self, min_item_count: int) -> None:
         super().__init__(
             f"no item has dataset.min_item_count={min_item_count} events on the training span; "
-            "set it lower, or give more data"
+            "set it lower, or give more data. A shop whose events name no items (fields.item_id of the mapping) has "
+            "nothing to train on; its paths are shown without: ./spark-submit.sh analyze, then report"
         )
 
 

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purchasepath.errors import ConfigError
-
 if TYPE_CHECKING:
     from purchasepath.config import Model
 
@@ -145,7 +143,5 @@ class GatedBlock(nn.Sequential):
 
 def stacked(block: Callable[[int, int, int, float], nn.Module], config: Model) -> nn.Sequential:
     """As many blocks as the configuration has layers."""
-    if config.width % config.heads:
-        raise ConfigError([f"model.heads={config.heads} must divide model.width={config.width}"])
     inner = max(1, round(config.feed_forward * config.width))
     return nn.Sequential(*(block(config.width, config.heads, inner, config.dropout) for _ in range(config.layers)))

@@ -1,4 +1,4 @@
-"""Exact texts: a value's text is the value's own, whatever the type of the column it came in.
+r"""Exact texts: a value's text is the value's own, whatever the type of the column it came in.
 
 An id is 13085 in a column of whole numbers, of doubles (pandas makes them of every column with a gap), of decimals
 with zeros and of words. Nothing is rounded: times keep their nanoseconds.
@@ -8,6 +8,7 @@ with zeros and of words. Nothing is rounded: times keep their nanoseconds.
     decimal(9,2)         13085.00                  13085
     timestamp            10:00:00.000100, in UTC   2024-01-01 10:00:00.0001Z
     timestamp_ntz        10:00, of no zone         2024-01-01 10:00:00
+    binary               \xff00                     \xff00; text in UTF-8 is that text
     struct, array, map                             JSON
 """
 
@@ -30,6 +31,11 @@ from pyspark.sql.types import (
 _TO_JSON = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"}
 
 
+def named_column(name: str) -> Column:
+    """The column of exactly this name, whatever signs are in it."""
+    return F.col("`" + name.replace("`", "``") + "`")
+
+
 def exact_text(value: Column, kind: DataType) -> Column:
     """The text of a value of a Parquet column; null for null and for NaN, which is no number."""
     if isinstance(kind, DoubleType | FloatType):
@@ -40,7 +46,9 @@ def exact_text(value: Column, kind: DataType) -> Column:
     if isinstance(kind, TimestampType):
         return F.concat(text, F.lit("Z"))  # an instant: no zone of the mapping is to move it
     if isinstance(kind, BinaryType):
-        return F.when(F.is_valid_utf8(text), text).otherwise(F.lower(F.hex(value)))
+        # many writers call text binary; what is none is \x61ff, and so is what would look like it
+        return F.when(F.is_valid_utf8(text) & ~text.rlike(r"^\\x|[\x00-\x1f\x7f]"), text).otherwise(
+            F.concat(F.lit("\\x"), F.lower(F.hex(value))))
     if isinstance(kind, StructType | ArrayType | MapType):
         return F.to_json(value, _TO_JSON)
     return text
@@ -53,9 +61,10 @@ def number_text(value: Column, kind: str) -> Column:
     as the same double.
     """
     text = value.cast("string")
-    whole, plain = value.try_cast("bigint"), text.try_cast("decimal(38,18)")
+    whole, plain, wide = value.try_cast("bigint"), text.try_cast("decimal(38,18)"), text.try_cast("decimal(38,0)")
     return F.when(whole.cast(kind) == value, whole.cast("string")).when(F.isnan(value), None).when(
-        plain.cast(kind) == value, without_zeros(plain.cast("string"))).otherwise(text)
+        plain.cast(kind) == value, without_zeros(plain.cast("string"))).when(
+        wide.cast(kind) == value, wide.cast("string")).otherwise(text)
 
 
 def without_zeros(text: Column) -> Column:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import pyspark.sql.functions as F
 from pyspark.sql import Column
 
+from purchasepath.sources.exact import named_column
 from purchasepath.sources.mapping import FIELDS, FieldSpec, Input, Limits, TimeFormat
 from purchasepath.sources.raw import RAW
 from purchasepath.tables.catalog import EVENTS
@@ -65,6 +66,8 @@ def typed_value(text: Column, kind: str, time: TimeFormat) -> Column:
     """`text` as a value of the Spark type `kind`; null where it is not one."""
     if kind == "timestamp":
         return parse_time(text, time)
+    if kind in ("int", "double"):  # Java also takes 1d, 2F and 0x1p3 for numbers
+        text = F.when(~text.rlike("[dDfF]$|[xX]"), text)
     if kind == "int":
         number = text.try_cast("double")  # 2 and 2.0 are whole, 2.5 is not
         return F.when(number == F.rint(number), number.try_cast("int"))  # floor fails beyond 64 bits
@@ -156,14 +159,14 @@ def content_hash(spec: Input) -> Column:
 
 def sequence_number(spec: Input) -> Column:
     """What the shop numbers its events with (bigint); 0 where it says nothing."""
-    number = F.col(f"`{spec.sequence}`") if spec.sequence else F.lit(None).cast("string")
+    number = named_column(spec.sequence) if spec.sequence else F.lit(None).cast("string")
     return F.coalesce(number.try_cast("bigint"), F.lit(0))
 
 
 def _origin(field: FieldSpec) -> Column:
     if field.constant is not None:
         return F.lit(field.constant)
-    value = F.expr(field.sql).cast("string") if field.sql else F.col(f"`{field.column}`")
+    value = F.expr(field.sql).cast("string") if field.sql else named_column(str(field.column))
     value = F.nullif(value, F.lit("")) if field.sql else value
     return F.when(~value.isin(*field.missing), value) if field.missing else value
 

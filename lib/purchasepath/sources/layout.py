@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -35,7 +36,7 @@ csv.field_size_limit(2**31 - 1)  # a long value is no fault
 
 @dataclass(frozen=True)
 class Layout:
-    """Files with the same columns; `header` is their first line, '' where they have none.
+    """Files with the same columns; `header` is their first record, '' where they have none.
 
     `whole`: their records do not end with their lines (quoted line breaks in csv, an array in json). `backwards`: their
     times run backwards (`direction`).
@@ -104,7 +105,7 @@ def find_layouts(spark: SparkSession, spec: Input, files: Sequence[RawFile]) -> 
         return _by_records(spark, Layout(spec, tuple(rest), spec.columns))
     groups: dict[str, list[RawFile]] = {}
     for file, lines in filled.items():
-        groups.setdefault(lines[0], []).append(file)
+        groups.setdefault(first_record(spec, lines), []).append(file)
     layouts = []
     for number, (header, members) in enumerate(groups.items()):
         # files beyond the sample are taken to look like the first one; rows that do not fit are rejected one by one
@@ -149,10 +150,27 @@ def without_comments(spec: Input, lines: Sequence[str]) -> list[str]:
 def split_line(spec: Input, line: str, delimiter: str | None = None) -> list[str]:
     """The values of one csv line, as the mapping writes them."""
     separator = delimiter or spec.delimiter
-    if len(separator) > 1 or not spec.quote:
+    if not spec.quote:
         return [value.strip() for value in line.split(separator)]
+    if len(separator) > 1:  # of which Python's reader knows none
+        return [value.strip() for value in _split_by_words(spec.quote, line, separator)]
     values = next(csv.reader([line], delimiter=separator, quotechar=spec.quote))
     return [value.strip() for value in values]
+
+
+def _split_by_words(quote: str, line: str, separator: str) -> list[str]:
+    q, s = re.escape(quote), re.escape(separator)
+    found = re.findall(rf"[ \t]*{q}((?:[^{q}]|{q}{q})*){q}[ \t]*(?:{s}|$)|(.*?)(?:{s}|$)", line, re.DOTALL)
+    values = [quoted.replace(quote * 2, quote) or plain for quoted, plain in found]
+    return values if line.endswith(separator) or not line else values[:-1]  # the last one is that of the end alone
+
+
+def first_record(spec: Input, lines: Sequence[str]) -> str:
+    """The first record of a csv file that begins with `lines`: more than one of them where quotes hold a line break."""
+    q = re.escape(spec.quote)
+    opened = re.search(rf"(^|{re.escape(spec.delimiter)})[ \t]*{q}([^{q}]|{q}{q})*$", lines[0]) if q else None
+    records = ["\n".join(lines[:count]) for count in range(2, len(lines) + 1)] if opened else []
+    return next((record for record in records if record.count(spec.quote) % 2 == 0), lines[0])
 
 
 def check_header(spec: Input, path: str, header: str) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from purchasepath.tables.catalog import EVENT_TYPES, EVENTS
 
 FIELDS = tuple(c.name for c in EVENTS.columns if c.name not in (*EVENTS.partition_by, "tie_order"))
 REQUIRED_FIELDS = ("user_id", "event_ts", "event_type")
+_MOST_QUANTITY = 2**31 - 1
 OWN_PREFIX = "_pp_"  # our own columns beside a source's
 
 
@@ -130,10 +131,22 @@ class Limits(Part):
             raise ValueError("expected the lowest value first, then the highest")
         return span
 
+    @field_validator("quantity")
+    @classmethod
+    def _within_the_column(cls, span: tuple[int, int]) -> tuple[int, int]:
+        if max(map(abs, span)) > _MOST_QUANTITY:
+            raise ValueError(f"expected numbers up to {_MOST_QUANTITY}")
+        return span
+
     @field_validator("earliest", "latest")
     @classmethod
     def _in_utc(cls, at: datetime | None) -> datetime | None:
-        return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at
+        if at is None:
+            return None
+        try:
+            return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("expected a time within the years 1 to 9999, in UTC, too") from None
 
 
 class Input(Part):
@@ -162,6 +175,11 @@ class Input(Part):
                                                                      "none given: the words are ours already")
     fields: dict[str, FieldSpec] = Field(description="column of EVENTS: where it comes from")
 
+    @field_validator("delimiter")
+    @classmethod
+    def _tab(cls, given: str) -> str:
+        return "\t" if given == "\\t" else given  # as it is where YAML finds it without quotes
+
     @model_validator(mode="after")
     def _fits(self) -> Input:
         _check_words(self.fields, FIELDS, "field")
@@ -171,6 +189,8 @@ class Input(Part):
             raise ValueError(f"fields {', '.join(absent)} are required")
         if self.format == "csv" and self.header == bool(self.columns):
             raise ValueError("csv input either has `header: true` or names its `columns`")
+        if set(self.delimiter) & {*self.quote, "\r", "\n"}:
+            raise ValueError(f"delimiter {self.delimiter!r} cannot hold the quote {self.quote!r} or a line break")
         if self.columns:
             _check_words(self.source_columns, self.columns, "column")
         if self.repeats == "events" and "event_id" in self.fields:

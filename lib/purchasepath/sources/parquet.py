@@ -13,7 +13,7 @@ from pyspark.sql.types import StructType
 
 from purchasepath.errors import InputError
 from purchasepath.places import literal_path
-from purchasepath.sources.exact import exact_text, nanos_text
+from purchasepath.sources.exact import exact_text, named_column, nanos_text
 from purchasepath.sources.files import RawFile, cause, hadoop_conf, read_options
 
 _NANOS = re.compile(r"^  \w+ int64 (.+) \(TIMESTAMP\(NANOS,(true|false)\)\)", re.MULTILINE)
@@ -31,13 +31,8 @@ class ParquetColumns:
         if name not in self.schema.names:
             return F.lit(None).cast("string")
         if name in self.nanos:
-            return nanos_text(column(name), in_utc=self.nanos[name])
-        return exact_text(column(name), self.schema[name].dataType)
-
-
-def column(name: str) -> Column:
-    """The column of exactly this name, whatever signs are in it."""
-    return F.col("`" + name.replace("`", "``") + "`")
+            return nanos_text(named_column(name), in_utc=self.nanos[name])
+        return exact_text(named_column(name), self.schema[name].dataType)
 
 
 def footer_schema(spark: SparkSession, file: RawFile) -> str:
@@ -70,6 +65,11 @@ def read_parquet(spark: SparkSession, files: Sequence[RawFile], columns: Parquet
     """Rows of Spark's types."""
     paths = [literal_path(file.path) for file in files]
     return spark.read.schema(columns.schema).options(**read_options(files)).parquet(*paths)
+
+
+def file_facts(rows: DataFrame) -> Column:
+    """What Spark tells of the file of each row of `read_parquet`, also where the shop has a column of that name."""
+    return rows.metadataColumn("_metadata")
 
 
 def row_text(columns: ParquetColumns) -> Column:

@@ -23,8 +23,8 @@ from purchasepath.sources.exact import json_number, may_be_rounded
 from purchasepath.sources.files import HEAD_BYTES, LOCAL, read_head
 from purchasepath.sources.layout import Layout
 from purchasepath.sources.mapping import OWN_PREFIX, Input
-from purchasepath.sources.parquet import read_parquet, row_text
-from purchasepath.sources.records import is_unclosed, split_records
+from purchasepath.sources.parquet import file_facts, read_parquet, row_text
+from purchasepath.sources.records import is_unclosed, literal_pattern, split_records
 from purchasepath.tables.catalog import EVENTS
 from purchasepath.tables.quality import Rule, broken_rules
 
@@ -89,7 +89,8 @@ def parse_rows(rows: DataFrame, layout: Layout) -> DataFrame:
     if layout.input.comment:
         rows = rows.where(~F.col(_VALUE).startswith(layout.input.comment))
     if layout.header:
-        rows = rows.where(F.col(_VALUE) != layout.header)
+        record = F.regexp_replace(_VALUE, "\r\n?", "\n") if "\n" in layout.header else F.col(_VALUE)
+        rows = rows.where(record != layout.header)
     return parse_records(rows, layout)
 
 
@@ -147,7 +148,7 @@ Parsed = tuple[DataFrame, Rule, dict[str, Column]]
 
 def _split_csv(rows: DataFrame, spec: Input, columns: Sequence[str]) -> Parsed:
     """Array of strings: without quotes a delimiter is a delimiter. (Spark's parser always has a quote, if only NUL.)"""
-    parsed = F.split(F.col(_VALUE), f"\\Q{spec.delimiter}\\E", -1)
+    parsed = F.split(F.col(_VALUE), literal_pattern(spec.delimiter), -1)
     values = {name: F.get(F.col(_PARSED), F.lit(i)) for i, name in reversed(list(enumerate(columns)))}
     return rows.withColumn(_PARSED, parsed), Rule(WRONG_COLUMNS, F.size(_PARSED) != len(columns)), values
 
@@ -157,7 +158,8 @@ def _parsed_csv(rows: DataFrame, spec: Input, columns: Sequence[str]) -> Parsed:
     values = {name: F.col(f"{_PARSED}.{OWN_PREFIX}{i}") for i, name in reversed(list(enumerate(columns)))}
     schema = ", ".join([f"{OWN_PREFIX}{i} string" for i in range(len(columns))] + [f"{_CORRUPT} string"])
     parsed = F.from_csv(F.col(_VALUE), schema, {
-        "mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT, "sep": spec.delimiter, "quote": spec.quote,
+        "mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT, "quote": spec.quote,
+        "sep": spec.delimiter.replace("\\", r"\\"),  # Spark reads it as a word with escapes
         "escape": spec.quote,  # a quote inside a quoted value is written twice
         "ignoreLeadingWhiteSpace": "true", "ignoreTrailingWhiteSpace": "true",
     })
@@ -175,7 +177,8 @@ def _parsed_json(rows: DataFrame, spec: Input, columns: Sequence[str]) -> Parsed
     nested = F.locate("}", line) < F.length(line)
     one_object = framed & ~(nested & line.rlike(r'\}\s*\{\s*"[^"]*"\s*:'))
     broken = F.col(_PARSED).isNull() | F.col(f"{_PARSED}.{_CORRUPT}").isNotNull() | ~one_object
-    values = {name: F.col(f"{_PARSED}.{quoted}") for name, quoted in names.items()}
+    # Python writes NaN where there is nothing; the parser's text for it has quotes, that of a word NaN has none
+    values = {name: F.nullif(F.col(f"{_PARSED}.{quoted}"), F.lit('"NaN"')) for name, quoted in names.items()}
     suspects = {name: may_be_rounded(values[name]) for name in sorted(_columns_of_words(spec))}
     rounded = reduce(Column.__or__, suspects.values())
     exact = {name: F.when(suspect, F.coalesce(json_number(F.col(_VARIANT), name), values[name])).otherwise(values[name])
@@ -187,14 +190,16 @@ def _parsed_json(rows: DataFrame, spec: Input, columns: Sequence[str]) -> Parsed
 def _columns_of_words(spec: Input) -> set[str]:
     """Source columns whose text is kept, or read by an expression; the others become numbers and times."""
     return {name for field, origin in spec.fields.items() if origin.sql or EVENTS.column(field).type == "string"
-            for name in origin.columns}
+            for name in origin.columns if not {'"', "'"} <= set(name)}  # no path of a variant can name such a key
 
 
 def _read_parquet(spark: SparkSession, layout: Layout) -> DataFrame:
     assert layout.parquet
-    return read_parquet(spark, layout.files, layout.parquet).select(
-        row_text(layout.parquet).alias(RAW), F.col("_metadata.file_path").alias(FILE),
-        F.lit(0).cast("bigint").alias(SPLIT), F.col("_metadata.row_index").alias(NUMBER),
+    rows = read_parquet(spark, layout.files, layout.parquet)
+    facts = file_facts(rows)
+    return rows.select(
+        row_text(layout.parquet).alias(RAW), facts.getField("file_path").alias(FILE),
+        F.lit(0).cast("bigint").alias(SPLIT), facts.getField("row_index").alias(NUMBER),
         F.lit(layout.backwards).alias(BACKWARDS), broken_rules([]).alias(BROKEN),
         *[_text(layout.parquet.text(name)).alias(name) for name in layout.input.source_columns],
     )

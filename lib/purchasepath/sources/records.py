@@ -53,9 +53,14 @@ def check_whole(file: RawFile, why: str) -> None:
                          f"for that: at most {most:,}. Cut it into smaller files (between two records)")
 
 
+def literal_pattern(text: str) -> str:
+    """A regular expression of Java's for exactly this text."""
+    return "\\Q" + text.replace("\\E", "\\E\\\\E\\Q") + "\\E"
+
+
 def record_pattern(spec: Input) -> str:
     """A regular expression for one record in which every quote that opens a value is closed."""
-    quote, delimiter = (f"\\Q{sign}\\E" for sign in (spec.quote, spec.delimiter))
+    quote, delimiter = literal_pattern(spec.quote), literal_pattern(spec.delimiter)
     blanks = "[ ]*+" if spec.delimiter == "\t" else "[ \\t]*+"
     ends = f"(?={delimiter}|[\\r\\n]|\\z)"
     inside = f"[^{quote}]"

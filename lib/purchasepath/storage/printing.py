@@ -10,7 +10,7 @@ import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame
 from pyspark.sql.types import ArrayType, DataType, MapType, StringType, StructField, StructType
 
-from purchasepath.errors import UserError
+from purchasepath.errors import UserError, plain_text
 
 _SHOWN = 200
 """Most rows of the `table` format; the others print every row."""
@@ -22,7 +22,7 @@ _JSON = {"ignoreNullFields": "false"}
 
 
 def print_table(frame: DataFrame, out: TextIO) -> None:
-    """At most 200 rows, aligned, and how many there are."""
+    """At most 200 rows, aligned, and how many there are. What a terminal would obey is told, not sent."""
     texts = _written_by_spark(frame)
     rows = texts.limit(_SHOWN + 1).collect()
     cells = [[_cell(value) for value in row] for row in rows[:_SHOWN]]
@@ -104,5 +104,5 @@ def _with_text_keys(kind: DataType) -> DataType:
 def _cell(value: object) -> str:
     if value is None:
         return "null"
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = f"{value:.6g}" if isinstance(value, float) else plain_text(str(value))
     return text if len(text) <= 80 else text[:77] + "..."

@@ -153,7 +153,7 @@ class Snapshots:
         A first commit that was killed before its switch left a snapshot 1 that never was current: it has no mark, and
         holds a digest; what releases without marks have left holds none.
         """
-        with suppress(OSError):
+        with suppress(OSError, UnicodeDecodeError):
             return (self.root / _MARK).read_text(encoding="utf-8").strip()
         left = self._numbered()
         if left and (left[-1].name != f"{1:06d}" or "digest" not in _read_commit(left[-1] / _COMMIT_FILE)):

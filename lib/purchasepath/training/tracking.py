@@ -189,6 +189,10 @@ def _answering(config: Tracking) -> Iterator[None]:
 
     try:
         yield
+    except ImportError as driver:  # of a database
+        raise TrackingError(f"the tracking store {config.uri} needs a Python package that is not here ({driver}); "
+                            f"install it into the environment, or use a local store: "
+                            f"--set tracking.uri=sqlite:///var/mlflow.db") from None
     except (MlflowException, SQLAlchemyError, OSError) as failure:
         reason = next(iter(str(failure).splitlines()), type(failure).__name__)
         raise TrackingError(
@@ -216,12 +220,21 @@ def open_client(config: Tracking) -> MlflowClient:
     from mlflow import MlflowClient
 
     scheme, separator, path = config.uri.partition(":///")
-    if scheme == "sqlite" and separator:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
     with _answering(config):
+        if scheme == "sqlite" and separator:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _lose_patience_with_databases()
         client = MlflowClient(tracking_uri=config.uri, registry_uri=config.uri)
         _require_answer(client)
     return client
+
+
+def _lose_patience_with_databases() -> None:
+    """MLflow asks a database ten times, for 102 seconds, and has no setting for it: six times take six."""
+    from mlflow.store.db import utils
+
+    if hasattr(utils, "MAX_RETRY_COUNT"):
+        utils.MAX_RETRY_COUNT = min(utils.MAX_RETRY_COUNT, 6)
 
 
 def _experiment_id(client: MlflowClient, config: Tracking) -> str:

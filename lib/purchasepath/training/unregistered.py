@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from purchasepath.config import Config
+from purchasepath.errors import UserError
 from purchasepath.storage.files import write_json
 from purchasepath.training.tracking import Tracker, TrackingError, track
 
@@ -51,17 +52,32 @@ def tell(told: Told, tracker: Tracker, config: Config) -> str:
 def register_waiting(config: Config) -> list[str]:
     """Tells MLflow of the runs that wait for it; a line per bundle that is registered now.
 
-    Raises TrackingError where it still does not answer.
+    One that cannot be read is named, and left. Raises TrackingError where MLflow still does not answer.
     """
     lines: list[str] = []
     models = Path(config.paths.models)
     for file in sorted((models / _WAITING).glob("*.json")):
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        told = Told(**content["told"])
+        try:
+            told, ran = _read(file, config)
+        except (OSError, ValueError, KeyError, TypeError, UserError) as damage:
+            lines.append(f"{file} cannot be read ({_first_line(damage)}), so MLflow is not told of that run; remove it")
+            continue
         if (models / told.bundle).is_dir():
-            ran = Config.model_validate({**content["config"], "tracking": config.tracking.model_dump()})
             with track(ran, name=told.tags["run_id"], tags=told.tags) as tracker:
                 describe_run(tracker, ran, told.tags)
                 lines.append(f"bundle {told.bundle} of an earlier run is registered now ({told.to(tracker, models)})")
         file.unlink()
     return lines
+
+
+def _read(file: Path, config: Config) -> tuple[Told, Config]:
+    """What waits, and the configuration that it ran with, told to the store of today's."""
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    told = Told(**content["told"])
+    if Path(told.bundle).name != told.bundle:
+        raise ValueError(f"{told.bundle} is no bundle's name")
+    return told, Config.model_validate({**content["config"], "tracking": config.tracking.model_dump()})
+
+
+def _first_line(damage: Exception) -> str:
+    return next(iter(str(damage).splitlines()), type(damage).__name__)
