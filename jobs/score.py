@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
-
-import pyspark.sql.functions as F
-from pyspark.sql import DataFrame
 
 from purchasepath.datasets.manifest import FIRST_ITEM
 from purchasepath.datasets.sequences import scoring_examples
-from purchasepath.errors import InputError
+from purchasepath.features.as_of import chosen_as_of
 from purchasepath.job import Job, Summary, main
 from purchasepath.scoring.compatibility import load_compatible_bundle, unanswered, vocabulary_frame
 from purchasepath.scoring.publish import Stamp, publish
@@ -18,7 +14,6 @@ from purchasepath.scoring.udf import count_users, score_users, scored_tasks
 from purchasepath.tables.catalog import SESSIONS
 from purchasepath.tables.features import USER_FEATURES
 from purchasepath.tables.tasks import SCORED_TASKS
-from purchasepath.times import from_us
 
 
 def run(job: Job) -> Summary:
@@ -48,20 +43,6 @@ def run(job: Job) -> Summary:
         ],
         next="./spark-submit.sh analyze", events=num_events,
     )
-
-
-def chosen_as_of(features: DataFrame, wanted: str) -> datetime:
-    """The as-of time to score at: the wanted one, or the newest."""
-    rows = features.select(F.unix_micros("as_of").alias("us")).distinct().collect()  # one small row per as-of time
-    times = sorted(from_us(row["us"]) for row in rows)
-    if not times:
-        raise InputError("user_features has no rows; run ./spark-submit.sh features on data with events first")
-    at = datetime.fromisoformat(wanted).replace(tzinfo=UTC) if wanted else times[-1]
-    if at not in times:
-        near = sorted(sorted(times, key=lambda time: abs(time - at))[:3])
-        raise InputError(f"score.as_of={wanted}: user_features has no rows as of {at:%Y-%m-%d %H:%M} UTC; near it are "
-                         + ", ".join(f"{time:%Y-%m-%dT%H:%M}" for time in near))
-    return at
 
 
 if __name__ == "__main__":

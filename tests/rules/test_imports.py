@@ -20,8 +20,8 @@ from tests.rules.reading import (
     name,
 )
 
-ORDER = ("__init__", "worker_daemon", "errors", "plain_yaml", "knobs", "places", "learning_config", "config", "faults", "process", "times",
-         "tables", "storage", "cost", "job", "sources", "sessions", "features", "datasets", "models", "training",
+ORDER = ("__init__", "worker_daemon", "errors", "plain_yaml", "knobs", "places", "learning_config", "config", "faults",
+         "process", "times", "tables", "storage", "cost", "job", "sources", "sessions", "features", "datasets", "models", "training",
          "bundle", "scoring", "analysis", "pipeline")
 """A package imports only from itself and from packages before it."""
 

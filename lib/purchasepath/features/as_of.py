@@ -18,12 +18,13 @@ Tiles cut time so that every as-of time and every day boundary lies between two 
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from math import gcd
 
 import pyspark.sql.functions as F
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 
+from purchasepath.errors import InputError
 from purchasepath.times import DAY_US, HOUR_US, from_us, to_us
 
 
@@ -51,6 +52,20 @@ def last_known_end(max_ts: datetime, every_hours: float) -> datetime:
 def _unit_us(every_hours: float) -> int:
     """Distance of the boundaries that may be the end of a grid; a multiple of the tiles' length."""
     return min(round(every_hours * HOUR_US), DAY_US)
+
+
+def chosen_as_of(features: DataFrame, wanted: str) -> datetime:
+    """The as-of time of USER_FEATURES to score at: the wanted one, or the newest. Raises InputError where it has none."""
+    rows = features.select(F.unix_micros("as_of").alias("us")).distinct().collect()  # one small row per as-of time
+    times = sorted(from_us(row["us"]) for row in rows)
+    if not times:
+        raise InputError("user_features has no rows; run ./spark-submit.sh features on data with events first")
+    at = datetime.fromisoformat(wanted).replace(tzinfo=UTC) if wanted else times[-1]
+    if at not in times:
+        near = sorted(sorted(times, key=lambda time: abs(time - at))[:3])
+        raise InputError(f"score.as_of={wanted}: user_features has no rows as of {at:%Y-%m-%d %H:%M} UTC; near it are "
+                         + ", ".join(f"{time:%Y-%m-%dT%H:%M}" for time in near))
+    return at
 
 
 def tile_length_us(every_hours: float) -> int:
