@@ -32,7 +32,7 @@ EXAMPLE_SCHEMA = pa.schema([
 def labels_of(**answers: float) -> list[float]:
     """Of one point, in the order of LABEL_NAMES: churn is the opposite of a purchase, and what is not given is 0."""
     given = {"churn": 1.0 - answers.get("purchase", 0.0), **answers}
-    return [given.get(name, 0.0) for name in LABEL_NAMES]
+    return [float(given.get(name, 0.0)) for name in LABEL_NAMES]
 
 
 def tiny_manifest(num_items: int = 8, feature_names: tuple[str, ...] = ("f", "g"), **changes: Any) -> Manifest:

@@ -21,8 +21,8 @@ from tests.rules.reading import (
 )
 
 ORDER = ("__init__", "worker_daemon", "errors", "plain_yaml", "knobs", "places", "learning_config", "config", "faults",
-         "process", "times", "tables", "storage", "cost", "job", "sources", "sessions", "features", "datasets", "models", "training",
-         "bundle", "scoring", "analysis", "pipeline")
+         "process", "times", "tables", "storage", "cost", "job", "sources", "sessions", "features", "datasets", "models",
+         "training", "bundle", "scoring", "analysis", "pipeline")
 """A package imports only from itself and from packages before it."""
 
 ASIDE = {

@@ -94,7 +94,7 @@ def test_types_and_the_rows_of_all_questions(asked: tuple[Bundle, PurchasePathMo
     loss = torch.nn.functional.cross_entropy(logit_NT, answer_N).item()
     assert found["next_type", "log_loss"]["value"] == pytest.approx(loss, abs=1e-5)
     assert found["churn", "log_loss_raw"]["value"] != found["churn", "log_loss"]["value"]
-    assert "later in the session" in found["session", "roc_auc"]["protocol"]
+    assert "later in the running session" in found["session", "roc_auc"]["protocol"]
 
 
 def test_a_pre_trained_bundle_answers_items_only() -> None:

@@ -55,7 +55,7 @@ def _unit_us(every_hours: float) -> int:
 
 
 def chosen_as_of(features: DataFrame, wanted: str) -> datetime:
-    """The as-of time of USER_FEATURES to score at: the wanted one, or the newest. Raises InputError where it has none."""
+    """The as-of time of USER_FEATURES to score at: the wanted one, or the newest. Raises InputError without one."""
     rows = features.select(F.unix_micros("as_of").alias("us")).distinct().collect()  # one small row per as-of time
     times = sorted(from_us(row["us"]) for row in rows)
     if not times:

@@ -44,7 +44,8 @@ class Stamp:
 
     @property
     def score_partitions(self) -> list[dict[str, object]]:
-        return [{**self.partition, "task": task} for task in self.horizon_hours]
+        return [{"as_of_date": self.as_of.date(), "task": task, "model_name": self.model_name}
+                for task in self.horizon_hours]
 
     def columns(self, run_number: int) -> dict[str, Column]:
         return {
