@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine.blocks import BLOCK_DDL, EVENT_COLUMNS
+from purchasepath.sessions.engine.rules import Timely
 from purchasepath.sessions.engine.source import FileSource, Work
 from purchasepath.sessions.engine.writing import SessionFiles
-from purchasepath.sessions.lateness import Timely
 from purchasepath.tables.catalog import EVENTS
 from sessionizers.generated_events import EVENTS_PER_FILE
 

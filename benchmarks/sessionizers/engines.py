@@ -44,9 +44,9 @@ GROUP BY user_id, session) TO 'TARGET' (FORMAT parquet, COMPRESSION zstd)
 
 def ours(spark: SparkSession, source: Path, target: Path) -> None:
     from purchasepath.config import Sessions
+    from purchasepath.sessions.engine.rules import Timely
     from purchasepath.sessions.engine.source import FileSource
     from purchasepath.sessions.engine.writing import SessionFiles
-    from purchasepath.sessions.lateness import Timely
     from purchasepath.tables.catalog import EVENTS
 
     config = Sessions()

@@ -12,9 +12,9 @@ from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions, load_config
 from purchasepath.job import Job, Summary, guarded, run_job
+from purchasepath.sessions.engine.rules import Timely
 from purchasepath.sessions.engine.source import FileSource
 from purchasepath.sessions.engine.writing import SessionFiles
-from purchasepath.sessions.lateness import Timely
 from purchasepath.storage import open_warehouse
 from purchasepath.tables.catalog import EVENTS, SESSIONS, USER_KEYS
 from tests.sessions.oracle import t

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.bots import LeftOut, count_sessions, left_out, measure_bots
-from purchasepath.sessions.crawlers import find_crawlers
+from purchasepath.sessions.engine.crawlers import find_crawlers
 from purchasepath.sessions.visitors import count_visitors
 from purchasepath.tables.catalog import EVENTS, SESSIONS
 from tests.sessions.oracle import t

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.crawlers import find_crawlers
 from purchasepath.sessions.engine import spread as spread_module
 from purchasepath.sessions.engine.blocks import EVENT_COLUMNS, Visits, blocks_of, visits_of
 from purchasepath.sessions.engine.chunks import Border
+from purchasepath.sessions.engine.crawlers import find_crawlers
 from purchasepath.sessions.engine.hashing import hash_ids
 from purchasepath.sessions.engine.spread import HeavyUser, Spread, chunk_numbers
 from purchasepath.sessions.engine.summary import cutter

@@ -15,14 +15,10 @@ from purchasepath.storage.hive import HiveWarehouse
 from purchasepath.storage.session import build_session
 from purchasepath.storage.warehouse import create_table_sql
 from purchasepath.tables.catalog import CALIBRATION, EVENTS, INGEST_BOOKS, PATHS, RECOMMENDATIONS, SCORES
+from tests.storage.hive import hive_settings
 
 root = Path(sys.argv[1])
-settings = [
-    "warehouse.catalog=hive", f"paths.warehouse={root / 'wh'}", "spark.shuffle_partitions=2",
-    f"spark.conf.spark.sql.warehouse.dir={root / 'spark-warehouse'}", "spark.conf.spark.ui.enabled=false",
-    f"spark.conf.spark.hadoop.javax.jdo.option.ConnectionURL=jdbc:derby:;databaseName={root / 'metastore'};create=true",
-    f"spark.conf.spark.driver.extraJavaOptions=-Dderby.stream.error.file={root / 'derby.log'}",
-]
+settings = hive_settings(root)
 config = load_config([], settings)
 spark = build_session("hive", config, master="local[1]")
 warehouse = open_warehouse(spark, config)

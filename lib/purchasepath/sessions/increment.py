@@ -6,7 +6,7 @@ all stay only gains files; a day that loses a row is rewritten; all other days k
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import date, timedelta
 from itertools import count
 from typing import Any
@@ -15,23 +15,22 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
 from purchasepath.sessions.books import Entry, count_events_in
-from purchasepath.sessions.engine.chains import Changed, OfVisitors, find_stretches, look_at, stretch_rows
+from purchasepath.sessions.engine.chains import Changed, OfVisitors, find_stretches, look_at
 from purchasepath.sessions.engine.homes import SupersededFiles
 from purchasepath.sessions.engine.reach import Reach, read_reach
-from purchasepath.sessions.engine.source import FileSource, FrameSource, Source
-from purchasepath.sessions.engine.summary import sessionize
-from purchasepath.sessions.engine.touched import KeptSessions, Within
-from purchasepath.sessions.engine.writing import SessionFiles
-from purchasepath.sessions.lateness import Timely, is_late, keep_late, keep_timely
-from purchasepath.sessions.rebuild import Run, count_stored_events, published_ids, take_changes
-from purchasepath.sessions.stretches import keep_near, keep_within
-from purchasepath.sessions.superseded import find_superseded
-from purchasepath.storage.warehouse import Partition, files_of
+from purchasepath.sessions.engine.rules import Timely
+from purchasepath.sessions.engine.source import FileSource
+from purchasepath.sessions.engine.touched import KeptSessions, Stretches, Within, group_stretches
+from purchasepath.sessions.engine.writing import SessionFiles, Together
+from purchasepath.sessions.lateness import arrived_late, keep_late
+from purchasepath.sessions.rebuild import Run, count_stored, take_changes
+from purchasepath.storage.data_files import Partition, data_files_of, files_of
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
 from purchasepath.tables.types import Table
 
-MOST_BROADCAST = 2_000_000
-"""Hashes or ids that every executor may hold, some tens of bytes each. Beyond, rows are shuffled."""
+MOST_AT_ONCE = 2_000_000
+"""Stretches, or hashes of visitors, that a task may hold, some tens of bytes each. Of more stretches, the events of
+their days are read again for every so many."""
 
 
 def add_changes(run: Run, sessionized: int) -> Entry:
@@ -44,22 +43,23 @@ def add_changes(run: Run, sessionized: int) -> Entry:
         num_changes = changed.num_events
         packed, reach = _find_stretches(run, changed, changes)
         if reach.within:
-            written, retired = _write_sessions(run, packed, reach), reach.num_retired
-            _write_superseded(run, packed, reach)
+            stretches = group_stretches(files_of(packed), MOST_AT_ONCE)
+            written, retired = _write_sessions(run, reach, stretches), reach.num_retired
+            _write_superseded(run, reach, stretches)
             before, after = (_on(source.read(SESSIONS), reach.within) for source in (run.warehouse, run.tx))
             lost = before.select((-F.col("num_events")).alias("num_events"))
             sessionized += count_events_in(after.select("num_events").unionByName(lost))
         if changed.late_days:
             _write_late(run, _on(run.warehouse.read(EVENT_CHANGES), taken, "ingest_run"), changed.late_days)
-    return Entry(events=count_stored_events(run), sessionized=sessionized,
+    return Entry(events=count_stored(run.files(EVENTS)), sessionized=sessionized,
                  late=run.tx.read(LATE_EVENTS).count(), changes=num_changes,
                  sessions_written=written, sessions_retired=retired).check()
 
 
-def _find_stretches(run: Run, changed: Changed, changes: Source) -> tuple[DataFrame, Reach]:
+def _find_stretches(run: Run, changed: Changed, changes: FileSource) -> tuple[DataFrame, Reach]:
     """The stretches to build again. Of SESSIONS only the days are read that can matter: a few, however long the
     history, and more only where somebody's chain goes on over them."""
-    days, visitors = set(changed.days), changed.visitors if changed.num_events <= MOST_BROADCAST else None
+    days, visitors = set(changed.days), changed.visitors if changed.num_events <= MOST_AT_ONCE else None
     for attempt in count():
         sessions = _source(run, SESSIONS, "session_date", days, visitors)
         found = find_stretches(changes, sessions, changed.num_events, run.config)
@@ -74,66 +74,35 @@ def _find_stretches(run: Run, changed: Changed, changes: Source) -> tuple[DataFr
 
 
 def _source(run: Run, table: Table, column: str, values: Collection[Any],
-            keep: Timely | OfVisitors | None = None) -> Source:
+            keep: Timely | OfVisitors | None = None) -> FileSource:
     """Those rows of some partitions that `keep` lets pass."""
-    files = run.warehouse.local_files(table, _partitions(column, values))
-    if files is None:
-        return FrameSource(_on(run.warehouse.read(table), values, column), keep)
-    return FileSource(run.spark, table, files, keep)
+    files = run.files(table, _partitions(column, values))
+    return FileSource(run.spark, table, [file.address for file in files], keep)
 
 
-def _write_sessions(run: Run, packed: DataFrame, reach: Reach) -> int:
+def _write_sessions(run: Run, reach: Reach, stretches: Sequence[Stretches]) -> int:
     """Put what the events of the stretches are now in the place of the sessions there; how many sessions."""
     losing = _partitions("session_date", reach.losing)
-    events = run.warehouse.local_files(EVENTS, _partitions("event_date", reach.within))
-    if events is not None and max(reach.num_stretches, reach.num_retired) <= MOST_BROADCAST:
-        found = files_of(packed)
-        stored = run.warehouse.local_files(SESSIONS, losing) or []
-        source = FileSource(run.spark, EVENTS, events, Within(run.config, found), reach.num_events,
-                            reach.most_of_visitor)
-        return run.tx.write(SESSIONS, SessionFiles(source, run.config), append=True, partitions=losing,
-                            kept=KeptSessions(run.spark, tuple(stored), found))
-    stretches = stretch_rows(packed)
-    return run.tx.write(SESSIONS, _built(run, stretches, reach), kept=_kept(run, stretches, reach), append=True,
-                        partitions=losing)
+    events = [file.address for file in run.files(EVENTS, _partitions("event_date", reach.within))]
+    built = [SessionFiles(FileSource(run.spark, EVENTS, events, Within(run.config, packed), reach.num_events,
+                                     reach.most_of_visitor), run.config) for packed in stretches]
+    return run.tx.write(SESSIONS, Together(tuple(built)), append=True, partitions=losing,
+                        kept=KeptSessions(run.spark, run.files(SESSIONS, losing), stretches))
 
 
-def _built(run: Run, stretches: DataFrame, reach: Reach) -> DataFrame:
-    """SESSIONS of the events in the stretches."""
-    events = keep_timely(_on(run.warehouse.read(EVENTS), reach.within, "event_date"), run.config)
-    if reach.num_stretches <= MOST_BROADCAST:
-        events = keep_near(events, stretches)
-    return sessionize(keep_within(events, F.unix_micros("event_ts"), stretches), run.config)
-
-
-def _kept(run: Run, stretches: DataFrame, reach: Reach) -> DataFrame:
-    """Stored sessions on days that lose some, without those."""
-    retired = stretches.select(F.explode("retired.session_id").alias("session_id")).hint(
-        "broadcast" if reach.num_retired <= MOST_BROADCAST else "merge")
-    return _on(run.warehouse.read(SESSIONS), reach.losing).join(retired, on="session_id", how="left_anti")
-
-
-def _write_superseded(run: Run, packed: DataFrame, reach: Reach) -> None:
+def _write_superseded(run: Run, reach: Reach, stretches: Sequence[Stretches]) -> None:
     """Look at the retired sessions and at those once superseded in the stretches: where are their events now? Every
     event of a stretch is in a session just built, if it is in one."""
     days = _partitions("session_date", reach.within)
-    stored, built = run.warehouse.local_files(SUPERSEDED_SESSIONS, days), run.tx.written(SESSIONS)
-    if stored is not None and max(reach.num_stretches, reach.num_retired) <= MOST_BROADCAST:
-        files = SupersededFiles(run.spark, run.config, run.run_id, sorted(reach.within), tuple(stored),
-                                files_of(packed), files_of(built))
-        run.tx.write(SUPERSEDED_SESSIONS, files, append=True, partitions=days)
-        return
-    stretches = stretch_rows(packed)
-    once = keep_within(_on(run.warehouse.read(SUPERSEDED_SESSIONS), reach.within), F.unix_micros("started_at"),
-                       stretches)
-    retired = stretches.select("user_id", F.inline("retired")).withColumn("started_at", F.timestamp_micros("from_us"))
-    published = published_ids(retired, run.run_id).unionByName(published_ids(once, run.run_id))
-    _replace_rows(run, SUPERSEDED_SESSIONS, "session_id", gone=once, rows=find_superseded(published, built))
+    built = data_files_of(SESSIONS, run.tx.written(SESSIONS))
+    files = SupersededFiles(run.spark, run.config, run.run_id, sorted(reach.within),
+                            run.files(SUPERSEDED_SESSIONS, days), stretches, tuple(built))
+    run.tx.write(SUPERSEDED_SESSIONS, files, append=True, partitions=days)
 
 
 def _write_late(run: Run, changes: DataFrame, days: Collection[date]) -> None:
     """The late ones among the changed events: told in LATE_EVENTS exactly as long as EVENTS has them."""
-    ids = run.tx.materialize(changes.where(is_late(run.config)).select("event_id").distinct(), "late")
+    ids = run.tx.materialize(changes.where(arrived_late(run.config)).select("event_id").distinct(), "late")
     events = keep_late(_on(run.warehouse.read(EVENTS), days, "event_date"), run.config)
     stored = _on(run.warehouse.read(LATE_EVENTS), days, "event_date")
     _replace_rows(run, LATE_EVENTS, "event_id", gone=stored.join(ids, on="event_id", how="left_semi"),

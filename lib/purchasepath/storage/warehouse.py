@@ -13,44 +13,23 @@ once. `hive.HiveWarehouse` keeps the same contract in a shared Hive metastore.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, unquote, urlsplit
 
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, SparkSession
 
 from purchasepath.config import Config
 from purchasepath.errors import PublishError, TableMismatchError, TableMissingError
+from purchasepath.storage.data_files import DataFile, FileOutput, Partition, count_rows, keep_partitions, partition_path
 from purchasepath.storage.parquet import read_footer
 from purchasepath.storage.paths import NO_GLOB, read_parquet, spark_path, sql_text
 from purchasepath.storage.snapshots import Snapshot, Snapshots, StagedTable
 from purchasepath.tables.catalog import TABLES
 from purchasepath.tables.types import Table
-
-Partition = Mapping[str, Any]
-"""Partition column → value, for every partition column of a table."""
-
-
-@dataclass(frozen=True)
-class StagedFile:
-    """A Parquet file of a table: where it lies now, and its partition (`a=1/b=x`, '' without partitions)."""
-
-    path: Path
-    partition: str
-
-
-class FileOutput(Protocol):
-    """Rows of a table that tasks write as Parquet files themselves, as declared but for the partition columns."""
-
-    def write(self, directory: Path) -> Sequence[StagedFile]:
-        """The files. New ones lie below `directory`, by names that no stored file has; stored ones that stay as they
-        are may be among them."""
-
 
 Rows = DataFrame | FileOutput
 
@@ -69,7 +48,6 @@ class Transaction(Protocol):
         With `append`, rows are added to what is there: `partitions` are replaced, all others keep their rows and
         may gain new ones. Published only if nobody else has changed the table since it was read (ConflictError).
         `kept`: stored rows of `partitions` that stay beside the new ones. They are copied as they lie, unshuffled.
-        Rows may be files only where `Warehouse.local_files` gave some.
         """
 
     def read(self, table: Table) -> DataFrame:
@@ -97,8 +75,8 @@ class Warehouse(Protocol):
     def read(self, table: Table) -> DataFrame:
         """The table, exactly as declared."""
 
-    def local_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[Path] | None:
-        """Stored files, of these partitions or all, that tasks may read themselves; None where only Spark may."""
+    def data_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[DataFile]:
+        """The stored files, of these partitions or all, for tasks that open them themselves."""
 
     def fingerprints(self, table: Table) -> dict[str, str]:
         """Path of each partition (`partition_path`; '' without partitions) -> digest that changes with its files.
@@ -136,18 +114,6 @@ def keep_other_partitions(rows: DataFrame, partitions: Sequence[Partition]) -> D
     return rows.where(~reduce(Column.__or__, named)) if named else rows
 
 
-def partition_path(table: Table, partition: Partition) -> str:
-    """`a=1/b=x`: the directory of a partition below its table. Raises ValueError for other columns."""
-    if tuple(partition) != table.partition_by:
-        raise ValueError(f"{table.name} is partitioned by {table.partition_by}, found {tuple(partition)}")
-    return "/".join(f"{name}={quote(str(value), safe=' ')}" for name, value in partition.items())
-
-
-def files_of(frame: DataFrame) -> tuple[Path, ...]:
-    """Files on the local file system that a frame reads."""
-    return tuple(Path(unquote(urlsplit(uri).path)) for uri in frame.inputFiles())
-
-
 def create_table_sql(table: Table, database: str, location: str) -> str:
     """CREATE TABLE of a declared table over files at `location`, with column comments."""
     partitioned = f" PARTITIONED BY ({', '.join(table.partition_by)})" if table.partition_by else ""
@@ -183,12 +149,15 @@ class EmbeddedWarehouse:
             raise TableMissingError(table.name, table.written_by)
         return self.spark.table(f"`{self.database}`.`{table.name}`").select(*table.names)
 
-    def local_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[Path] | None:
+    def data_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[DataFile]:
         if not self.register([table]):
             raise TableMissingError(table.name, table.written_by)
-        location = self._registered[table.name]
-        directories = [location] if partitions is None else [location / partition_path(table, p) for p in partitions]
-        return sorted(file for directory in directories for file in directory.rglob("*.parquet"))
+        location, pinned = self._registered[table.name], self._pin()
+        listed = pinned.contents(table.name) if pinned else None
+        sizes = {name: facts.bytes for name, facts in listed.items()} if listed is not None else {
+            str(file.relative_to(location)): file.stat().st_size for file in location.rglob("*.parquet")}
+        return keep_partitions((DataFile(f"{location}/{name}", name.rpartition("/")[0], size)
+                                for name, size in sizes.items()), table, partitions)
 
     def fingerprints(self, table: Table) -> dict[str, str]:
         pinned = self._pin()
@@ -215,7 +184,7 @@ class EmbeddedWarehouse:
     def transaction(self, run_id: str) -> Iterator[Transaction]:
         base = self._pin()
         with self._snapshots.staging(run_id) as directory:
-            work = _EmbeddedTransaction(self, directory, base)
+            work = EmbeddedTransaction(self, directory, base)
             try:
                 yield work
                 if work.staged:
@@ -235,7 +204,9 @@ class EmbeddedWarehouse:
         self._pinned = None
 
 
-class _EmbeddedTransaction:
+class EmbeddedTransaction:
+    """What a job may do inside `EmbeddedWarehouse.transaction`."""
+
     def __init__(self, warehouse: EmbeddedWarehouse, directory: Path, base: Snapshot | None) -> None:
         self.warehouse = warehouse
         self.spark = warehouse.spark
@@ -253,12 +224,7 @@ class _EmbeddedTransaction:
         self._replaced[table.name] = partitions or []
         location = self.directory / table.name
         self._write(table, rows, location)
-        num_rows, nulls = _count_rows_and_nulls(table, location)
-        if nulls:
-            raise PublishError(
-                f"table {table.name}: " + ", ".join(f"{n} nulls in {c}" for c, n in nulls.items())
-                + "; these columns are declared without nulls. Nothing was published"
-            )
+        num_rows = count_rows(table, location.rglob("*.parquet"))
         if kept is not None and replaced:
             self._written[table.name] = self._stored_at(table, location)  # lists the files that are there now
             self._write(table, kept, location, add=True)
@@ -276,12 +242,12 @@ class _EmbeddedTransaction:
         if isinstance(rows, DataFrame):
             write_parquet(table, rows, spark_path(location), mode="append" if add else "overwrite", gather=not add)
             return
-        made = self.directory / f"_{table.name}_files"
+        made = f"{self.directory}/_{table.name}_files"
         for file in rows.write(made):
-            target = location / file.partition / file.path.name
+            target = location / file.partition / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
             # files are never changed: a stored one that stays may have a second name
-            os.replace(file.path, target) if file.path.is_relative_to(made) else os.link(file.path, target)
+            os.replace(file.address, target) if file.address.startswith(f"{made}/") else os.link(file.address, target)
         location.mkdir(exist_ok=True)
 
     def _stage_addition(self, table: Table, location: Path, replaced: frozenset[str], rows: int) -> None:
@@ -326,18 +292,3 @@ def _check_stored(table: Table, location: Path) -> None:
         raise TableMismatchError(table.name, [*missing, (
             "another release wrote this table; begin with an empty warehouse, "
             "--set paths.warehouse=<new directory>, and run the stages again from `ingest` on")])
-
-
-def _count_rows_and_nulls(table: Table, location: Path) -> tuple[int, dict[str, int]]:
-    """Rows, and nulls per non-nullable flat column, from the Parquet footers alone: no pass over the data."""
-    required = {c.name for c in table.columns if not c.nullable and not c.type.startswith("array")}
-    rows, nulls = 0, dict.fromkeys(sorted(required), 0)
-    for file in location.rglob("*.parquet"):
-        footer = read_footer(file)
-        rows += footer.num_rows
-        for group in range(footer.num_row_groups):
-            for index in range(footer.num_columns):
-                column = footer.row_group(group).column(index)
-                if column.path_in_schema in required and column.statistics:
-                    nulls[column.path_in_schema] += column.statistics.null_count or 0
-    return rows, {name: count for name, count in nulls.items() if count}

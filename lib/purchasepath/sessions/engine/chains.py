@@ -27,17 +27,14 @@ from pyspark.sql import DataFrame
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine.blocks import BLOCK_DDL, SPAN_COLUMNS, Visits, blocks_of, visits_in
-from purchasepath.sessions.engine.cuts import gap_us, max_us
 from purchasepath.sessions.engine.hashing import hash_ids
 from purchasepath.sessions.engine.reach import REACH_DDL, reach_column, reach_of
+from purchasepath.sessions.engine.rules import gap_us, is_late, max_us
 from purchasepath.sessions.engine.source import Source, gather
 from purchasepath.sessions.engine.spread import Spread
 from purchasepath.sessions.engine.timeline import order_rows
-from purchasepath.sessions.lateness import horizon_us
 from purchasepath.times import DAY_US
 
-STRETCH_DDL = ("user_id string NOT NULL, from_us bigint NOT NULL, to_us bigint NOT NULL, num_events bigint NOT NULL, "
-               "retired array<struct<session_id string, session_date date, from_us bigint>> NOT NULL")
 FOUND_DDL = f"reach {REACH_DDL} NOT NULL, stretches binary NOT NULL"
 """The stretches of a bucket of visitors: a stream of Arrow columns, and what they have to do with."""
 _TIMES = np.iinfo(np.int64)
@@ -86,7 +83,7 @@ def look_at(changes: Source, config: Sessions) -> Changed:
         num_events, days, late_days, hashes = 0, set[int](), set[int](), [np.empty(0, dtype=np.uint64)]
         for events in gather(batches):
             num_events += len(events)
-            late = events["arrival_lag_us"].to_numpy() > horizon_us(config)
+            late = is_late(events["arrival_lag_us"].to_numpy(), config)
             late_days.update(events["event_us"].to_numpy()[late] // DAY_US)
             timely = events.filter(pa.array(~late)) if late.any() else events
             at = timely["event_us"].to_numpy()
@@ -146,17 +143,6 @@ def unpack_stretches(found: pa.ChunkedArray) -> pa.Table:
     return pa.concat_tables([pa.ipc.open_stream(one.as_buffer()).read_all() for one in found]).combine_chunks()
 
 
-def stretch_rows(found: DataFrame) -> DataFrame:
-    """One row per stretch: `from_us` and `to_us` (both inclusive), how many events changed in it or are in its stored
-    sessions, and those sessions."""
-
-    def unpack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            yield from unpack_stretches(pa.chunked_array([batch["stretches"]])).to_batches()
-
-    return found.select("stretches").mapInArrow(unpack, STRETCH_DDL)
-
-
 def bursts_of(events: pa.Table, pause_us: int) -> pa.RecordBatch:
     """Spans of a visitor's events that pauses of at most `pause_us` link. `events`: user_id and event_us.
 
@@ -176,8 +162,12 @@ def bursts_of(events: pa.Table, pause_us: int) -> pa.RecordBatch:
 
 
 def stretches_of(spans: Visits, pause_us: int) -> pa.Table:
-    """The stretches (`STRETCH_DDL`) of some visitors, of all their spans: stored sessions, and bursts
-    of changed events (without session_id). In order of visitor and time."""
+    """The stretches of some visitors, of all their spans: stored sessions, and bursts of changed events (without
+    session_id). In order of visitor and time.
+
+    A row has `user_id`, `from_us` and `to_us` (both inclusive), how many events changed in it or are in its stored
+    sessions (`num_events`), and those sessions (`retired`: session_id, session_date, from_us).
+    """
     users = pc.dictionary_encode(spans.user_ids)
     user = np.repeat(users.indices.to_numpy().astype(np.int64), spans.sizes)
     from_us, to_us, num_events = (spans.columns[name].to_numpy() for name in ("from_us", "to_us", "num_events"))

@@ -24,12 +24,11 @@ from purchasepath.sessions.engine.cuts import (
     MIDNIGHT,
     NO_CAMPAIGN,
     Stretch,
-    gap_us,
     hard_cuts,
-    max_us,
     next_starts,
     other_campaigns,
 )
+from purchasepath.sessions.engine.rules import gap_us, max_us
 
 CHUNK = pa.schema([
     ("bucket", pa.int32()), ("num_events", pa.int64()), ("first_us", pa.int64()), ("last_us", pa.int64()),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from purchasepath.config import Sessions
-from purchasepath.times import HOUR_US, SECOND_US
+from purchasepath.sessions.engine.rules import gap_us, max_us
 
 GAP, MIDNIGHT, CAMPAIGN, MAX_HOURS, MAX_EVENTS = range(5)
 REASONS = ("gap", "midnight", "campaign", "max_hours", "max_events")
@@ -123,14 +123,6 @@ def reason_of_jump(events: Stretch, start: np.ndarray, cut_at: np.ndarray, chang
     late = events.event_us[cut_at] - events.event_us[start] > max_us(config)
     reason = np.where(late, MAX_HOURS, MAX_EVENTS)
     return (reason if change is None else np.where(change[start] == cut_at, CAMPAIGN, reason)).astype(np.int8)
-
-
-def gap_us(config: Sessions) -> int:
-    return round(config.gap_minutes * 60 * SECOND_US)
-
-
-def max_us(config: Sessions) -> int:
-    return round(config.max_hours * HOUR_US)
 
 
 def _may_be_cut(events: Stretch, starts: np.ndarray, stops: np.ndarray, config: Sessions) -> np.ndarray:

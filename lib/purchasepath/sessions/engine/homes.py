@@ -1,13 +1,14 @@
-"""Where the first events of ids that were published once are now: SUPERSEDED_SESSIONS, written day by day."""
+"""SUPERSEDED_SESSIONS, written day by day: retired session id → session that now holds its first event."""
 
 from __future__ import annotations
 
 import uuid
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,16 +16,18 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.cuts import max_us
-from purchasepath.sessions.engine.touched import Files, read_intervals, read_retired
-from purchasepath.sessions.identifiers import session_ids
+from purchasepath.sessions.engine.hashing import hash_ids
+from purchasepath.sessions.engine.rules import max_us, session_ids
+from purchasepath.sessions.engine.touched import Files, Stretches, read_intervals, retired_on
+from purchasepath.storage.data_files import DataFile
 from purchasepath.storage.parquet import ParquetReader, read_parquet, write_parquet_file
-from purchasepath.storage.warehouse import StagedFile
 from purchasepath.tables.catalog import SUPERSEDED_SESSIONS
 from purchasepath.times import DAY_US
 
 _PUBLISHED = ["session_id", "user_id", "started_at", "run_id"]
 _LOOKED_AT = ["session_id", "user_id", "started_at", "ended_at", "offsets_us", "event_ids"]
+_BYTES_AT_ONCE = 256_000_000
+"""Stored files of a day, by whose ids one task looks for their events; of more, each task takes a share of visitors."""
 
 
 @dataclass(frozen=True)
@@ -40,29 +43,118 @@ class SupersededFiles:
     run_id: str
     days: Sequence[date]
     stored: Files
-    stretches: Files
+    stretches: Sequence[Stretches]
     built: Files
 
-    def write(self, directory: Path) -> list[StagedFile]:
-        parts = [(f"session_date={day}", _on(self.stored, [day]), _on(self.built, self._days_of_homes(day)))
-                 for day in self.days]
-        stretches, run_id = self.stretches, self.run_id
+    def write(self, directory: str) -> list[DataFile]:
+        return _write_days(self.spark, directory, [
+            _TouchedDay(_name(day), _on(self.stored, [day]), _around(self.built, day, self.config), self.run_id,
+                        self.stretches) for day in self.days])
 
-        def replace(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            for number in (n for batch in numbers for n in batch["id"].to_pylist()):
-                partition, stored, built = parts[number]
-                found = _superseded(partition, stored, stretches, built, run_id)
-                files = [str(path) for path in (stored if found is None else _write(found, directory / partition))]
-                yield pa.record_batch([pa.array([partition] * len(files), pa.string()), pa.array(files, pa.string())],
-                                      names=["partition", "path"])
 
-        tasks = self.spark.range(0, len(parts), 1, max(1, min(len(parts), self.spark.sparkContext.defaultParallelism)))
-        written = tasks.mapInArrow(replace, "partition string, path string").collect()
-        return [StagedFile(Path(row["path"]), row["partition"]) for row in written]
+@dataclass(frozen=True)
+class AllSuperseded:
+    """SUPERSEDED_SESSIONS once every session is built anew: of all ids that were ever published and are no more.
 
-    def _days_of_homes(self, day: date) -> list[date]:
-        """Days on which a session may have begun that holds an event of this day."""
-        return [date.fromordinal(day.toordinal() - n) for n in range(-(-max_us(self.config) // DAY_US) + 1)]
+    `sessions`, `superseded`: files of both tables as they were; `built`: of SESSIONS as it is now.
+    """
+
+    spark: SparkSession
+    config: Sessions
+    run_id: str
+    sessions: Files
+    superseded: Files
+    built: Files
+
+    def write(self, directory: str) -> list[DataFile]:
+        sizes = defaultdict[str, int](int)
+        for file in (*self.sessions, *self.superseded):
+            sizes[file.partition] += file.bytes
+        days = {partition: date.fromisoformat(partition.partition("=")[2]) for partition in sorted(sizes)}
+        return _write_days(self.spark, directory, [
+            _WholeDay(partition, _on(self.superseded, [day]), _around(self.built, day, self.config), self.run_id,
+                      _on(self.sessions, [day]), share, shares)
+            for partition, day in days.items()
+            for shares in [-(-sizes[partition] // _BYTES_AT_ONCE) or 1] for share in range(shares)])
+
+
+class _Day(Protocol):
+    """The rows of a day, as a task finds them."""
+
+    @property
+    def partition(self) -> str: ...
+
+    @property
+    def stored(self) -> Files:
+        """Its rows of before."""
+
+    def rows(self) -> pa.Table | None:
+        """What they are now; None where nothing has changed."""
+
+
+@dataclass(frozen=True)
+class _TouchedDay:
+    """A day that stretches touch."""
+
+    partition: str
+    stored: Files
+    built: Files
+    run_id: str
+    stretches: Sequence[Stretches]
+
+    def rows(self) -> pa.Table | None:
+        retired = retired_on(self.stretches, self.partition)
+        retired = retired.append_column("run_id", pa.array([self.run_id] * len(retired), pa.string()))
+        before = _read_rows(self.stored)
+        user_ids, started_us = _chunk(before["user_id"]), before["started_at"].cast(pa.int64()).to_numpy()
+        inside = pa.array(np.logical_or.reduce([read_intervals(packed).hold(user_ids, started_us)
+                                                for packed in self.stretches]))
+        once = before.filter(inside).select(_PUBLISHED)
+        if not len(retired) and not len(once):
+            return None
+        published = pa.concat_tables([retired.select(_PUBLISHED).cast(once.schema), once])
+        return pa.concat_tables([before.filter(pc.invert(inside)), _superseded(published, self.built)])
+
+
+@dataclass(frozen=True)
+class _WholeDay:
+    """A share of the visitors of a day on which all sessions are built anew."""
+
+    partition: str
+    stored: Files
+    built: Files
+    run_id: str
+    sessions: Files
+    share: int
+    num_shares: int
+
+    def rows(self) -> pa.Table:
+        once = _read_rows(self.stored).select(_PUBLISHED)
+        now = [read_parquet(file.address, _PUBLISHED[:-1]) for file in self.sessions]
+        ids = [table.append_column("run_id", pa.array([self.run_id] * len(table), pa.string())) for table in now]
+        published = pa.concat_tables([once, *(table.cast(once.schema) for table in ids)])
+        share = hash_ids(_chunk(published["user_id"])) % np.uint64(self.num_shares)
+        published = published.filter(pa.array(share == self.share))
+        there = [read_parquet(file.address, ["session_id"])["session_id"] for file in self.built]
+        gone = published.filter(pc.invert(pc.is_in(published["session_id"], pa.chunked_array(
+            [chunk for column in there for chunk in column.chunks], pa.string()))))
+        return _superseded(gone, self.built)
+
+
+def _write_days(spark: SparkSession, directory: str, days: Sequence[_Day]) -> list[DataFile]:
+    """The files of some days: as they were, or new ones."""
+
+    def write(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for number in (n for batch in numbers for n in batch["id"].to_pylist()):
+            rows, partition = days[number].rows(), days[number].partition
+            files = [file.address for file in days[number].stored] if rows is None else \
+                _write(rows, f"{directory}/{partition}")
+            yield pa.record_batch([pa.array([partition] * len(files), pa.string()), pa.array(files, pa.string())],
+                                  names=["partition", "path"])
+
+    tasks = spark.range(0, len(days), 1, max(1, min(len(days), spark.sparkContext.defaultParallelism)))
+    written = tasks.mapInArrow(write, "partition string, path string").collect()
+    return [DataFile(row["path"], row["partition"]) for row in written]
 
 
 def homes_of(published: pa.Table, sessions: pa.Table) -> list[str | None]:
@@ -100,49 +192,50 @@ def homes_of(published: pa.Table, sessions: pa.Table) -> list[str | None]:
         published["started_at"].cast(pa.int64()).to_pylist(), strict=True)]
 
 
-def _superseded(partition: str, stored: Files, stretches: Files, built: Files, run_id: str) -> pa.Table | None:
-    """What a day's rows are now; None: what they were."""
-    retired = read_retired(stretches)
-    retired = retired.filter(pc.equal(retired["partition"], partition))
-    retired = retired.append_column("run_id", pa.array([run_id] * len(retired), pa.string()))
-    schema = SUPERSEDED_SESSIONS.file_schema()
-    before = pa.concat_tables([schema.empty_table(), *(read_parquet(file, schema.names).cast(schema)
-                                                       for file in stored)])
-    inside = pa.array(read_intervals(stretches).hold(
-        _chunk(before["user_id"]), before["started_at"].cast(pa.int64()).to_numpy()))
-    once = before.filter(inside)
-    if not len(retired) and not len(once):
-        return None
-    published = pa.concat_tables([retired.select(_PUBLISHED).cast(once.select(_PUBLISHED).schema),
-                                  once.select(_PUBLISHED)])
-    sessions = [_of_visitors(file, pc.unique(published["user_id"])) for file in built]
+def _superseded(published: pa.Table, built: Files) -> pa.Table:
+    """SUPERSEDED_SESSIONS of those `published` ids that are gone. `built`: whatever may hold their first events."""
+    users = pc.unique(published["user_id"])
+    sessions = [_of_visitors(file, users) for file in built] if len(users) else []
     homes = homes_of(published, pa.concat_tables(sessions)) if sessions else [None] * len(published)
     found = published.append_column("superseded_by", pa.array(homes, pa.string()))
     gone = pc.fill_null(pc.not_equal(found["superseded_by"], found["session_id"]), True)
-    rows = pa.concat_tables([before.filter(pc.invert(inside)), found.filter(gone).select(before.column_names)])
-    return rows.sort_by([(name, "ascending") for name in SUPERSEDED_SESSIONS.cluster_by])
+    return found.filter(gone).select(SUPERSEDED_SESSIONS.file_schema().names)
 
 
-def _of_visitors(file: Path, users: pa.Array) -> pa.Table:
-    """What homes are found by, of these visitors' sessions."""
-    with ParquetReader(file) as source:
+def _read_rows(files: Files) -> pa.Table:
+    schema = SUPERSEDED_SESSIONS.file_schema()
+    return pa.concat_tables([schema.empty_table(), *(read_parquet(file.address, schema.names).cast(schema)
+                                                     for file in files)])
+
+
+def _of_visitors(file: DataFile, users: pa.Array) -> pa.Table:
+    """Lookup columns of these visitors' sessions."""
+    with ParquetReader(file.address) as source:
         groups = (source.read_row_group(n, _LOOKED_AT, use_threads=False) for n in range(source.num_row_groups))
         return pa.concat_tables([group.filter(pc.is_in(group["user_id"], users)) for group in groups])
 
 
-def _write(rows: pa.Table, directory: Path) -> list[Path]:
+def _write(rows: pa.Table, directory: str) -> list[str]:
     """A file, if there is a row to write."""
     if not len(rows):
         return []
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"part-{uuid.uuid4().hex}.zstd.parquet"
-    write_parquet_file(path, rows)
-    return [path]
+    address = f"{directory}/part-{uuid.uuid4().hex}.zstd.parquet"
+    write_parquet_file(address, rows.sort_by([(name, "ascending") for name in SUPERSEDED_SESSIONS.cluster_by]))
+    return [address]
+
+
+def _name(day: date) -> str:
+    return f"session_date={day}"
 
 
 def _on(files: Files, days: Sequence[date]) -> Files:
-    partitions = {f"session_date={day}" for day in days}
-    return tuple(file for file in files if file.parent.name in partitions)
+    partitions = {_name(day) for day in days}
+    return tuple(file for file in files if file.partition in partitions)
+
+
+def _around(files: Files, day: date, config: Sessions) -> Files:
+    """Of the days on which a session may have begun that holds an event of this day."""
+    return _on(files, [date.fromordinal(day.toordinal() - n) for n in range(-(-max_us(config) // DAY_US) + 1)])
 
 
 def _chunk(column: pa.ChunkedArray) -> pa.Array:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.cuts import gap_us, max_us
+from purchasepath.sessions.engine.rules import gap_us, max_us
 from purchasepath.times import DAY_US
 
 _DAYS, _NUMBERS = ("needed", "within", "losing"), ("num_stretches", "num_retired", "num_events", "most_of_visitor")

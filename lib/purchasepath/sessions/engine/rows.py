@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine.cuts import REASONS, Cuts
+from purchasepath.sessions.engine.rules import session_ids
 from purchasepath.sessions.engine.timeline import Timelines
-from purchasepath.sessions.identifiers import session_ids
 from purchasepath.tables.catalog import SESSIONS
 from purchasepath.times import DAY_US
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from purchasepath.storage.addresses import Address
 from purchasepath.storage.parquet import parquet_writer
 from purchasepath.tables.catalog import SESSIONS
 
@@ -14,9 +13,8 @@ _ALL_DIFFERENT = ("session_id", "event_ids", "offsets_us", "arrival_lags_us")
 """Columns for which a dictionary of their values is wasted work."""
 
 
-def open_writer(path: Path) -> pq.ParquetWriter:
+def open_writer(path: Address) -> pq.ParquetWriter:
     """A new file at `path`, in a directory that is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     schema = SESSIONS.file_schema()
     flat = [field.name for field in schema if not pa.types.is_list(field.type)]
     return parquet_writer(path, schema, use_dictionary=WORDS, write_statistics=flat)

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +16,12 @@ from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine.blocks import Visits, visits_of
-from purchasepath.sessions.engine.cuts import gap_us
+from purchasepath.sessions.engine.rules import gap_us
 from purchasepath.sessions.engine.session_file import open_writer
 from purchasepath.sessions.engine.source import ROWS_AT_ONCE, FileSource, Work
 from purchasepath.sessions.engine.spread import BUCKET_EVENTS
 from purchasepath.sessions.engine.summary import CutBucket, pack
-from purchasepath.storage.warehouse import StagedFile
+from purchasepath.storage.data_files import DataFile
 
 _LEAST_EVENTS_PER_TASK, _MOST_EVENTS_PER_TASK = 250_000, 8_000_000
 _EVENTS_HELD = 1_000_000
@@ -38,7 +37,7 @@ class SessionFiles:
     config: Sessions
     bucket_events: int = BUCKET_EVENTS
 
-    def write(self, directory: Path) -> list[StagedFile]:
+    def write(self, directory: str) -> list[DataFile]:
         """Files with all sessions, below `directory`: one per day and task, and another for those still open."""
         spark = self.events.spark
         num_tasks = self._num_tasks(int(spark.conf.get("spark.sql.shuffle.partitions") or 1))
@@ -48,11 +47,21 @@ class SessionFiles:
         written = dealt.mapInArrow(cut, "partition string, path string")
         with _rows_per_batch(spark, _BYTES_PER_BATCH * packed.spread.num_buckets // (_BYTES_PER_EVENT * ROWS_AT_ONCE)):
             files = written.collect()  # a row per file
-        return [StagedFile(Path(row["path"]), row["partition"]) for row in files]
+        return [DataFile(row["path"], row["partition"]) for row in files]
 
     def _num_tasks(self, most: int) -> int:
         rows = self.events.num_rows
         return max(1, min(most, -(-rows // _LEAST_EVENTS_PER_TASK)), -(-rows // _MOST_EVENTS_PER_TASK))
+
+
+@dataclass(frozen=True)
+class Together:
+    """The files of several outputs, one after the other."""
+
+    outputs: tuple[SessionFiles, ...]
+
+    def write(self, directory: str) -> list[DataFile]:
+        return [file for output in self.outputs for file in output.write(directory)]
 
 
 @contextmanager
@@ -67,7 +76,7 @@ def _rows_per_batch(spark: SparkSession, rows: int) -> Iterator[None]:
         spark.conf.set(key, before or "10000")
 
 
-def _cut_and_write(cut_bucket: CutBucket, directory: Path, pause_us: int) -> Work:
+def _cut_and_write(cut_bucket: CutBucket, directory: str, pause_us: int) -> Work:
     """Blocks in order of bucket → (partition, path) of every file written. Names are new with every attempt of a task:
     what a failed attempt left is known to nobody."""
 
@@ -78,9 +87,9 @@ def _cut_and_write(cut_bucket: CutBucket, directory: Path, pause_us: int) -> Wor
                 sessions, newest = set_open_apart(cut_bucket(bucket, visits), pause_us)
                 ended.add(sessions)
                 still_open.add(newest)
-            paths = [*ended.finish(), *still_open.finish()]
-        yield pa.record_batch([pa.array([path.parent.name for path in paths], pa.string()),
-                               pa.array([str(path) for path in paths], pa.string())], names=["partition", "path"])
+            files = [*ended.finish(), *still_open.finish()]
+        yield pa.record_batch([pa.array([file.partition for file in files], pa.string()),
+                               pa.array([file.address for file in files], pa.string())], names=["partition", "path"])
 
     return work
 
@@ -120,10 +129,10 @@ def set_open_apart(sessions: pa.Table, pause_us: int) -> tuple[pa.Table, pa.Tabl
 class _DayFiles:
     """One file per day, open until the task ends."""
 
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
+    def __init__(self, directory: str, stack: ExitStack) -> None:
         self._directory, self._stack = directory, stack
         self._writers: dict[str, pq.ParquetWriter] = {}
-        self._paths: list[Path] = []
+        self._files: list[DataFile] = []
         self._held: dict[str, list[pa.Table]] = defaultdict(list)
         self._num_held = 0
         self._name = f"part-{uuid.uuid4().hex}.zstd.parquet"
@@ -141,10 +150,10 @@ class _DayFiles:
         if self._num_held >= _EVENTS_HELD:
             self._flush()
 
-    def finish(self) -> list[Path]:
+    def finish(self) -> list[DataFile]:
         """The files, whole once the task's stack is closed."""
         self._flush()
-        return self._paths
+        return self._files
 
     def _flush(self) -> None:
         for partition, tables in self._held.items():
@@ -155,6 +164,6 @@ class _DayFiles:
 
     def _writer(self, partition: str) -> pq.ParquetWriter:
         if partition not in self._writers:
-            self._paths.append(self._directory / partition / self._name)
-            self._writers[partition] = self._stack.enter_context(open_writer(self._paths[-1]))
+            self._files.append(DataFile(f"{self._directory}/{partition}/{self._name}", partition))
+            self._writers[partition] = self._stack.enter_context(open_writer(self._files[-1].address))
         return self._writers[partition]
