@@ -41,7 +41,7 @@ from benchmarks.sessionizers.measuring import measured  # noqa: E402
 from jobs import sessionize as sessionize_job  # noqa: E402
 from purchasepath.config import load_config  # noqa: E402
 from purchasepath.job import Job  # noqa: E402
-from purchasepath.sessions.engine.summary import sessionize  # noqa: E402
+from purchasepath.sessions.engine.sessionize import sessionize  # noqa: E402
 from purchasepath.sessions.lateness import keep_timely  # noqa: E402
 from purchasepath.storage.data_files import DataFile  # noqa: E402
 from purchasepath.storage.session import build_session  # noqa: E402

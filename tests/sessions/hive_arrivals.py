@@ -1,4 +1,4 @@
-"""Run by test_increment.py in a process of its own: sessions with a Hive catalog equal those of one full run.
+"""Run by test_incremental.py in a process of its own: sessions with a Hive catalog equal those of one full run.
 
 Events arrive in three runs, before the rules change; on the way the lists of files go missing, as of an earlier
 release. The warehouse lies below a directory whose name is no URI's.
@@ -13,7 +13,7 @@ from purchasepath.config import load_config
 from purchasepath.storage.session import build_session
 from purchasepath.tables.catalog import SESSIONS
 from tests.sessions.arrivals import arrivals
-from tests.sessions.test_increment import SMALL, Shop
+from tests.sessions.test_incremental import SMALL, Shop
 from tests.storage.hive import hive_settings
 
 root = Path(sys.argv[1]) / "ü a#b+100%20"

@@ -16,7 +16,7 @@ from purchasepath.sessions.visitors import count_visitors
 from purchasepath.tables.catalog import EVENTS, SESSIONS
 from tests.sessions.oracle import t
 from tests.sessions.test_columns import sessions as cut
-from tests.sessions.test_summary import event, sessionized
+from tests.sessions.test_sessionize import event, sessionized
 
 CRAWLERS = (
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",

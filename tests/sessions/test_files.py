@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine import touched
-from purchasepath.sessions.engine.chains import pack_stretches
+from purchasepath.sessions.engine import rewrite
+from purchasepath.sessions.engine.dirty_ranges import pack_ranges
+from purchasepath.sessions.engine.files import SessionFiles
 from purchasepath.sessions.engine.hashing import spark_hash
+from purchasepath.sessions.engine.rewrite import CopyOnWrite, Intervals
 from purchasepath.sessions.engine.rules import Timely
 from purchasepath.sessions.engine.source import FileSource
-from purchasepath.sessions.engine.touched import Intervals, KeptSessions
-from purchasepath.sessions.engine.writing import SessionFiles
 from purchasepath.storage.data_files import DataFile
 from purchasepath.tables.catalog import EVENTS, SESSIONS
 from tests.sessions.oracle import Event, sessions_of, t
-from tests.sessions.test_summary import SMALL, event
+from tests.sessions.test_sessionize import SMALL, event
 
 
 def write_events(directory: Path, files: Sequence[Sequence[Event]], without: Sequence[str] = ()) -> list[Path]:
@@ -104,12 +104,12 @@ def test_moments_lie_in_the_intervals_of_their_visitor(
     stored = pa.table({"user_id": pa.array(users, pa.string()), "from_us": pa.array(first, pa.int64()),
                        "to_us": pa.array(last, pa.int64())})
     who, when = pa.array([user for user, _ in moments], pa.string()), np.array([us for _, us in moments], dtype=int)
-    hash_ids = touched.hash_ids
-    touched.hash_ids = (lambda ids: np.zeros(len(ids), dtype=np.uint64)) if alike else hash_ids
+    hash_ids = rewrite.hash_ids
+    rewrite.hash_ids = (lambda ids: np.zeros(len(ids), dtype=np.uint64)) if alike else hash_ids
     try:
         found = Intervals(stored).hold(who, when)
     finally:
-        touched.hash_ids = hash_ids
+        rewrite.hash_ids = hash_ids
     assert found.tolist() == [any(u == user and a <= us <= b for u, a, b in rows) for user, us in moments]
     assert Intervals(stored).hold(who.dictionary_encode(), when).tolist() == found.tolist()
 
@@ -153,10 +153,10 @@ def test_files_that_lose_no_session_stay_as_they_are(spark: SparkSession, tmp_pa
     def kept_of(files: Sequence[Path], gone: Sequence[str], **how: int) -> list[Path]:
         """After sessions with these ids give way."""
         retired = [{"session_id": key, "session_date": t(0).date(), "from_us": 0} for key in gone]
-        touched = pa.table({"user_id": ["v"], "from_us": [0], "to_us": [0], "num_events": [1], "retired": [retired]})
-        stretches = tmp_path / f"{uuid.uuid4()}.parquet"  # read once per name
-        pq.write_table(pack_stretches(touched, Sessions()), stretches)
-        written = KeptSessions(spark, tuple(map(data_file, files)), [(str(stretches),)], **how).write(f"{tmp_path}/new")
+        dirty = pa.table({"user_id": ["v"], "from_us": [0], "to_us": [0], "num_events": [1], "retired": [retired]})
+        ranges = tmp_path / f"{uuid.uuid4()}.parquet"  # read once per name
+        pq.write_table(pack_ranges(dirty, Sessions()), ranges)
+        written = CopyOnWrite(spark, tuple(map(data_file, files)), [(str(ranges),)], **how).write(f"{tmp_path}/new")
         assert {file.partition for file in written} == {"session_date=2024-01-01"}
         return [Path(file.address) for file in written]
 

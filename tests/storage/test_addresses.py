@@ -84,7 +84,7 @@ def test_a_file_system_that_python_does_not_open_is_told_before_any_work(
     monkeypatch.setattr("purchasepath.storage.mounts._qualified", lambda _, path: path)  # Hadoop's connector is missing
     need = Need("paths.warehouse", "o3fs://bucket.volume/wh", writes=True, by_python=True)
     assert guarded(lambda: require_reach(spark, [need])) == 2
-    told = capsys.readouterr().err
+    told = capsys.readouterr().err.strip()
     assert told.startswith("error: o3fs://bucket.volume: tasks open these files themselves, by pyarrow.fs, and cannot")
     assert "give a path that every node mounts, or one on hdfs, viewfs, s3a, gs or abfss" in told
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.cuts import REASONS, Cuts
+from purchasepath.sessions.engine.boundaries import REASONS, Cuts
 from purchasepath.sessions.engine.rules import session_ids
 from purchasepath.sessions.engine.timeline import Timelines
 from purchasepath.tables.catalog import SESSIONS

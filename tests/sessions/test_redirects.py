@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.chains import pack_stretches
-from purchasepath.sessions.engine.homes import SupersededFiles, homes_of
+from purchasepath.sessions.engine.dirty_ranges import pack_ranges
+from purchasepath.sessions.engine.redirects import SupersededFiles, redirects_of
 from purchasepath.sessions.engine.rules import session_ids
 from purchasepath.storage.data_files import DataFile
 from purchasepath.tables.catalog import SESSIONS, SUPERSEDED_SESSIONS
@@ -63,7 +63,7 @@ MOMENTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 40)), max_si
 def test_homes_equal_those_of_a_plain_loop(moments: list[Moment], others: list[tuple[str, int, str]]) -> None:
     sessions, holder = sessions_of(moments)
     firsts = [*holder, *((user, to_us(T0 + timedelta(minutes=minute)), event) for user, minute, event in others)]
-    assert homes_of(published(firsts), sessions) == [holder.get(first) for first in firsts]
+    assert redirects_of(published(firsts), sessions) == [holder.get(first) for first in firsts]
 
 
 def test_a_day_is_told_anew_where_something_was_retired_or_superseded_once(spark: SparkSession, tmp_path: Path) -> None:
@@ -87,15 +87,15 @@ def test_a_day_is_told_anew_where_something_was_retired_or_superseded_once(spark
         return [{"session_id": id_of(*row), "session_date": T0.date() + timedelta(days=(row[1] - us) // DAY_US),
                  "from_us": row[1]} for row in rows]
 
-    stretches = tmp_path / "stretches.parquet"
-    pq.write_table(pack_stretches(pa.table({
+    ranges = tmp_path / "ranges.parquet"
+    pq.write_table(pack_ranges(pa.table({
         "user_id": ["a", "b"], "from_us": [us, us], "to_us": [us + 300_000_000, us + DAY_US + 240_000_000],
         "num_events": [3, 1], "retired": [retired(second, there), retired(over_midnight)],
-    }), RULES), stretches)
+    }), RULES), ranges)
     old = stored(0, [nowhere, outside], "old.parquet")
     untouched = stored(2, [("c", us + 2 * DAY_US, "c")], "untouched.parquet")
     days = [T0.date() + timedelta(days=n) for n in range(4)]
-    files = SupersededFiles(spark, RULES, "now", days, (old, untouched), [(str(stretches),)],
+    files = SupersededFiles(spark, RULES, "now", days, (old, untouched), [(str(ranges),)],
                             (data_file(built),)).write(f"{tmp_path}/new")
 
     rows = {file.partition[-2:]: pq.ParquetFile(file.address).read().to_pylist() for file in files}

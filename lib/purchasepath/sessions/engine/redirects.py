@@ -17,8 +17,8 @@ from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine.hashing import hash_ids
+from purchasepath.sessions.engine.rewrite import Files, RangeFiles, read_intervals, retired_on
 from purchasepath.sessions.engine.rules import max_us, session_ids
-from purchasepath.sessions.engine.touched import Files, Stretches, read_intervals, retired_on
 from purchasepath.storage.data_files import DataFile
 from purchasepath.storage.parquet import ParquetReader, read_parquet, write_parquet_file
 from purchasepath.tables.catalog import SUPERSEDED_SESSIONS
@@ -32,9 +32,9 @@ _BYTES_AT_ONCE = 256_000_000
 
 @dataclass(frozen=True)
 class SupersededFiles:
-    """SUPERSEDED_SESSIONS of the days that some stretches touch, once those are built again.
+    """SUPERSEDED_SESSIONS of the days that some ranges touch, once those are built anew.
 
-    Looks at the sessions that the stretches retire and at the ids once superseded in them: whatever the stretches
+    Looks at the sessions that the ranges retire and at the ids once superseded in them: whatever the ranges
     hold is in `built` now. A day without any keeps its `stored` files.
     """
 
@@ -43,13 +43,13 @@ class SupersededFiles:
     run_id: str
     days: Sequence[date]
     stored: Files
-    stretches: Sequence[Stretches]
+    ranges: Sequence[RangeFiles]
     built: Files
 
     def write(self, directory: str) -> list[DataFile]:
         return _write_days(self.spark, directory, [
             _TouchedDay(_name(day), _on(self.stored, [day]), _around(self.built, day, self.config), self.run_id,
-                        self.stretches) for day in self.days])
+                        self.ranges) for day in self.days])
 
 
 @dataclass(frozen=True)
@@ -94,21 +94,21 @@ class _Day(Protocol):
 
 @dataclass(frozen=True)
 class _TouchedDay:
-    """A day that stretches touch."""
+    """A day that ranges touch."""
 
     partition: str
     stored: Files
     built: Files
     run_id: str
-    stretches: Sequence[Stretches]
+    ranges: Sequence[RangeFiles]
 
     def rows(self) -> pa.Table | None:
-        retired = retired_on(self.stretches, self.partition)
+        retired = retired_on(self.ranges, self.partition)
         retired = retired.append_column("run_id", pa.array([self.run_id] * len(retired), pa.string()))
         before = _read_rows(self.stored)
         user_ids, started_us = _chunk(before["user_id"]), before["started_at"].cast(pa.int64()).to_numpy()
         inside = pa.array(np.logical_or.reduce([read_intervals(packed).hold(user_ids, started_us)
-                                                for packed in self.stretches]))
+                                                for packed in self.ranges]))
         once = before.filter(inside).select(_PUBLISHED)
         if not len(retired) and not len(once):
             return None
@@ -157,9 +157,9 @@ def _write_days(spark: SparkSession, directory: str, days: Sequence[_Day]) -> li
     return [DataFile(row["path"], row["partition"]) for row in written]
 
 
-def homes_of(published: pa.Table, sessions: pa.Table) -> list[str | None]:
-    """For every published id (session_id, user_id, started_at) the session that holds its first event: the id itself
-    where it is there (again), None where that event is in no session.
+def redirects_of(published: pa.Table, sessions: pa.Table) -> list[str | None]:
+    """For every published id (session_id, user_id, started_at) the session that holds its first event now: the id
+    itself where it is there (again), None where that event is in no session.
 
     `sessions`: some columns of SESSIONS. An id is a hash of its first event's time and id: the event is told by it,
     though no table keeps it.
@@ -196,7 +196,7 @@ def _superseded(published: pa.Table, built: Files) -> pa.Table:
     """SUPERSEDED_SESSIONS of those `published` ids that are gone. `built`: whatever may hold their first events."""
     users = pc.unique(published["user_id"])
     sessions = [_of_visitors(file, users) for file in built] if len(users) else []
-    homes = homes_of(published, pa.concat_tables(sessions)) if sessions else [None] * len(published)
+    homes = redirects_of(published, pa.concat_tables(sessions)) if sessions else [None] * len(published)
     found = published.append_column("superseded_by", pa.array(homes, pa.string()))
     gone = pc.fill_null(pc.not_equal(found["superseded_by"], found["session_id"]), True)
     return found.filter(gone).select(SUPERSEDED_SESSIONS.file_schema().names)

@@ -18,9 +18,9 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs import sessionize as sessionize_job
 from purchasepath.config import load_config
 from purchasepath.job import Job, Summary
-from purchasepath.sessions import increment
+from purchasepath.sessions import incremental
+from purchasepath.sessions.engine.sessionize import sessionize
 from purchasepath.sessions.engine.source import FileSource
-from purchasepath.sessions.engine.summary import sessionize
 from purchasepath.sessions.lateness import keep_late, keep_timely
 from purchasepath.storage.addresses import open_address
 from purchasepath.storage.data_files import DataFile
@@ -122,10 +122,10 @@ def test_any_arrivals_in_any_order_give_what_one_full_run_gives(spark: SparkSess
     check_arrivals(spark, arrivals(seed, num_users=20, num_runs=2), SMALL)
 
 
-def test_so_they_do_where_tasks_hold_few_stretches_at_once(
+def test_so_they_do_where_tasks_hold_few_ranges_at_once(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(increment, "MOST_AT_ONCE", 5)
+    monkeypatch.setattr(incremental, "MOST_AT_ONCE", 5)
     check_arrivals(spark, arrivals(7, num_users=20, num_runs=2), SMALL)
 
 
@@ -196,7 +196,7 @@ def test_a_run_writes_what_changes_touch_nothing_without_any_and_all_under_other
 ) -> None:
     shop = Shop(spark, tmp_path)
     read: list[FileSource] = []
-    monkeypatch.setattr(increment, "FileSource", lambda *known: read.append(FileSource(*known)) or read[-1])
+    monkeypatch.setattr(incremental, "FileSource", lambda *known: read.append(FileSource(*known)) or read[-1])
     first = shop.arrive([delivery(name, t(minute)) for name, minute in
                          {"a": 0, "b": 60, "next day": 24 * 60, "day 3": 48 * 60, "day 5": 96 * 60}.items()])
     assert first.rows == {"sessions": 5}

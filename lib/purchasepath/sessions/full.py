@@ -11,11 +11,11 @@ from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.books import Entry, count_events_in
-from purchasepath.sessions.engine.homes import AllSuperseded
+from purchasepath.sessions.engine.files import SessionFiles
+from purchasepath.sessions.engine.redirects import AllSuperseded
+from purchasepath.sessions.engine.rewrite import Files
 from purchasepath.sessions.engine.rules import Timely
 from purchasepath.sessions.engine.source import FileSource
-from purchasepath.sessions.engine.touched import Files
-from purchasepath.sessions.engine.writing import SessionFiles
 from purchasepath.sessions.lateness import arrived_late, keep_late
 from purchasepath.storage.data_files import Partition, data_files_of
 from purchasepath.storage.parquet import read_footers

@@ -1,6 +1,6 @@
 """SESSIONS and the tables beside it after some events came or went: what is built equals what a full run builds.
 
-Three tables change, each in the stretches of time that the changes touch and nowhere else. A day whose stored rows
+Three tables change, each in the dirty ranges (`engine.dirty_ranges`) and nowhere else. A day whose stored rows
 all stay only gains files; a day that loses a row is rewritten; all other days keep their files.
 """
 
@@ -15,21 +15,21 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
 from purchasepath.sessions.books import Entry, count_events_in
-from purchasepath.sessions.engine.chains import Changed, OfVisitors, find_stretches, look_at
-from purchasepath.sessions.engine.homes import SupersededFiles
-from purchasepath.sessions.engine.reach import Reach, read_reach
+from purchasepath.sessions.engine.dirty_ranges import Changed, OfVisitors, find_dirty_ranges, scan_changes
+from purchasepath.sessions.engine.files import SessionFiles, Together
+from purchasepath.sessions.engine.rebuild_scope import RebuildScope, read_scope
+from purchasepath.sessions.engine.redirects import SupersededFiles
+from purchasepath.sessions.engine.rewrite import CopyOnWrite, InRanges, RangeFiles, group_range_files
 from purchasepath.sessions.engine.rules import Timely
 from purchasepath.sessions.engine.source import FileSource
-from purchasepath.sessions.engine.touched import KeptSessions, Stretches, Within, group_stretches
-from purchasepath.sessions.engine.writing import SessionFiles, Together
+from purchasepath.sessions.full import Run, count_stored, take_changes
 from purchasepath.sessions.lateness import arrived_late, keep_late
-from purchasepath.sessions.rebuild import Run, count_stored, take_changes
 from purchasepath.storage.data_files import Partition, data_files_of, files_of
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, LATE_EVENTS, SESSIONS, SUPERSEDED_SESSIONS
 from purchasepath.tables.types import Table
 
 MOST_AT_ONCE = 2_000_000
-"""Stretches, or hashes of visitors, that a task may hold, some tens of bytes each. Of more stretches, the events of
+"""Dirty ranges, or hashes of visitors, that a task may hold, some tens of bytes each. Of more ranges, the events of
 their days are read again for every so many."""
 
 
@@ -38,15 +38,15 @@ def add_changes(run: Run, sessionized: int) -> Entry:
     num_changes = written = retired = 0
     taken = take_changes(run)
     if taken:
-        changed = look_at(_source(run, EVENT_CHANGES, "ingest_run", taken), run.config)
+        changed = scan_changes(_source(run, EVENT_CHANGES, "ingest_run", taken), run.config)
         changes = _source(run, EVENT_CHANGES, "ingest_run", taken, Timely(run.config))
         num_changes = changed.num_events
-        packed, reach = _find_stretches(run, changed, changes)
-        if reach.within:
-            stretches = group_stretches(files_of(packed), MOST_AT_ONCE)
-            written, retired = _write_sessions(run, reach, stretches), reach.num_retired
-            _write_superseded(run, reach, stretches)
-            before, after = (_on(source.read(SESSIONS), reach.within) for source in (run.warehouse, run.tx))
+        packed, scope = _find_dirty_ranges(run, changed, changes)
+        if scope.within:
+            ranges = group_range_files(files_of(packed), MOST_AT_ONCE)
+            written, retired = _write_sessions(run, scope, ranges), scope.num_retired
+            _write_superseded(run, scope, ranges)
+            before, after = (_on(source.read(SESSIONS), scope.within) for source in (run.warehouse, run.tx))
             lost = before.select((-F.col("num_events")).alias("num_events"))
             sessionized += count_events_in(after.select("num_events").unionByName(lost))
         if changed.late_days:
@@ -56,18 +56,18 @@ def add_changes(run: Run, sessionized: int) -> Entry:
                  sessions_written=written, sessions_retired=retired).check()
 
 
-def _find_stretches(run: Run, changed: Changed, changes: FileSource) -> tuple[DataFrame, Reach]:
-    """The stretches to build again. Of SESSIONS only the days are read that can matter: a few, however long the
+def _find_dirty_ranges(run: Run, changed: Changed, changes: FileSource) -> tuple[DataFrame, RebuildScope]:
+    """The dirty ranges and their scope. Of SESSIONS only the days are read that can matter: a few, however long the
     history, and more only where somebody's chain goes on over them."""
     days, visitors = set(changed.days), changed.visitors if changed.num_events <= MOST_AT_ONCE else None
     for attempt in count():
         sessions = _source(run, SESSIONS, "session_date", days, visitors)
-        found = find_stretches(changes, sessions, changed.num_events, run.config)
-        packed = run.tx.materialize(found, f"stretches_{attempt}")
-        reach = read_reach(packed)
-        missing = reach.needed - days
+        found = find_dirty_ranges(changes, sessions, changed.num_events, run.config)
+        packed = run.tx.materialize(found, f"ranges_{attempt}")
+        scope = read_scope(packed)
+        missing = scope.needed - days
         if not missing:
-            return packed, reach
+            return packed, scope
         # a chain of many days: looking ahead twice as far each time keeps the rounds few
         days |= {day + timedelta(days=n) for day in missing for n in range(2**attempt)}
     raise AssertionError("unreachable")
@@ -80,23 +80,23 @@ def _source(run: Run, table: Table, column: str, values: Collection[Any],
     return FileSource(run.spark, table, [file.address for file in files], keep)
 
 
-def _write_sessions(run: Run, reach: Reach, stretches: Sequence[Stretches]) -> int:
-    """Put what the events of the stretches are now in the place of the sessions there; how many sessions."""
-    losing = _partitions("session_date", reach.losing)
-    events = [file.address for file in run.files(EVENTS, _partitions("event_date", reach.within))]
-    built = [SessionFiles(FileSource(run.spark, EVENTS, events, Within(run.config, packed), reach.num_events,
-                                     reach.most_of_visitor), run.config) for packed in stretches]
+def _write_sessions(run: Run, scope: RebuildScope, ranges: Sequence[RangeFiles]) -> int:
+    """Put what the events of the ranges are now in the place of the sessions there; how many sessions."""
+    losing = _partitions("session_date", scope.losing)
+    events = [file.address for file in run.files(EVENTS, _partitions("event_date", scope.within))]
+    built = [SessionFiles(FileSource(run.spark, EVENTS, events, InRanges(run.config, packed), scope.num_events,
+                                     scope.most_of_visitor), run.config) for packed in ranges]
     return run.tx.write(SESSIONS, Together(tuple(built)), append=True, partitions=losing,
-                        kept=KeptSessions(run.spark, run.files(SESSIONS, losing), stretches))
+                        kept=CopyOnWrite(run.spark, run.files(SESSIONS, losing), ranges))
 
 
-def _write_superseded(run: Run, reach: Reach, stretches: Sequence[Stretches]) -> None:
-    """Look at the retired sessions and at those once superseded in the stretches: where are their events now? Every
-    event of a stretch is in a session just built, if it is in one."""
-    days = _partitions("session_date", reach.within)
+def _write_superseded(run: Run, scope: RebuildScope, ranges: Sequence[RangeFiles]) -> None:
+    """Look at the retired sessions and at those once superseded in the ranges: where are their events now? Every
+    event of a range is in a session just built, if it is in one."""
+    days = _partitions("session_date", scope.within)
     built = data_files_of(SESSIONS, run.tx.written(SESSIONS))
-    files = SupersededFiles(run.spark, run.config, run.run_id, sorted(reach.within),
-                            run.files(SUPERSEDED_SESSIONS, days), stretches, tuple(built))
+    files = SupersededFiles(run.spark, run.config, run.run_id, sorted(scope.within),
+                            run.files(SUPERSEDED_SESSIONS, days), ranges, tuple(built))
     run.tx.write(SUPERSEDED_SESSIONS, files, append=True, partitions=days)
 
 
