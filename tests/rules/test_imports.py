@@ -77,6 +77,16 @@ def test_modules_do_not_import_each_other_in_a_circle() -> None:
     assert len(order) == len(LIBRARY)
 
 
+def test_folders_do_not_import_each_other_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for file in LIBRARY:
+        found = {name(module_file(module)) for module in imports_at_run_time(file) if module_file(module)}
+        here = str(Path(name(file)).parent)
+        graph.setdefault(here, set()).update({str(Path(other).parent) for other in found} - {here, "."})
+    del graph["."]  # the package's own files stand before all folders or behind them: ORDER says which
+    assert {"sessions", "sessions/engine"} <= set(TopologicalSorter(graph).static_order())
+
+
 @pytest.mark.parametrize("vendor", ROOMS)
 def test_a_vendor_is_imported_only_in_its_room(vendor: str) -> None:
     found = {name(file) for file in OWN_CODE if any(module.split(".")[0] == vendor for module in imports(file))}

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from purchasepath.errors import DamagedFileError, FileSystemError
+from purchasepath.config import load_config
+from purchasepath.errors import DamagedFileError, FileSystemError, UserError
 from purchasepath.job import guarded
 from purchasepath.storage.addresses import address_of, address_of_uri, copy_file, is_local, open_address
 from purchasepath.storage.copies import copy_files
 from purchasepath.storage.data_files import files_of
-from purchasepath.storage.mounts import Need, require_reach
+from purchasepath.storage.mounts import Need, needs_of, require_reach
 from purchasepath.storage.parquet import read_footer, read_footers, read_parquet, write_parquet_file
 from tests.damage import flip_bit_in_page
 
@@ -87,6 +88,18 @@ def test_a_file_system_that_python_does_not_open_is_told_before_any_work(
     told = capsys.readouterr().err.strip()
     assert told.startswith("error: o3fs://bucket.volume: tasks open these files themselves, by pyarrow.fs, and cannot")
     assert "give a path that every node mounts, or one on hdfs, viewfs, s3a, gs or abfss" in told
+
+
+def test_so_is_one_that_spark_does_not_open(spark: SparkSession) -> None:
+    need = Need("paths.warehouse", "o3fs://bucket.volume/wh", writes=True, by_python=True)
+    told = r"^paths\.warehouse \(o3fs://bucket\.volume/wh\): Spark does not open .*No FileSystem for scheme"
+    with pytest.raises(UserError, match=told):
+        require_reach(spark, [need])
+
+
+def test_sessionize_with_a_hive_catalog_asks_for_it() -> None:
+    assert [need.by_python for need in needs_of("sessionize", load_config([], ["warehouse.catalog=hive"]))] == [True]
+    assert not any(need.by_python for need in needs_of("ingest", load_config([], ["warehouse.catalog=hive"])))
 
 
 def test_a_task_that_cannot_open_a_file_system_says_so_in_one_line(

@@ -82,7 +82,7 @@ def persons_as_of(points: DataFrame, identities: DataFrame) -> DataFrame:
 def stitch(events: DataFrame, identities: DataFrame) -> DataFrame:
     """`events` with the person in place of the visitor in `user_id`. Rows neither vanish nor multiply.
 
-    RangeFiles of a visitor are few: they travel as one array per visitor, so nothing is joined by ranges.
+    Stretches of a visitor are few: they travel as one array per visitor, so nothing is joined by ranges.
     """
     stretch = F.struct("stretch", "valid_from", "login_id")
     by_visitor = identities.groupBy("user_id").agg(F.array_sort(F.collect_list(stretch)).alias("stretches"))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Config
@@ -83,7 +83,7 @@ def require_reach(spark: SparkSession, needs: Sequence[Need]) -> None:
     others that they open themselves: Spark reaches these by name. What the driver does not find either is left to the
     stage, which says what is missing.
     """
-    addresses = {need: address_of(_qualified(spark, need.path)) for need in dict.fromkeys(needs) if need.by_python}
+    addresses = {need: _address(spark, need) for need in dict.fromkeys(needs) if need.by_python}
     for address in addresses.values():
         require_open(address)
     if on_one_machine(spark):
@@ -201,6 +201,17 @@ def _as_local(spark: SparkSession, need: Need) -> Need | None:
             return None  # the stage says what is wrong with it
     place = local_path(need.path)
     return replace(need, path=place if os.path.lexists(place) else glob_root(place))
+
+
+def _address(spark: SparkSession, need: Need) -> str:
+    """Of what Spark reaches as well as Python."""
+    try:
+        return address_of(_qualified(spark, need.path))
+    except Py4JJavaError as failure:
+        why = failure.java_exception.toString().splitlines()[0]
+        raise UserError(f"{need.knob} ({need.path}): Spark does not open this file system ({why}); put its connector "
+                        "on the class path (--packages, --jars), or give another path with "
+                        f"--set {need.knob}=<directory> (docs/cluster.md)") from None
 
 
 def _qualified(spark: SparkSession, path: str) -> str:
