@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
@@ -62,12 +62,11 @@ def partition_at(table: Table, directory: str) -> str:
     return "/".join(directory.rsplit("/", len(table.partition_by))[1:])
 
 
-def keep_partitions(files: Iterable[DataFile], table: Table, partitions: Sequence[Partition] | None) -> list[DataFile]:
-    """The files of some partitions, or all of them; in order of address."""
+def is_among(table: Table, partitions: Sequence[Partition] | None) -> Callable[[str], bool]:
+    """Whether a directory's partition, `a=1/b=x`, is one of some; of None, every one is."""
     # the same characters may be escaped in a directory's name, or not: engines differ
     wanted = None if partitions is None else {unquote(partition_path(table, p)) for p in partitions}
-    return sorted((file for file in files if wanted is None or unquote(file.partition) in wanted),
-                  key=lambda file: file.address)
+    return lambda partition: wanted is None or unquote(partition) in wanted
 
 
 def count_rows(table: Table, files: Iterable[Address]) -> int:

@@ -31,7 +31,7 @@ from purchasepath.errors import ConflictError, DamagedWarehouseError, TableMissi
 from purchasepath.storage.addresses import address_of
 from purchasepath.storage.audit import TableAudit
 from purchasepath.storage.contents import FileFacts
-from purchasepath.storage.data_files import DataFile, Partition, keep_partitions, partition_at
+from purchasepath.storage.data_files import DataFile, Partition, is_among, partition_at
 from purchasepath.storage.files import sha256_json
 from purchasepath.storage.hadoop_files import HadoopFiles
 from purchasepath.storage.hive_files import (
@@ -60,8 +60,8 @@ class HiveWarehouse:
         self.files = HadoopFiles(spark)
         self.root = self.files.qualified(config.paths.warehouse)
         self._seen: dict[str, str] = {}
-        self._verified: set[str] = set()
-        """Places whose files are as they were written. They are never changed."""
+        self._listed: dict[str, dict[str, FileFacts] | None] = {}
+        """Place whose files are as they were written → these. They are never changed."""
 
     @property
     def snapshot(self) -> str:
@@ -79,12 +79,14 @@ class HiveWarehouse:
         added = {c.name: F.lit(None).cast(c.type) for c in table.columns if c.added and c.name not in stored.columns}
         return table.select(stored.withColumns(added) if added else stored)
 
-    def _verify(self, table: Table) -> None:
+    def _verify(self, table: Table) -> list[str]:
+        """Where the table's files are, all of which are as they were written."""
         places = self.metastore.locations(table.name)
-        written = self._contents(table, [place for place in places if place not in self._verified])
+        written = self._contents(table, [place for place in places if place not in self._listed])
         if faults := list(faults_of(self.files, written)):
             raise DamagedWarehouseError(faults)
-        self._verified.update(places)
+        self._listed.update(written)
+        return places
 
     def _contents(self, table: Table, places: list[str]) -> dict[str, dict[str, FileFacts] | None]:
         digests = {name.removeprefix(LIST_OF): value for name, value in self.metastore.properties(table.name).items()
@@ -111,16 +113,15 @@ class HiveWarehouse:
         if not self.exists(table):
             raise TableMissingError(table.name, table.written_by)
         self.seen_run(table.name)
-        self._verify(table)
-        places = [place for place in self.metastore.locations(table.name) if not place.endswith(f"/{NO_ROWS}")]
-        listed = self._contents(table, places)
-        found = []
-        for place in places:
-            written = listed.get(place)  # of earlier releases, and of others, runs kept no list
-            sizes = self.files.sizes(place) if written is None else {n: facts.bytes for n, facts in written.items()}
-            found += [DataFile(f"{address_of(place)}/{name}", partition_at(table, place), size)
-                      for name, size in sizes.items()]
-        return keep_partitions(found, table, partitions)
+        wanted = is_among(table, partitions)
+        return [DataFile(f"{address_of(place)}/{name}", partition, size) for place in sorted(self._verify(table))
+                if not place.endswith(f"/{NO_ROWS}") and wanted(partition := partition_at(table, place))
+                for name, size in sorted(self._sizes(place).items())]
+
+    def _sizes(self, place: str) -> dict[str, int]:
+        """File → bytes, as its run wrote it; or as it is found, of earlier releases, which kept no lists."""
+        written = self._listed.get(place)
+        return self.files.sizes(place) if written is None else {name: file.bytes for name, file in written.items()}
 
     def fingerprints(self, table: Table) -> dict[str, str]:
         if not self.exists(table):

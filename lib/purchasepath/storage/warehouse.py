@@ -24,7 +24,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 
 from purchasepath.config import Config
 from purchasepath.errors import PublishError, TableMismatchError, TableMissingError
-from purchasepath.storage.data_files import DataFile, FileOutput, Partition, count_rows, keep_partitions, partition_path
+from purchasepath.storage.data_files import DataFile, FileOutput, Partition, count_rows, is_among, partition_path
 from purchasepath.storage.parquet import read_footer
 from purchasepath.storage.paths import NO_GLOB, read_parquet, spark_path, sql_text
 from purchasepath.storage.snapshots import Snapshot, Snapshots, StagedTable
@@ -156,8 +156,9 @@ class EmbeddedWarehouse:
         listed = pinned.contents(table.name) if pinned else None
         sizes = {name: facts.bytes for name, facts in listed.items()} if listed is not None else {
             str(file.relative_to(location)): file.stat().st_size for file in location.rglob("*.parquet")}
-        return keep_partitions((DataFile(f"{location}/{name}", name.rpartition("/")[0], size)
-                                for name, size in sizes.items()), table, partitions)
+        wanted = is_among(table, partitions)
+        return [DataFile(f"{location}/{name}", partition, size) for name, size in sorted(sizes.items())
+                if wanted(partition := name.rpartition("/")[0])]
 
     def fingerprints(self, table: Table) -> dict[str, str]:
         pinned = self._pin()

@@ -1,4 +1,4 @@
-"""Rows of SESSIONS from timelines and their cuts, by whole columns."""
+"""SESSIONS assembled from timelines and their cuts, by whole columns."""
 
 from __future__ import annotations
 

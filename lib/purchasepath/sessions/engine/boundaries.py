@@ -1,4 +1,4 @@
-"""Where timelines are cut, by whole columns.
+"""Session boundaries: where timelines are cut, by whole columns.
 
 Two kinds of cut. *Hard* ones hold whatever came before: after a pause, at local midnight, at the end of the timeline.
 What lies between two hard cuts is a segment. Inside a segment, caps and campaigns depend on the session that they

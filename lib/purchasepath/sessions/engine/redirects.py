@@ -79,7 +79,7 @@ class AllSuperseded:
 
 
 class _Day(Protocol):
-    """The rows of a day, as a task finds them."""
+    """SUPERSEDED_SESSIONS of one day, as a task finds them."""
 
     @property
     def partition(self) -> str: ...

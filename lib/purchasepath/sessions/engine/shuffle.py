@@ -1,4 +1,4 @@
-"""Events pass the shuffle as a few large Arrow blocks instead of row by row, and are worked on by whole columns.
+"""Arrow blocks in which events pass the shuffle: a few large ones, not row by row, worked on by whole columns.
 
 A block holds the events that a task found for one bucket of visitors, grouped in runs: a visitor's id once, then
 the columns of the run's events. `blocks_of` makes them, `runs_of` reads those of a bucket. In between

@@ -1,4 +1,4 @@
-"""Where rows come from that tasks work on as Arrow columns: a frame, or files that tasks read themselves.
+"""Rows as Arrow columns for tasks to work on: of Parquet files that tasks open themselves, or of a frame.
 
 Reading and writing Parquet in the task that works on the columns saves turning every row into Arrow and back, which
 costs more than cutting sessions does. A frame serves what is no stored table.
@@ -60,11 +60,11 @@ class Source(Protocol):
 
     @property
     def num_rows(self) -> int | None:
-        """How many there are at most, where that is known without reading them."""
+        """Upper bound of rows from the footers; None if unknown."""
 
     @property
     def most_of_visitor(self) -> int | None:
-        """How many of them one visitor has at most, where that is known."""
+        """Upper bound of one visitor's rows; None if unknown."""
 
     def map(self, work: Work, columns: Sequence[str], schema: str, *, roughly: bool = False) -> DataFrame:
         """Rows (`schema`) that `work` makes of the rows of every task: of columns as stored, or made as told in
@@ -99,9 +99,9 @@ class FileSource:
     files: Sequence[Address]
     keep: Keep | None = None
     most: int | None = None
-    """How many rows pass at most, where that is known."""
+    """Upper bound of rows that pass, where one is known."""
     most_of_one: int | None = None
-    """How many rows of one visitor pass at most, where that is known."""
+    """Upper bound of one visitor's rows that pass, where one is known."""
 
     @cached_property
     def groups(self) -> list[tuple[Address, int, int]]:
