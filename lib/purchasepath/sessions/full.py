@@ -35,8 +35,12 @@ class Run:
     run_id: str
 
     def files(self, table: Table, partitions: Sequence[Partition] | None = None) -> Files:
-        """Its stored files, of these partitions or all; none of a table that was never written."""
-        return tuple(self.warehouse.data_files(table, partitions)) if self.warehouse.exists(table) else ()
+        """Its stored files, of these partitions or all."""
+        return tuple(self.warehouse.data_files(table, partitions))
+
+    def files_before(self, table: Table) -> Files:
+        """The same; none of a table that was never written."""
+        return self.files(table) if self.warehouse.exists(table) else ()
 
 
 def build_all(run: Run) -> Entry:
@@ -47,10 +51,10 @@ def build_all(run: Run) -> Entry:
     source = FileSource(run.spark, EVENTS, [file.address for file in events], Timely(run.config))
     written = run.tx.write(SESSIONS, SessionFiles(source, run.config))
     late = run.tx.write(LATE_EVENTS, _late_of(run.warehouse.read(EVENTS), run.config))
-    before = run.files(SESSIONS)
+    before = run.files_before(SESSIONS)
     built = data_files_of(SESSIONS, run.tx.written(SESSIONS))
     run.tx.write(SUPERSEDED_SESSIONS, AllSuperseded(run.spark, run.config, run.run_id, before,
-                                                    run.files(SUPERSEDED_SESSIONS), tuple(built)))
+                                                    run.files_before(SUPERSEDED_SESSIONS), tuple(built)))
     return Entry(events=count_stored(events), sessionized=count_events_in(run.tx.read(SESSIONS)), late=late,
                  changes=num_changes, sessions_written=written, sessions_retired=count_stored(before)).check()
 
