@@ -25,7 +25,6 @@ modes = []
 for run in arrivals(11, num_users=25, num_runs=3):
     modes.append(shop.arrive(run).lines[0].split(" ")[0].rstrip(":"))
     shop.check()
-    properties = [row.key for row in spark.sql("SHOW TBLPROPERTIES purchasepath.sessions").collect()]
     for listed in (root / "warehouse" / "sessions").glob("*/_files.json"):  # the next run adopts what is there
         spark.sql(f"ALTER TABLE purchasepath.sessions UNSET TBLPROPERTIES ('purchasepath.files.{listed.parent.name}')")
         listed.unlink()

@@ -12,6 +12,7 @@ from purchasepath.config import load_config
 from purchasepath.errors import DamagedWarehouseError, PublishError, TableMissingError
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.hive import HiveWarehouse
+from purchasepath.storage.parquet import read_parquet
 from purchasepath.storage.session import build_session
 from purchasepath.storage.warehouse import create_table_sql
 from purchasepath.tables.catalog import CALIBRATION, EVENTS, INGEST_BOOKS, PATHS, RECOMMENDATIONS, SCORES
@@ -171,6 +172,13 @@ def damage(told: str) -> None:
 
 with warehouse.transaction("r20") as work:
     work.write(SCORES, SCORES.frame(spark, [score("d1", DAY_1), score("d2", DAY_2)]))
+[file] = warehouse.data_files(SCORES, [DAY_2])  # for tasks that open them themselves
+assert read_parquet(file.address, ["user_id"])["user_id"].to_pylist() == ["d2"], file
+assert file.bytes == Path(file.address).stat().st_size, file
+assert {file.partition for file in warehouse.data_files(SCORES)} == {
+    "as_of_date=2024-01-01/model_name=a b", "as_of_date=2024-01-02/model_name=it%27s"}
+assert {file.partition for file in warehouse.data_files(PATHS)} == {""}
+assert warehouse.data_files(CALIBRATION) == []
 for day in ("as_of_date=2024-01-01", "as_of_date=2024-01-02"):
     file = next((root / "wh" / "scores" / "r20" / day).rglob("*.parquet"))
     content = file.read_bytes()
