@@ -178,7 +178,7 @@ assert file.bytes == Path(file.address).stat().st_size, file
 assert {file.partition for file in warehouse.data_files(SCORES)} == {
     "as_of_date=2024-01-01/model_name=a b", "as_of_date=2024-01-02/model_name=it%27s"}
 assert {file.partition for file in warehouse.data_files(PATHS)} == {""}
-assert warehouse.data_files(CALIBRATION) == []
+assert warehouse.data_files(RECOMMENDATIONS) == []
 for day in ("as_of_date=2024-01-01", "as_of_date=2024-01-02"):
     file = next((root / "wh" / "scores" / "r20" / day).rglob("*.parquet"))
     content = file.read_bytes()
