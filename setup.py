@@ -74,6 +74,7 @@ EXTRAS = {
         "hypothesis>=6.120,<7",  # properties against plain-Python oracles
         "chispa==0.12.0",  # compares frames with golden tables
         "duckdb>=1.1,<3",  # another engine reads the warehouse's files
+        "moto[s3]>=5.1,<6",  # an object store on this machine; its server runs on the flask that MLflow brings
         "ruff>=0.9,<1",
         "mypy>=1.14,<3",
         "types-PyYAML>=6",

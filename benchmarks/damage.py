@@ -100,7 +100,7 @@ def read_by_spark(spark: SparkSession, config: Config, table: Table) -> Rows:
 
 def read_by_tasks(spark: SparkSession, config: Config, table: Table) -> Rows:
     """As sessionize reads: files that tasks open as columns, of which it reads no lists."""
-    files = open_warehouse(spark, config).local_files(table)
+    files = open_warehouse(spark, config).data_files(table)
     columns = [c for c in table.columns if c.name not in table.partition_by and not c.type.startswith("array")]
     names, ddl = [c.name for c in columns], ", ".join(f"`{c.name}` {c.type}" for c in columns)
     schema = pa.schema([table.arrow_schema().field(name) for name in names])
@@ -109,7 +109,7 @@ def read_by_tasks(spark: SparkSession, config: Config, table: Table) -> Rows:
         for batch in batches:  # tasks read words as dictionaries, which Spark does not take back
             yield from pa.Table.from_batches([batch]).cast(schema).to_batches()
 
-    return digest(FileSource(spark, table, files or []).map(plain, names, ddl))
+    return digest(FileSource(spark, table, [file.address for file in files]).map(plain, names, ddl))
 
 
 def read_dataset(spark: SparkSession, config: Config) -> Rows:

@@ -41,10 +41,10 @@ from benchmarks.sessionizers.measuring import measured  # noqa: E402
 from jobs import sessionize as sessionize_job  # noqa: E402
 from purchasepath.config import load_config  # noqa: E402
 from purchasepath.job import Job  # noqa: E402
-from purchasepath.sessions.engine.summary import sessionize  # noqa: E402
+from purchasepath.sessions.engine.sessionize import sessionize  # noqa: E402
 from purchasepath.sessions.lateness import keep_timely  # noqa: E402
+from purchasepath.storage.data_files import DataFile  # noqa: E402
 from purchasepath.storage.session import build_session  # noqa: E402
-from purchasepath.storage.warehouse import StagedFile  # noqa: E402
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, SESSIONS  # noqa: E402
 from purchasepath.times import DAY_US  # noqa: E402
 
@@ -105,10 +105,10 @@ class Arrived:
     from_us: int
     to_us: int
 
-    def write(self, directory: Path) -> list[StagedFile]:
-        return list(self._write(directory))
+    def write(self, directory: str) -> list[DataFile]:
+        return list(self._write(Path(directory)))
 
-    def _write(self, directory: Path) -> Iterator[StagedFile]:
+    def _write(self, directory: Path) -> Iterator[DataFile]:
         for day in range(max(0, (self.from_us - START_US) // DAY_US - 4), DAYS):
             num_users = self.events_per_day * DAYS // EVENTS_PER_USER
             events = draw_day(day, self.events_per_day, num_users, self.late_share)
@@ -120,7 +120,7 @@ class Arrived:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 rows = events.filter(pa.array(dates == date)).drop_columns(["event_date"])
                 pq.write_table(rows, file, compression="zstd", row_group_size=250_000)
-                yield StagedFile(file, file.parent.name)
+                yield DataFile(str(file), file.parent.name)
 
 
 @dataclass(frozen=True)

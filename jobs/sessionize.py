@@ -11,8 +11,8 @@ from purchasepath.job import Job, Summary, main
 from purchasepath.sessions.agreement import measure
 from purchasepath.sessions.books import books_row, make_plan
 from purchasepath.sessions.bots import count_sessions, measure_bots
-from purchasepath.sessions.increment import add_changes
-from purchasepath.sessions.rebuild import Run, build_all
+from purchasepath.sessions.full import Run, build_all
+from purchasepath.sessions.incremental import add_changes
 from purchasepath.sessions.visitors import count_visitors, describe_heavy_users
 from purchasepath.tables.catalog import EVENTS, SESSIONIZE_BOOKS, SESSIONS
 

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
 
     def work() -> None:
-        job = Job("sql", load_config(options.config, options.set))
+        job = Job("sql", load_config(options.config, options.set), may_write=False)
         job.log.disabled = True
         variable = job.config.ingest.pseudonym_key_env
         os.environ.pop(variable, None)  # before a JVM of our own is started

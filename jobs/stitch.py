@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyspark.sql.functions as F
 
 from purchasepath.job import Job, Summary, main
-from purchasepath.sessions.engine.summary import sessionize
+from purchasepath.sessions.engine.sessionize import sessionize
 from purchasepath.sessions.identity import link_accounts, persons, stitch
 from purchasepath.sessions.lateness import keep_timely
 from purchasepath.sources.books import count_events

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -39,6 +44,29 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     session = build_session("tests", config, master="local[2]")
     yield session
     session.stop()
+
+
+@pytest.fixture
+def object_store(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of an empty bucket of an object store on this machine, which this process and Spark's tasks reach."""
+    import logging
+
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    host, port = server.get_host_and_port()
+    reached = {"AWS_ENDPOINT_URL_S3": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "test", "AWS_REGION": "us-east-1",
+               "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
+    for name, value in reached.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setitem(spark.sparkContext.environment, name, value)
+    bucket = f"shop-{secrets.token_hex(4)}"  # connections are kept by the bucket's name
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=bucket)
+    yield f"s3a://{bucket}"
+    server.stop()
 
 
 @pytest.fixture(scope="session")

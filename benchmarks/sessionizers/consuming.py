@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.blocks import BLOCK_DDL, EVENT_COLUMNS
+from purchasepath.sessions.engine.files import SessionFiles
+from purchasepath.sessions.engine.rules import Timely
+from purchasepath.sessions.engine.shuffle import BLOCK_DDL, EVENT_COLUMNS
 from purchasepath.sessions.engine.source import FileSource, Work
-from purchasepath.sessions.engine.writing import SessionFiles
-from purchasepath.sessions.lateness import Timely
 from purchasepath.tables.catalog import EVENTS
 from sessionizers.generated_events import EVENTS_PER_FILE
 

@@ -44,9 +44,9 @@ GROUP BY user_id, session) TO 'TARGET' (FORMAT parquet, COMPRESSION zstd)
 
 def ours(spark: SparkSession, source: Path, target: Path) -> None:
     from purchasepath.config import Sessions
+    from purchasepath.sessions.engine.files import SessionFiles
+    from purchasepath.sessions.engine.rules import Timely
     from purchasepath.sessions.engine.source import FileSource
-    from purchasepath.sessions.engine.writing import SessionFiles
-    from purchasepath.sessions.lateness import Timely
     from purchasepath.tables.catalog import EVENTS
 
     config = Sessions()
@@ -56,7 +56,7 @@ def ours(spark: SparkSession, source: Path, target: Path) -> None:
 def ours_frame(spark: SparkSession, source: Path, target: Path) -> None:
     """The same rows of a frame: where events are no files that tasks can read."""
     from purchasepath.config import Sessions
-    from purchasepath.sessions.engine.summary import sessionize
+    from purchasepath.sessions.engine.sessionize import sessionize
 
     sessionize(as_events(spark.read.parquet(str(source))), Sessions()).write.parquet(str(target))
 

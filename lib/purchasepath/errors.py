@@ -81,6 +81,14 @@ class DamagedFileError(UserError):
                          "Nothing was published. ./spark-submit.sh doctor --warehouse tells what else is damaged")
 
 
+class FileSystemError(UserError):
+    """A file system that Python does not open here."""
+
+    def __init__(self, root: str, why: str, next_step: str) -> None:
+        super().__init__(f"{root}: tasks open these files themselves, by pyarrow.fs, and cannot ({why}); {next_step} "
+                         "(docs/cluster.md)")
+
+
 class DamagedWarehouseError(UserError):
     """Stored tables that are not as they were committed; lists every fault."""
 

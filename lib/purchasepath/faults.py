@@ -34,7 +34,7 @@ _OF_FILES = re.compile(r"\[Errno \d+\]|\[PATH_NOT_FOUND\]|"
                        r"\b\w*(?:IO|FileNotFound|AccessDenied|AccessControl|FileSystem|NotDirectory)\w*Exception\b")
 """What the line of a failure says that comes from the file system, in Python, in the JVM or in a worker."""
 _QUOTED = re.compile(r"'(/[^']+)'")
-_DAMAGE_IN_TASK = re.compile(r"^purchasepath\.errors\.DamagedFileError: (?P<told>.+)$", re.MULTILINE)
+_TOLD_IN_TASK = re.compile(r"^purchasepath\.errors\.(DamagedFile|FileSystem)Error: (?P<told>.+)$", re.MULTILINE)
 _UNREAD_BY_SPARK = re.compile(r"\[FAILED_READ_FILE\.(NO_HINT|FILE_NOT_EXIST|CANNOT_READ_FILE_FOOTER)\] "
                               r"Encountered error while reading file (?P<file>\S.*?)\.(\s|$)")
 
@@ -43,8 +43,8 @@ def explain_failure(error: BaseException, config: Config | None = None) -> str |
     """One clear message where the disk is full, a file is damaged, or the file system refuses a path of the
     configuration; None for all others: a defect of ours may speak of permissions, too."""
     text = str(error)
-    if damage := _DAMAGE_IN_TASK.search(text):
-        return damage["told"]
+    if told := _TOLD_IN_TASK.search(text):
+        return told["told"]
     if unread := _UNREAD_BY_SPARK.search(text):
         causes = re.findall(r"^Caused by: [\w.$]+: (.+)$", text, re.MULTILINE)
         return str(DamagedFileError(unread["file"], f"Spark cannot read it ({(causes or ['it is not there'])[-1]})"))

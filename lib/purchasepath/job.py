@@ -52,11 +52,12 @@ class Summary:
 class Job:
     """One run of one stage. Spark and the warehouse are opened when first used.
 
-    `stages`: what is run, where that is not the stage of this name.
+    `stages`: what is run, where that is not the stage of this name. `may_write`: tables that an earlier release wrote
+    are brought up to date when the warehouse is opened.
     """
 
-    def __init__(self, name: str, config: Config, *, spark: SparkSession | None = None, stages: Sequence[str] = ()
-                 ) -> None:
+    def __init__(self, name: str, config: Config, *, spark: SparkSession | None = None, stages: Sequence[str] = (),
+                 may_write: bool = True) -> None:
         self.name = name
         self.config = config
         self.stages = stages or (name,)
@@ -65,6 +66,7 @@ class Job:
         self.run_id = f"{self.started_at:%Y%m%dT%H%M%S%f}-{name}-{secrets.token_hex(4)}"
         self.log = logging.getLogger(f"purchasepath.{name}")
         self._given_spark = spark
+        self.may_write = may_write
         self._meter: Meter | None = None
 
     @cached_property
@@ -83,7 +85,10 @@ class Job:
     def warehouse(self) -> Warehouse:
         from purchasepath.storage import open_warehouse
 
-        return open_warehouse(self.spark, self.config)
+        warehouse = open_warehouse(self.spark, self.config)
+        if self.may_write and (migrated := warehouse.migrate(self.run_id)):
+            self.log.info("brought up to date what an earlier release wrote: %s", ", ".join(migrated))
+        return warehouse
 
     @contextmanager
     def explaining(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ STAGES = ("simulate", "ingest", "sessionize", "features", "dataset", "train", "e
 
 _WORTH_TRYING = (
     "select step, sessions, round(drop_off, 3) as drop_off from funnel where dimension = 'all' order by step_number",
-    "select user_id, purchase_probability from scores order by purchase_probability desc limit 10",
+    "select entity_id, value from scores where task = 'purchase' order by value desc limit 10",
     "select item_id, count(*) as users from recommendations where rank = 1 group by 1 order by users desc limit 10",
 )
 

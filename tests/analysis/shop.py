@@ -76,7 +76,8 @@ def all_tables(spark: SparkSession) -> dict[Table, DataFrame]:
             {"epoch": epoch, "metric": metric, "value": 5.0 / epoch}
             for epoch in (1, 2, 3) for metric in ("train_loss", "valid_loss")]),
         catalog.SCORES: catalog.SCORES.frame(spark, [
-            {"user_id": str(n), "purchase_probability": n / 400, "horizon_hours": 168.0, **model} for n in range(100)]),
+            {"entity_id": str(n), "task": "purchase", "value": n / 400, "horizon_hours": 168.0, **model}
+            for n in range(100)]),
         catalog.RECOMMENDATIONS: catalog.RECOMMENDATIONS.frame(spark, [
             {"user_id": str(user), "rank": rank, "item_id": item, **model}
             for user in range(4) for rank, item in enumerate((EVIL_ITEM, "item-1", f"item-{user + 2}"), start=1)]),

@@ -29,7 +29,8 @@ def test_scores_shown_are_those_of_the_last_commit(spark: SparkSession) -> None:
     rows = [*unnumbered, *published("behind", "20240101", 8, 3), *published("ahead", "20260101", 7, 2)]
     [shown] = ask(spark, queries.TOP_ITEMS, RECOMMENDATIONS, rows)
     assert (shown["item_id"], shown["visitors"]) == ("of behind", 3)
-    scored = [{name: value for name, value in row.items() if name not in ("rank", "item_id")} for row in rows]
+    scored = [{name: value for name, value in row.items() if name not in ("rank", "item_id", "user_id")}
+              | {"entity_id": row["user_id"], "task": "purchase"} for row in rows]
     assert sum(row["visitors"] for row in ask(spark, queries.SCORES, SCORES, scored)) == 3
 
 

@@ -12,14 +12,14 @@ from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions, load_config
 from purchasepath.job import Job, Summary, guarded, run_job
+from purchasepath.sessions.engine.files import SessionFiles
+from purchasepath.sessions.engine.rules import Timely
 from purchasepath.sessions.engine.source import FileSource
-from purchasepath.sessions.engine.writing import SessionFiles
-from purchasepath.sessions.lateness import Timely
 from purchasepath.storage import open_warehouse
 from purchasepath.tables.catalog import EVENTS, SESSIONS, USER_KEYS
 from tests.sessions.oracle import t
 from tests.sessions.test_files import write_events
-from tests.sessions.test_summary import event
+from tests.sessions.test_sessionize import event
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from purchasepath.features.as_of import as_of_times, tile_length_us
 from purchasepath.features.merging import merge_items, merge_users
 from purchasepath.features.sessions import summarize_sessions
 from purchasepath.features.tiles import events_of_days, summarize_item_tiles, summarize_touches, summarize_user_tiles
-from purchasepath.sessions.engine.summary import sessionize
+from purchasepath.sessions.engine.sessionize import sessionize
 from purchasepath.tables.catalog import EVENTS
 from purchasepath.tables.features import (
     ITEM_FEATURES_DECLARED,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -26,9 +27,9 @@ Visit = list[tuple[float, str, float | None, int | None]]
 
 def random_visits(seed: int) -> dict[str, list[Visit]]:
     chance = random.Random(seed)
-    return {f"u{n}": [sorted(
+    return {f"u{n}": [sorted((
         (start + chance.choice([0.0, 0.0, 0.25, 1.5]), chance.choice(TYPES), chance.choice([None, 2.5, 30.0]),
-         chance.choice([None, 1, 3])) for _ in range(chance.randrange(1, 5))
+         chance.choice([None, 1, 3])) for _ in range(chance.randrange(1, 5))), key=itemgetter(0)
     ) for start in sorted(chance.uniform(0, 230) for _ in range(chance.randrange(1, 6)))] for n in range(25)}
 
 

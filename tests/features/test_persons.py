@@ -13,7 +13,7 @@ from purchasepath.features.as_of import tile_length_us
 from purchasepath.features.merging import merge_users
 from purchasepath.features.persons import persons_behind
 from purchasepath.features.tiles import events_of_days, summarize_touches, summarize_user_tiles
-from purchasepath.sessions.engine.summary import sessionize
+from purchasepath.sessions.engine.sessionize import sessionize
 from purchasepath.sessions.identity import link_accounts
 from purchasepath.tables.catalog import EVENTS
 from tests.features.oracle import DAY, known, the_person, user_rows

@@ -19,7 +19,7 @@ from purchasepath.config import Sessions, load_config
 from purchasepath.errors import InputError, TableMissingError
 from purchasepath.features import build
 from purchasepath.job import Job
-from purchasepath.sessions.engine.summary import sessionize
+from purchasepath.sessions.engine.sessionize import sessionize
 from purchasepath.tables.catalog import EVENTS, SESSIONS
 from purchasepath.tables.features import FEATURE_TABLES, ITEM_FEATURES, USER_FEATURE_NAMES, USER_FEATURES
 from purchasepath.tables.partials import PARTIAL_TABLES, USER_PARTIALS

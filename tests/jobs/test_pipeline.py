@@ -37,6 +37,9 @@ from purchasepath.tables.catalog import (
 )
 from tests.golden import compare, facts_of, facts_of_bundle
 
+ASKED = ("purchase",)
+"""Tasks at as-of times that the default model learns."""
+
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
@@ -106,8 +109,9 @@ def test_the_shop_s_own_ids_are_in_user_keys_and_in_no_other_file(config: Config
 def test_everybody_is_scored_once_with_ranked_items(warehouse: Any) -> None:
     users = warehouse.read(SESSIONS).select("user_id").distinct()
     scores = warehouse.read(SCORES)
-    assert scores.count() == scores.select("user_id").distinct().count() == users.count()
-    assert scores.join(users, on="user_id", how="left_anti").isEmpty()
+    assert scores.count() == scores.select("entity_id", "task").distinct().count() == users.count() * len(ASKED)
+    assert {row.task for row in scores.select("task").distinct().collect()} == set(ASKED)
+    assert scores.join(users, on=F.col("entity_id") == F.col("user_id"), how="left_anti").isEmpty()
     best = warehouse.read(RECOMMENDATIONS).where("rank = 1")
     assert best.count() == users.count()
 
@@ -144,7 +148,7 @@ def test_the_queries_it_suggests_are_answered(spark: SparkSession, config: Confi
 
 def test_scoring_again_gives_the_same_rows(spark: SparkSession, config: Config, warehouse: Any) -> None:
     def answers() -> list[tuple[Any, ...]]:
-        columns = ("user_id", "as_of", "purchase_probability", "model_version")
+        columns = ("entity_id", "task", "as_of", "value", "model_version")
         return sorted(tuple(r) for r in open_warehouse(spark, config).read(SCORES).select(*columns).collect())
 
     before = answers()

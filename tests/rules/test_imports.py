@@ -21,8 +21,8 @@ from tests.rules.reading import (
 )
 
 ORDER = ("__init__", "worker_daemon", "errors", "plain_yaml", "knobs", "places", "learning_config", "config", "faults",
-         "process", "times", "tables", "storage", "cost", "job", "sources", "sessions", "features", "datasets", "models",
-         "training", "bundle", "scoring", "analysis", "pipeline")
+         "process", "times", "tables", "storage", "cost", "job", "sources", "sessions", "features", "datasets",
+         "models", "training", "bundle", "scoring", "analysis", "pipeline")
 """A package imports only from itself and from packages before it."""
 
 ASIDE = {
@@ -75,6 +75,16 @@ def test_modules_do_not_import_each_other_in_a_circle() -> None:
              for file in LIBRARY}
     order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
     assert len(order) == len(LIBRARY)
+
+
+def test_folders_do_not_import_each_other_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for file in LIBRARY:
+        found = {name(module_file(module)) for module in imports_at_run_time(file) if module_file(module)}
+        here = str(Path(name(file)).parent)
+        graph.setdefault(here, set()).update({str(Path(other).parent) for other in found} - {here, "."})
+    del graph["."]  # the package's own files stand before all folders or behind them: ORDER says which
+    assert {"sessions", "sessions/engine"} <= set(TopologicalSorter(graph).static_order())
 
 
 @pytest.mark.parametrize("vendor", ROOMS)

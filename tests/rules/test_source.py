@@ -32,6 +32,7 @@ PYTHON_IN_SPARK = {
     "sessions/engine": "cuts and sums whole columns; decision 8 says what rows cost",
     "datasets/writer.py": "cuts row groups of equal rows, which Spark's own writer cannot",
     "training/barrier.py": "a rank is the task of a barrier stage",
+    "storage/copies.py": "copies files, of which no row is looked at",
     "storage/executors.py": "tries whether executors reach the driver's files, and start Python at all",
     "synthetic": "draws a visitor's walk from a generator of their own",
     "doctor": "tries whether a Python worker starts",

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from purchasepath.config import Sessions
 from purchasepath.sessions import agreement
 from purchasepath.sessions.agreement import Agreement, measure
-from purchasepath.sessions.engine.summary import sessionize
+from purchasepath.sessions.engine.sessionize import sessionize
 from purchasepath.tables.catalog import EVENTS
 from tests.sessions.oracle import t
 

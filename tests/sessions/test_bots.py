@@ -11,12 +11,12 @@ from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Sessions
 from purchasepath.sessions.bots import LeftOut, count_sessions, left_out, measure_bots
-from purchasepath.sessions.crawlers import find_crawlers
+from purchasepath.sessions.engine.crawlers import find_crawlers
 from purchasepath.sessions.visitors import count_visitors
 from purchasepath.tables.catalog import EVENTS, SESSIONS
 from tests.sessions.oracle import t
 from tests.sessions.test_columns import sessions as cut
-from tests.sessions.test_summary import event, sessionized
+from tests.sessions.test_sessionize import event, sessionized
 
 CRAWLERS = (
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",

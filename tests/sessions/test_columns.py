@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.crawlers import find_crawlers
-from purchasepath.sessions.engine import spread as spread_module
-from purchasepath.sessions.engine.blocks import EVENT_COLUMNS, Visits, blocks_of, visits_of
+from purchasepath.sessions.engine import partition as spread_module
 from purchasepath.sessions.engine.chunks import Border
+from purchasepath.sessions.engine.crawlers import find_crawlers
 from purchasepath.sessions.engine.hashing import hash_ids
-from purchasepath.sessions.engine.spread import HeavyUser, Spread, chunk_numbers
-from purchasepath.sessions.engine.summary import cutter
+from purchasepath.sessions.engine.partition import HeavyUser, Partitioner, chunk_numbers
+from purchasepath.sessions.engine.sessionize import cutter
+from purchasepath.sessions.engine.shuffle import EVENT_COLUMNS, UserRuns, blocks_of, runs_of
 from purchasepath.sessions.engine.timeline import order_events
 from tests.sessions.oracle import Event, sessions_of, t, tie_order, to_us
-from tests.sessions.test_summary import configs, event, timelines
+from tests.sessions.test_sessionize import configs, event, timelines
 
 
 def table(events: list[Event]) -> pa.Table:
@@ -34,23 +34,23 @@ def table(events: list[Event]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=pa.schema([pa.field("user_id", pa.string()), *EVENT_COLUMNS]))
 
 
-def packed(events: list[Event], spread: Spread, tasks: int = 1) -> dict[int, Visits]:
+def packed(events: list[Event], partitioner: Partitioner, tasks: int = 1) -> dict[int, UserRuns]:
     """What the shuffle brings to each bucket, of events that lie in several tasks."""
     size = -(-len(events) // tasks)
     rows: list[dict[str, Any]] = []
     for start in range(0, len(events), size):
         part = table(events[start:start + size])
-        bucket, order = spread.assign(part)
-        rows += blocks_of(part, spread.names[bucket], order).to_pylist()
+        bucket, order = partitioner.assign(part)
+        rows += blocks_of(part, partitioner.names[bucket], order).to_pylist()
     names = {row["bucket"] for row in rows}
-    return {name: visits_of([row["held"] for row in rows if row["bucket"] == name],
+    return {name: runs_of([row["held"] for row in rows if row["bucket"] == name],
                             [pa.py_buffer(row["block"]) for row in rows if row["bucket"] == name]) for name in names}
 
 
 def sessions(events: list[Event], config: Sessions, tasks: int = 1) -> list[dict[str, Any]]:
     cut_bucket = cutter(config, {})
-    return [row for name, visits in packed(events, Spread(3, 2), tasks).items()
-            for row in cut_bucket(name, visits).to_pylist()]
+    return [row for name, runs in packed(events, Partitioner(3, 2), tasks).items()
+            for row in cut_bucket(name, runs).to_pylist()]
 
 
 def check(events: list[Event], config: Sessions, tasks: int) -> None:
@@ -79,25 +79,25 @@ def test_visitors_with_one_hash_are_kept_apart(events: list[Event], config: Sess
 @settings(max_examples=30, deadline=None)
 def test_times_too_far_apart_for_one_number_are_ordered_all_the_same(events: list[Event]) -> None:
     far = [*events, event(9000, t(0) - timedelta(days=365 * 1500), user_id="u3")]
-    visits = packed(far, Spread(1, 1)).popitem()[1]
-    found = order_events(Visits(visits.user_ids, visits.sizes, {
-        **visits.columns, "event_us": pa.array(visits.columns["event_us"].to_numpy() * 100)}))
-    users = np.repeat(np.array(visits.user_ids.to_pylist(), dtype=object), visits.sizes)
-    rows = sorted(zip(users, *(visits.columns[name].to_pylist() for name in ("event_us", "tie_order", "event_id")),
+    runs = packed(far, Partitioner(1, 1)).popitem()[1]
+    found = order_events(UserRuns(runs.user_ids, runs.sizes, {
+        **runs.columns, "event_us": pa.array(runs.columns["event_us"].to_numpy() * 100)}))
+    users = np.repeat(np.array(runs.user_ids.to_pylist(), dtype=object), runs.sizes)
+    rows = sorted(zip(users, *(runs.columns[name].to_pylist() for name in ("event_us", "tie_order", "event_id")),
                       strict=True))
     assert found.column("event_id").to_pylist() == [event_id for *_, event_id in rows]
 
 
 def test_ties_are_ordered_by_the_bytes_of_the_event_id() -> None:
     events = [{**event(0, t(0)), "event_id": name} for name in ("b", "é", "B", "a", "")]
-    found = order_events(packed(events, Spread(1, 1)).popitem()[1])
+    found = order_events(packed(events, Partitioner(1, 1)).popitem()[1])
     assert found.column("event_id").to_pylist() == ["", "B", "a", "b", "é"]
     assert found.opens.tolist() == [True, False, False, False, False]
 
 
 def test_ties_are_ordered_by_their_tie_order_before_their_ids() -> None:
     events = [{**event(n, t(0)), "tie_order": order} for n, order in enumerate([2, 1, 2, 0, 1])]
-    found = order_events(packed([event(9, t(-1)), *events, event(8, t(1))], Spread(1, 1)).popitem()[1])
+    found = order_events(packed([event(9, t(-1)), *events, event(8, t(1))], Partitioner(1, 1)).popitem()[1])
     assert found.column("event_id").to_pylist() == ["e0009", "e0003", "e0001", "e0004", "e0000", "e0002", "e0008"]
 
 
@@ -109,8 +109,8 @@ def test_a_border_inside_an_instant_divides_by_tie_order_then_id() -> None:
 
 def test_sessions_of_a_bucket_come_by_day_then_visitor_then_time() -> None:
     events = [event(n, t(24 * 60 * (n % 3) + 60 * (n % 7)), user_id=f"u{n % 5}") for n in range(200)]
-    visits = packed(events, Spread(1, 1)).popitem()[1]
-    rows = cutter(Sessions(), {})(0, visits).to_pylist()
+    runs = packed(events, Partitioner(1, 1)).popitem()[1]
+    rows = cutter(Sessions(), {})(0, runs).to_pylist()
     order = [(row["session_date"], row["user_id"], row["started_at"]) for row in rows]
     assert order == sorted(order)
     assert len({day for day, *_ in order}) == 3
@@ -150,18 +150,18 @@ def test_rows_of_a_heavy_visitor_go_to_the_chunk_their_time_and_id_belong_to() -
     rows = table(events)
     second = Border(to_us(t(1)), tie_order(events[3]), "e0003", 0)  # of two events at minute 1
     heavy = HeavyUser("u", (second,))
-    spread = Spread(5, 2, (heavy,))
-    bucket, order = spread.assign(rows)
+    partitioner = Partitioner(5, 2, (heavy,))
+    bucket, order = partitioner.assign(rows)
     assert bucket[:6].tolist() == [5, 5, 5, 6, 6, 6]
-    assert bucket[6] == Spread(5, 2).assign(rows)[0][6] < 5
+    assert bucket[6] == Partitioner(5, 2).assign(rows)[0][6] < 5
     assert bucket[order].tolist() == sorted(bucket)
-    assert list(spread.closing_reasons()) == [spread.names[5]]
+    assert list(partitioner.closing_reasons()) == [partitioner.names[5]]
     assert chunk_numbers(rows, np.arange(6), ()).tolist() == [0] * 6
 
 
 @given(num_buckets=st.integers(1, 300), num_tasks=st.integers(1, 40))
 def test_buckets_are_dealt_to_the_tasks_in_turn(num_buckets: int, num_tasks: int) -> None:
-    names = Spread(num_buckets, num_tasks).names
+    names = Partitioner(num_buckets, num_tasks).names
     assert len(set(names.tolist())) == num_buckets
     assert (spread_module.spark_hash(names) % num_tasks).tolist() == [n % num_tasks for n in range(num_buckets)]
 

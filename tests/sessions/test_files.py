@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine import touched
-from purchasepath.sessions.engine.chains import pack_stretches
+from purchasepath.sessions.engine import rewrite
+from purchasepath.sessions.engine.dirty_ranges import pack_ranges
+from purchasepath.sessions.engine.files import SessionFiles
 from purchasepath.sessions.engine.hashing import spark_hash
+from purchasepath.sessions.engine.rewrite import CopyOnWrite, Intervals
+from purchasepath.sessions.engine.rules import Timely
 from purchasepath.sessions.engine.source import FileSource
-from purchasepath.sessions.engine.touched import Intervals, KeptSessions
-from purchasepath.sessions.engine.writing import SessionFiles
-from purchasepath.sessions.lateness import Timely
-from purchasepath.storage.warehouse import StagedFile
+from purchasepath.storage.data_files import DataFile
 from purchasepath.tables.catalog import EVENTS, SESSIONS
 from tests.sessions.oracle import Event, sessions_of, t
-from tests.sessions.test_summary import SMALL, event
+from tests.sessions.test_sessionize import SMALL, event
 
 
 def write_events(directory: Path, files: Sequence[Sequence[Event]], without: Sequence[str] = ()) -> list[Path]:
@@ -42,14 +42,18 @@ def write_events(directory: Path, files: Sequence[Sequence[Event]], without: Seq
     return sorted(directory.glob("*.parquet"))
 
 
-def read(spark: SparkSession, files: Sequence[StagedFile]) -> dict[str, dict[str, Any]]:
+def data_file(path: Path) -> DataFile:
+    return DataFile(str(path), path.parent.name, path.stat().st_size)
+
+
+def read(spark: SparkSession, files: Sequence[DataFile]) -> dict[str, dict[str, Any]]:
     rows = {}
     for file in files:
-        for row in pq.ParquetFile(file.path).read().to_pylist():
+        for row in pq.ParquetFile(file.address).read().to_pylist():
             assert row["session_id"] not in rows
             rows[row["session_id"]] = {**row, "partition": file.partition}
     if files:  # and as Spark reads them, by the declaration
-        stored = spark.read.schema(SESSIONS.spark_schema()).parquet(*(str(file.path) for file in files))
+        stored = spark.read.schema(SESSIONS.spark_schema()).parquet(*(str(file.address) for file in files))
         assert stored.select(F.sum(F.size("event_ids"))).first() == (sum(r["num_events"] for r in rows.values()),)
     return rows
 
@@ -66,7 +70,7 @@ def test_sessions_of_files_equal_the_plain_loop(spark: SparkSession, tmp_path: P
     files = write_events(tmp_path / "events", [everything[:500], everything[500:]],
                          without=["brand", "device", "tie_order"])
     source = FileSource(spark, EVENTS, files, Timely(SMALL))
-    written = SessionFiles(source, SMALL, bucket_events=60).write(tmp_path / "out")
+    written = SessionFiles(source, SMALL, bucket_events=60).write(f"{tmp_path}/out")
     found = read(spark, written)
     expected = sessions_of([*events, *kiosk], SMALL)
     assert {key: {name: row[name] for name in expected[key] if name != "session_date"}
@@ -76,9 +80,9 @@ def test_sessions_of_files_equal_the_plain_loop(spark: SparkSession, tmp_path: P
 
 
 def test_no_files_are_no_sessions(spark: SparkSession, tmp_path: Path) -> None:
-    assert SessionFiles(FileSource(spark, EVENTS, [], Timely(SMALL)), SMALL).write(tmp_path) == []
+    assert SessionFiles(FileSource(spark, EVENTS, [], Timely(SMALL)), SMALL).write(str(tmp_path)) == []
     nobody = write_events(tmp_path / "events", [[]])
-    assert SessionFiles(FileSource(spark, EVENTS, nobody, Timely(SMALL)), SMALL).write(tmp_path / "out") == []
+    assert SessionFiles(FileSource(spark, EVENTS, nobody, Timely(SMALL)), SMALL).write(f"{tmp_path}/out") == []
 
 
 @st.composite
@@ -100,12 +104,12 @@ def test_moments_lie_in_the_intervals_of_their_visitor(
     stored = pa.table({"user_id": pa.array(users, pa.string()), "from_us": pa.array(first, pa.int64()),
                        "to_us": pa.array(last, pa.int64())})
     who, when = pa.array([user for user, _ in moments], pa.string()), np.array([us for _, us in moments], dtype=int)
-    hash_ids = touched.hash_ids
-    touched.hash_ids = (lambda ids: np.zeros(len(ids), dtype=np.uint64)) if alike else hash_ids
+    hash_ids = rewrite.hash_ids
+    rewrite.hash_ids = (lambda ids: np.zeros(len(ids), dtype=np.uint64)) if alike else hash_ids
     try:
         found = Intervals(stored).hold(who, when)
     finally:
-        touched.hash_ids = hash_ids
+        rewrite.hash_ids = hash_ids
     assert found.tolist() == [any(u == user and a <= us <= b for u, a, b in rows) for user, us in moments]
     assert Intervals(stored).hold(who.dictionary_encode(), when).tolist() == found.tolist()
 
@@ -118,8 +122,8 @@ def test_open_sessions_lie_in_files_of_their_own(spark: SparkSession, tmp_path: 
     events = [event(100 * u + n, at, user_id=user) for u, user in enumerate(times) for n, at in enumerate(times[user])]
     source = FileSource(spark, EVENTS, write_events(tmp_path / "events", [events]))
     rules = Sessions(max_hours=48)
-    files = SessionFiles(source, rules).write(tmp_path / "out")
-    users = {frozenset(pq.read_table(file.path)["user_id"].to_pylist()): file.partition for file in files}
+    files = SessionFiles(source, rules).write(f"{tmp_path}/out")
+    users = {frozenset(pq.read_table(file.address)["user_id"].to_pylist()): file.partition for file in files}
     assert users == {frozenset({"gone"}): f"session_date={begun.date()}",
                      frozenset({"long"}): f"session_date={begun.date()}",
                      frozenset({"gone", "just_ended"}): f"session_date={late.date()}",
@@ -131,7 +135,7 @@ def write_sessions(spark: SparkSession, directory: Path, user_id: str) -> Path:
     """Of one visitor: six of one event each, an hour apart, in one file."""
     rows = [event(n, t(60 * n), user_id=user_id) for n in range(6)]
     source = FileSource(spark, EVENTS, write_events(directory, [rows]))
-    files = [file.path for file in SessionFiles(source, Sessions()).write(directory)]
+    files = [file.address for file in SessionFiles(source, Sessions()).write(str(directory))]
     path = directory / "sessions.parquet"
     pq.write_table(pa.concat_tables(pq.ParquetFile(file).read() for file in files), path)
     return path
@@ -149,12 +153,12 @@ def test_files_that_lose_no_session_stay_as_they_are(spark: SparkSession, tmp_pa
     def kept_of(files: Sequence[Path], gone: Sequence[str], **how: int) -> list[Path]:
         """After sessions with these ids give way."""
         retired = [{"session_id": key, "session_date": t(0).date(), "from_us": 0} for key in gone]
-        touched = pa.table({"user_id": ["v"], "from_us": [0], "to_us": [0], "num_events": [1], "retired": [retired]})
-        stretches = tmp_path / f"{uuid.uuid4()}.parquet"  # read once per name
-        pq.write_table(pack_stretches(touched, Sessions()), stretches)
-        written = KeptSessions(spark, tuple(files), (stretches,), **how).write(tmp_path / "new")
+        dirty = pa.table({"user_id": ["v"], "from_us": [0], "to_us": [0], "num_events": [1], "retired": [retired]})
+        ranges = tmp_path / f"{uuid.uuid4()}.parquet"  # read once per name
+        pq.write_table(pack_ranges(dirty, Sessions()), ranges)
+        written = CopyOnWrite(spark, tuple(map(data_file, files)), [(str(ranges),)], **how).write(f"{tmp_path}/new")
         assert {file.partition for file in written} == {"session_date=2024-01-01"}
-        return [file.path for file in written]
+        return [Path(file.address) for file in written]
 
     ids = tables[0]["session_id"].to_pylist()
     rest = tables[0].filter(pc.invert(pc.is_in(tables[0]["session_id"], pa.array([ids[2], ids[4]]))))

@@ -20,7 +20,7 @@ from purchasepath.sources.history import FIRST
 from purchasepath.sources.mapping import FIELDS, OWN_PREFIX
 from purchasepath.sources.pseudonyms import pseudonym_of
 from purchasepath.sources.raw import FILE, RAW
-from purchasepath.storage.warehouse import Partition
+from purchasepath.storage.data_files import Partition
 from purchasepath.tables.catalog import EVENT_CHANGES, EVENTS, USER_KEYS
 from purchasepath.tables.types import Table
 from tests.sources.reading import KEY

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.analysis.funnel import steps_reached
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.summary import sessionize
+from purchasepath.sessions.engine.sessionize import sessionize
 from purchasepath.sources.cleaning import judge, keep_accepted, read_rows
 from purchasepath.sources.direction import runs_backwards, split_by_direction
 from purchasepath.sources.layout import find_source_layouts

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,17 +11,12 @@ from purchasepath.errors import DamagedWarehouseError
 from purchasepath.storage import hadoop_files
 from purchasepath.storage.hadoop_files import HadoopFiles
 from purchasepath.storage.hive_files import faults_of, live_contents, write_list
-from tests.conftest import ROOT
+from tests.storage.hive import run_in_own_process
 
 
 @pytest.mark.slow
 def test_the_contract_holds_in_a_hive_metastore(tmp_path: Path) -> None:
-    here = Path(__file__).resolve()
-    result = subprocess.run(
-        [sys.executable, str(here.with_name("hive_contract.py")), str(tmp_path)], cwd=tmp_path, text=True,
-        capture_output=True, timeout=600, env={**os.environ, "PYTHONPATH": f"{ROOT / 'lib'}:{ROOT}"},
-    )
-    assert result.stdout.splitlines()[-1:] == ["the contract holds"], result.stderr[-4000:]
+    run_in_own_process(Path(__file__).with_name("hive_contract.py"), tmp_path, "the contract holds")
 
 
 def test_files_that_python_does_not_open_are_known_by_their_file_system_s_checksums(

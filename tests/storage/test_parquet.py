@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from purchasepath.errors import DamagedFileError
 from purchasepath.job import guarded
 from purchasepath.scoring.udf import item_ids
-from purchasepath.sessions.engine.session_file import open_writer
+from purchasepath.sessions.engine.files import open_writer
 from purchasepath.sessions.engine.source import FileSource
 from purchasepath.storage.parquet import ParquetReader, parquet_writer, read_parquet, write_parquet_file
 from purchasepath.storage.warehouse import write_parquet

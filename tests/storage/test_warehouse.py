@@ -18,7 +18,7 @@ from purchasepath.config import load_config
 from purchasepath.errors import PublishError, TableMismatchError, TableMissingError
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.warehouse import EmbeddedWarehouse
-from purchasepath.tables.catalog import CALIBRATION, EVENTS, INGEST_BOOKS, PATHS, SCORES
+from purchasepath.tables.catalog import CALIBRATION, EVENTS, INGEST_BOOKS, PATHS, RECOMMENDATIONS
 from purchasepath.tables.types import Table
 
 DAY_1 = {"as_of_date": date(2024, 1, 1), "model_name": "a b"}
@@ -26,7 +26,7 @@ DAY_2 = {"as_of_date": date(2024, 1, 2), "model_name": "a b"}
 
 
 def score(user: str, day: dict[str, object], probability: float = 0.5) -> dict[str, object]:
-    return {"user_id": user, "purchase_probability": probability, **day}
+    return {"user_id": user, "score": probability, **day}
 
 
 @pytest.fixture
@@ -38,33 +38,33 @@ def warehouse(spark: SparkSession, tmp_path: Path) -> Iterator[EmbeddedWarehouse
 
 
 def users(warehouse: EmbeddedWarehouse) -> list[str]:
-    return sorted(r.user_id for r in warehouse.read(SCORES).collect())
+    return sorted(r.user_id for r in warehouse.read(RECOMMENDATIONS).collect())
 
 
 def test_a_table_that_was_never_written_names_the_stage_that_writes_it(warehouse: EmbeddedWarehouse) -> None:
     with pytest.raises(TableMissingError, match=r"spark-submit\.sh score"):
-        warehouse.read(SCORES)
+        warehouse.read(RECOMMENDATIONS)
 
 
 def test_rows_come_back_as_declared_with_comments(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
     at = datetime(2024, 1, 1, 0, 0, 0, 123456, tzinfo=UTC)
     with warehouse.transaction("r1") as work:
-        assert work.write(SCORES, SCORES.frame(spark, [score("u", DAY_1) | {"as_of": at}])) == 1
-    row = warehouse.read(SCORES).first()
+        assert work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark, [score("u", DAY_1) | {"as_of": at}])) == 1
+    row = warehouse.read(RECOMMENDATIONS).first()
     assert row is not None
     assert (row.as_of.replace(tzinfo=UTC), row.as_of_date, row.model_name) == (at, date(2024, 1, 1), "a b")
-    comments = {c.name: c.description for c in spark.catalog.listColumns(f"{warehouse.database}.scores")}
+    comments = {c.name: c.description for c in spark.catalog.listColumns(f"{warehouse.database}.recommendations")}
     assert comments["user_id"] == "keyed pseudonym of the visitor"
 
 
 def test_named_partitions_are_replaced_and_all_others_stay(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
     with warehouse.transaction("r1") as work:
-        work.write(SCORES, SCORES.frame(spark, [score("old1", DAY_1), score("old2", DAY_2)]))
+        work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark, [score("old1", DAY_1), score("old2", DAY_2)]))
     with warehouse.transaction("r2") as work:
-        work.write(SCORES, SCORES.frame(spark, [score("new2", DAY_2)]), partitions=[DAY_2])
+        work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark, [score("new2", DAY_2)]), partitions=[DAY_2])
     assert users(warehouse) == ["new2", "old1"]
     with warehouse.transaction("r3") as work:
-        work.write(SCORES, SCORES.frame(spark), partitions=[DAY_1])
+        work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark), partitions=[DAY_1])
     assert users(warehouse) == ["new2"]
 
 
@@ -73,22 +73,22 @@ def test_added_rows_join_their_partitions_and_named_ones_are_replaced(
 ) -> None:
     with warehouse.transaction("r1") as work:
         rows = [score("a1", DAY_1), score("a2", DAY_2), score("a3", DAY_2)]
-        assert work.write(SCORES, SCORES.frame(spark, rows), append=True) == 3
+        assert work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark, rows), append=True) == 3
         work.write(PATHS, PATHS.frame(spark, [{"path": "view"}]))
-    before = warehouse.fingerprints(SCORES)
+    before = warehouse.fingerprints(RECOMMENDATIONS)
     with warehouse.transaction("r2") as work:
-        added = SCORES.frame(spark, [score("b1", DAY_1), score("b2", DAY_2)])
-        kept = warehouse.read(SCORES).where("user_id = 'a3'")
-        assert work.write(SCORES, added, partitions=[DAY_2], append=True, kept=kept) == 2
+        added = RECOMMENDATIONS.frame(spark, [score("b1", DAY_1), score("b2", DAY_2)])
+        kept = warehouse.read(RECOMMENDATIONS).where("user_id = 'a3'")
+        assert work.write(RECOMMENDATIONS, added, partitions=[DAY_2], append=True, kept=kept) == 2
         work.write(PATHS, PATHS.frame(spark, [{"path": "cart"}]), append=True)
-        left = sorted(row.user_id for row in work.read(SCORES).collect())
+        left = sorted(row.user_id for row in work.read(RECOMMENDATIONS).collect())
         assert (left, work.read(PATHS).count()) == (["a1", "a3", "b1", "b2"], 2)  # what nobody else can see yet
         with pytest.raises(TableMissingError):
             work.read(CALIBRATION)
         assert users(warehouse) == ["a1", "a2", "a3"]
     assert users(warehouse) == ["a1", "a3", "b1", "b2"]
     assert warehouse.read(PATHS).count() == 2
-    after = warehouse.fingerprints(SCORES)
+    after = warehouse.fingerprints(RECOMMENDATIONS)
     assert set(after) == set(before) == {"as_of_date=2024-01-01/model_name=a b", "as_of_date=2024-01-02/model_name=a b"}
     assert not set(after.values()) & set(before.values())
     assert list(warehouse.fingerprints(PATHS)) == [""]
@@ -99,17 +99,17 @@ def test_adding_nothing_changes_no_file_and_clashes_with_nobody(
     warehouse: EmbeddedWarehouse, spark: SparkSession, tmp_path: Path
 ) -> None:
     with warehouse.transaction("r1") as work:
-        work.write(SCORES, SCORES.frame(spark), append=True)
-    assert warehouse.read(SCORES).count() == 0
+        work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark), append=True)
+    assert warehouse.read(RECOMMENDATIONS).count() == 0
     other = open_warehouse(spark, load_config([], [f"paths.warehouse={tmp_path / 'wh'}"]))
     with warehouse.transaction("r2") as work:
-        assert work.write(SCORES, SCORES.frame(spark), append=True) == 0
+        assert work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark), append=True) == 0
         with other.transaction("r3") as theirs:
-            theirs.write(SCORES, SCORES.frame(spark, [score("u", DAY_1)]), append=True)
-    files = warehouse.fingerprints(SCORES)
+            theirs.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark, [score("u", DAY_1)]), append=True)
+    files = warehouse.fingerprints(RECOMMENDATIONS)
     with warehouse.transaction("r4") as work:
-        work.write(SCORES, SCORES.frame(spark), append=True)
-    assert (users(warehouse), warehouse.fingerprints(SCORES)) == (["u"], files)
+        work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark), append=True)
+    assert (users(warehouse), warehouse.fingerprints(RECOMMENDATIONS)) == (["u"], files)
 
 
 def test_of_two_that_add_at_once_one_wins_whole_and_the_other_is_told(
@@ -117,21 +117,21 @@ def test_of_two_that_add_at_once_one_wins_whole_and_the_other_is_told(
 ) -> None:
     other = open_warehouse(spark, load_config([], [f"paths.warehouse={tmp_path / 'wh'}"]))
     with warehouse.transaction("r1") as work:
-        work.write(SCORES, SCORES.frame(spark, [score("a", DAY_1)]))
+        work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark, [score("a", DAY_1)]))
     with pytest.raises(PublishError, match="Run this job again"), warehouse.transaction("r2") as work:
-        work.write(SCORES, SCORES.frame(spark, [score("mine", DAY_2)]), append=True)
+        work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark, [score("mine", DAY_2)]), append=True)
         work.write(PATHS, PATHS.frame(spark, [{"path": "mine"}]))
         with other.transaction("r3") as theirs:
-            theirs.write(SCORES, SCORES.frame(spark, [score("theirs", DAY_1)]), append=True)
+            theirs.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark, [score("theirs", DAY_1)]), append=True)
     assert users(other) == ["a", "theirs"]
     assert not other.exists(PATHS)
 
 
 def test_an_exception_leaves_every_table_as_it_was(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
     with warehouse.transaction("r1") as work:
-        work.write(SCORES, SCORES.frame(spark, [score("old", DAY_1)]))
+        work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark, [score("old", DAY_1)]))
     with pytest.raises(ZeroDivisionError), warehouse.transaction("r2") as work:
-        work.write(SCORES, SCORES.frame(spark, [score("new", DAY_1)]))
+        work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark, [score("new", DAY_1)]))
         raise ZeroDivisionError
     assert users(warehouse) == ["old"]
 
@@ -200,16 +200,16 @@ def test_a_null_where_none_is_declared_publishes_nothing(warehouse: EmbeddedWare
 
 def test_rows_outside_the_named_partitions_publish_nothing(warehouse: EmbeddedWarehouse, spark: SparkSession) -> None:
     with pytest.raises(PublishError, match="only"), warehouse.transaction("r1") as work:
-        work.write(SCORES, SCORES.frame(spark, [score("u", DAY_1)]), partitions=[DAY_2])
-    assert not warehouse.exists(SCORES)
+        work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark, [score("u", DAY_1)]), partitions=[DAY_2])
+    assert not warehouse.exists(RECOMMENDATIONS)
 
 
 def test_duckdb_reads_the_current_files(warehouse: EmbeddedWarehouse, spark: SparkSession, tmp_path: Path) -> None:
     with warehouse.transaction("r1") as work:
-        work.write(SCORES, SCORES.frame(spark, [score("u", DAY_1, 0.25), score("v", DAY_2)]))
-    files = tmp_path / "wh/current/scores/**/*.parquet"
+        work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark, [score("u", DAY_1, 0.25), score("v", DAY_2)]))
+    files = tmp_path / "wh/current/recommendations/**/*.parquet"
     scores = duckdb.read_parquet(str(files), hive_partitioning=True).order("user_id")
-    rows = scores.project("user_id, CAST(as_of_date AS VARCHAR), model_name, purchase_probability").fetchall()
+    rows = scores.project("user_id, CAST(as_of_date AS VARCHAR), model_name, score").fetchall()
     assert rows == [("u", "2024-01-01", "a b", 0.25), ("v", "2024-01-02", "a b", 0.5)]
 
 
@@ -227,13 +227,14 @@ def test_another_process_reads_a_consistent_state_while_we_write_and_leaves_noth
     warehouse: EmbeddedWarehouse, spark: SparkSession, tmp_path: Path
 ) -> None:
     with warehouse.transaction("r1") as work:
-        work.write(SCORES, SCORES.frame(spark, [score("u", DAY_1)]))
+        work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark, [score("u", DAY_1)]))
     program = (
         "import sys; from purchasepath.config import load_config; from purchasepath.storage import open_warehouse\n"
-        "from purchasepath.storage.session import build_session; from purchasepath.tables.catalog import SCORES\n"
+        "from purchasepath.storage.session import build_session\n"
+        "from purchasepath.tables.catalog import RECOMMENDATIONS\n"
         f"config = load_config([], ['paths.warehouse={tmp_path / 'wh'}'])\n"
         "reader = open_warehouse(build_session('reader', config, master='local[1]'), config)\n"
-        "frame = reader.read(SCORES); print('pinned', flush=True); sys.stdin.readline()\n"
+        "frame = reader.read(RECOMMENDATIONS); print('pinned', flush=True); sys.stdin.readline()\n"
         "print('rows', [r.user_id for r in frame.collect()])\n"
     )
     root = Path(__file__).resolve().parents[2]
@@ -245,7 +246,7 @@ def test_another_process_reads_a_consistent_state_while_we_write_and_leaves_noth
     assert reader.stdout.readline() == "pinned\n"
     for i in range(5):
         with warehouse.transaction(f"w{i}") as work:
-            work.write(SCORES, SCORES.frame(spark, [score(f"new{i}", DAY_1)]))
+            work.write(RECOMMENDATIONS, RECOMMENDATIONS.frame(spark, [score(f"new{i}", DAY_1)]))
     output, _ = reader.communicate("go\n", timeout=120)
     assert output == "rows ['u']\n"
     assert not list(stands.iterdir())

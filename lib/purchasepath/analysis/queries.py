@@ -137,7 +137,7 @@ ORDER BY task, metric, k, model
 CALIBRATION = Query((catalog.CALIBRATION,), """
 SELECT model, bin, points, mean_predicted, observed
 FROM calibration
-WHERE points > 0
+WHERE points > 0 AND coalesce(task, 'purchase') = 'purchase'
 ORDER BY model, bin
 """)
 
@@ -150,12 +150,14 @@ ORDER BY metric, epoch
 SCORES = Query((catalog.SCORES,), """
 WITH latest AS (
   SELECT as_of_date, model_name FROM scores
+  WHERE task = 'purchase'
   GROUP BY as_of_date, model_name
   ORDER BY as_of_date DESC, max(run_number) DESC, max(run_id) DESC
   LIMIT 1
 ), scored AS (
-  SELECT purchase_probability AS p, as_of, horizon_hours
+  SELECT value AS p, as_of, horizon_hours
   FROM scores JOIN latest USING (as_of_date, model_name)
+  WHERE task = 'purchase'
 ), limits AS (
   SELECT greatest(max(p), 0.01) AS highest, percentile_approx(p, 0.9, 10000) AS top_tenth FROM scored
 )

@@ -28,7 +28,7 @@ _ALGORITHM = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """What the next run has to build, and on what it builds."""
+    """Full or incremental, why, and the run it continues."""
 
     why_full: str
     """Why every session has to be built; '' where working in the changes is enough."""

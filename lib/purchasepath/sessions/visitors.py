@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pyspark.sql.functions as F
 from pyspark.sql import DataFrame, Row
 
-from purchasepath.sessions.engine.cuts import REASONS
-from purchasepath.sessions.engine.spread import heavy_limit
+from purchasepath.sessions.engine.boundaries import REASONS
+from purchasepath.sessions.engine.partition import heavy_limit
 
 SHARE, LEAST_EVENTS = 0.01, 1000
 

@@ -58,14 +58,14 @@ class HadoopFiles:
         if (here := _on_this_machine(directory)) is not None:
             return contents.describe(here)
         return {name: FileFacts(size, None, self._checksum(f"{directory}/{name}"), "")
-                for name, size in self._sizes(directory).items()}
+                for name, size in self.sizes(directory).items()}
 
     def faults_in(self, directory: str, expected: Contents, *, whole: bool) -> Iterator[str]:
         """What is not as written, a line per file. `whole`: whether contents are compared where they are known."""
         if (here := _on_this_machine(directory)) is not None:
             yield from contents.faults_in(here, expected, whole=whole)
             return
-        there = self._sizes(directory)
+        there = self.sizes(directory)
         for name in sorted(expected.keys() | there.keys()):
             file, written = f"{directory}/{name}", expected.get(name)
             if written is None:
@@ -77,17 +77,8 @@ class HadoopFiles:
             elif whole and written.digest and self._checksum(file) != written.digest:
                 yield f"{file}: its content is not what was written (its digest differs)"
 
-    def remove(self, path: str) -> None:
-        file_system, target = self._open(path)
-        file_system.delete(target, True)
-
-    def make_private(self, path: str) -> None:
-        """A directory that nobody but its owner may enter, made where it is not; object stores know no such thing."""
-        file_system, target = self._open(path)
-        file_system.mkdirs(target)
-        file_system.setPermission(target, self._jvm.org.apache.hadoop.fs.permission.FsPermission("700"))
-
-    def _sizes(self, directory: str) -> dict[str, int]:
+    def sizes(self, directory: str) -> dict[str, int]:
+        """Path below the directory → bytes, of all files below it but those that engines pass over."""
         file_system, target = self._open(directory)
         if not file_system.exists(target):
             return {}
@@ -98,6 +89,26 @@ class HadoopFiles:
             if not any(part.startswith(("_", ".")) for part in name.split("/")):
                 sizes[name] = int(status.getLen())
         return sizes
+
+    def make_directory(self, path: str) -> None:
+        file_system, target = self._open(path)
+        file_system.mkdirs(target)
+
+    def move(self, source: str, target: str) -> None:
+        """A file to its place below a directory that is there. Raises OSError where it is not moved."""
+        file_system, old = self._open(source)
+        if not file_system.rename(old, self._open(target)[1]):
+            raise OSError(f"{source} could not be moved to {target}")
+
+    def remove(self, path: str) -> None:
+        file_system, target = self._open(path)
+        file_system.delete(target, True)
+
+    def make_private(self, path: str) -> None:
+        """A directory that nobody but its owner may enter, made where it is not; object stores know no such thing."""
+        file_system, target = self._open(path)
+        file_system.mkdirs(target)
+        file_system.setPermission(target, self._jvm.org.apache.hadoop.fs.permission.FsPermission("700"))
 
     def _checksum(self, path: str) -> str:
         """What the file system keeps of the contents, such as HDFS's checksum over its blocks'; '' if nothing."""

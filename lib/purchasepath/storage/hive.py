@@ -17,40 +17,33 @@ same seconds could both pass this check, so schedule writers of one table one af
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property, reduce
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pyspark.sql.functions as F
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Config
-from purchasepath.errors import ConflictError, DamagedWarehouseError, PublishError, TableMissingError
+from purchasepath.errors import ConflictError, DamagedWarehouseError, TableMismatchError, TableMissingError
+from purchasepath.storage.addresses import address_of
 from purchasepath.storage.audit import TableAudit
 from purchasepath.storage.contents import FileFacts
+from purchasepath.storage.data_files import DataFile, Partition, is_among, partition_at
 from purchasepath.storage.files import sha256_json
 from purchasepath.storage.hadoop_files import HadoopFiles
 from purchasepath.storage.hive_files import (
     LIST_OF,
+    NO_ROWS,
     by_run,
     faults_of,
     live_contents,
-    write_list,
 )
+from purchasepath.storage.hive_transaction import HiveTransaction
 from purchasepath.storage.metastore import Metastore
-from purchasepath.storage.paths import read_parquet
-from purchasepath.storage.warehouse import (
-    Partition,
-    Rows,
-    Transaction,
-    create_table_sql,
-    keep_other_partitions,
-    partition_path,
-    write_parquet,
-)
+from purchasepath.storage.warehouse import Transaction
 from purchasepath.tables.catalog import TABLES
 from purchasepath.tables.types import Table
 
@@ -67,8 +60,8 @@ class HiveWarehouse:
         self.files = HadoopFiles(spark)
         self.root = self.files.qualified(config.paths.warehouse)
         self._seen: dict[str, str] = {}
-        self._verified: set[str] = set()
-        """Places whose files are as they were written. They are never changed."""
+        self._listed: dict[str, dict[str, FileFacts] | None] = {}
+        """Place whose files are as they were written → these. They are never changed."""
 
     @property
     def snapshot(self) -> str:
@@ -83,15 +76,22 @@ class HiveWarehouse:
         self.seen_run(table.name)
         stored = self.metastore.open(table.name)
         self._verify(table)
-        added = {c.name: F.lit(None).cast(c.type) for c in table.columns if c.added and c.name not in stored.columns}
+        lacking = [c.name for c in table.columns if not c.nullable and c.name not in stored.columns]
+        if lacking:
+            raise TableMismatchError(table.name, [*(f"column {name} is missing in the metastore" for name in lacking), (
+                f"another release wrote this table; keep its files elsewhere, drop it (DROP TABLE {self.database}."
+                f"{table.name}) and write it again: ./spark-submit.sh {table.written_by}")])
+        added = {c.name: F.lit(None).cast(c.type) for c in table.columns if c.nullable and c.name not in stored.columns}
         return table.select(stored.withColumns(added) if added else stored)
 
-    def _verify(self, table: Table) -> None:
+    def _verify(self, table: Table) -> list[str]:
+        """Where the table's files are, all of which are as they were written."""
         places = self.metastore.locations(table.name)
-        written = self._contents(table, [place for place in places if place not in self._verified])
+        written = self._contents(table, [place for place in places if place not in self._listed])
         if faults := list(faults_of(self.files, written)):
             raise DamagedWarehouseError(faults)
-        self._verified.update(places)
+        self._listed.update(written)
+        return places
 
     def _contents(self, table: Table, places: list[str]) -> dict[str, dict[str, FileFacts] | None]:
         digests = {name.removeprefix(LIST_OF): value for name, value in self.metastore.properties(table.name).items()
@@ -114,8 +114,19 @@ class HiveWarehouse:
                 files = [facts for listed in written.values() for facts in (listed or {}).values()]
                 yield TableAudit.of_files(table.name, files)
 
-    def local_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[Path] | None:
-        return None  # on any file system that Spark reaches, and Python may not
+    def data_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[DataFile]:
+        if not self.exists(table):
+            raise TableMissingError(table.name, table.written_by)
+        self.seen_run(table.name)
+        wanted = is_among(table, partitions)
+        return [DataFile(f"{address_of(place)}/{name}", partition, size) for place in sorted(self._verify(table))
+                if not place.endswith(f"/{NO_ROWS}") and wanted(partition := partition_at(table, place))
+                for name, size in sorted(self._sizes(place).items())]
+
+    def _sizes(self, place: str) -> dict[str, int]:
+        """File → bytes, as its run wrote it; or as it is found, of earlier releases, which kept no lists."""
+        written = self._listed.get(place)
+        return self.files.sizes(place) if written is None else {name: file.bytes for name, file in written.items()}
 
     def fingerprints(self, table: Table) -> dict[str, str]:
         if not self.exists(table):
@@ -126,6 +137,10 @@ class HiveWarehouse:
             place = path.split(f"/{table.name}/", 1)[-1].split("/")  # <run_id>/a=1/b=x/part-….parquet
             files.setdefault("/".join(place[1:-1]), []).append(path)
         return {partition: sha256_json(paths) for partition, paths in files.items()}
+
+    def migrate(self, run_id: str) -> list[str]:
+        """None: a metastore's table changes its partitioning by being dropped, which is its owner's to decide."""
+        return []
 
     def last_run(self, table: str) -> str:
         """The run that changed a table last; '' for a table that was never written."""
@@ -143,7 +158,7 @@ class HiveWarehouse:
     @contextmanager
     def transaction(self, run_id: str) -> Iterator[Transaction]:
         self._finish_cut_off_commits()
-        work = _HiveTransaction(self, run_id)
+        work = HiveTransaction(self, run_id)
         try:
             yield work
             self._refuse_conflicts(work.expected)
@@ -211,130 +226,3 @@ class HiveWarehouse:
         self.metastore.drop_properties(table, [
             name for name in self.metastore.properties(table)
             if name.startswith(LIST_OF) and name.removeprefix(LIST_OF) not in live])
-
-
-class _HiveTransaction:
-    def __init__(self, warehouse: HiveWarehouse, run_id: str) -> None:
-        self.warehouse = warehouse
-        self.run_id = run_id
-        self.switches: list[dict[str, Any]] = []
-        self.expected: dict[str, str] = {}
-        """Table that gains rows -> the run whose state it must still have."""
-        self._left: dict[str, DataFrame] = {}
-        """Table -> what we have staged, with the partitions of before that stay."""
-        self._written: dict[str, DataFrame] = {}
-        """Table -> what we have staged, without anything of before."""
-        self._locations: list[str] = []
-        self._scratch: list[str] = []
-
-    @cached_property
-    def number(self) -> int:
-        """Asked for after the reads that it must be above: other processes' commits are seen at once."""
-        return self.warehouse.last_number() + 1
-
-    def write(self, table: Table, rows: Rows, *, partitions: Sequence[Partition] | None = None,
-              append: bool = False, kept: Rows | None = None) -> int:
-        if not isinstance(rows, DataFrame) or not isinstance(kept, DataFrame | None):
-            raise TypeError("rows in files, but no files were given out")
-        location = f"{self.warehouse.root}/{table.name}/{self.run_id}"
-        self._locations.append(location)
-        if table.secret:
-            self.warehouse.files.make_private(f"{self.warehouse.root}/{table.name}")
-        write_parquet(table, rows, location)
-        staged = read_parquet(self.warehouse.spark, location, table.spark_schema())
-        num_rows = _count_without_nulls(table, staged)
-        self._written[table.name] = staged
-        if kept is not None and partitions:
-            write_parquet(table, kept, location, mode="append", gather=False)
-            staged = read_parquet(self.warehouse.spark, location, table.spark_schema())
-        existing = self._existing(table)
-        found = [r.asDict() for r in staged.select(*table.partition_by).distinct().collect()] \
-            if table.partition_by else []  # one row per partition
-        written = {partition_path(table, p): p for p in found}
-        replaced = {partition_path(table, p): dict(p) for p in partitions or []}
-        if append:
-            if not num_rows and not replaced and self.warehouse.exists(table):
-                return 0
-            self._add_old_rows(table, location, [p for path, p in written.items()
-                                                 if path in existing and path not in replaced])
-        elif partitions is None:
-            replaced = existing
-        elif not set(written) <= set(replaced):
-            raise PublishError(f"table {table.name}: rows for partitions {sorted(set(written) - set(replaced))} were "
-                               "staged, but they are not to be replaced. Nothing was published")
-        self._switch(table, location, written, replaced, write_list(self.warehouse.files, location))
-        self._left[table.name] = self._with_rest(table, location, [*written.values(), *replaced.values()])
-        return num_rows
-
-    def _add_old_rows(self, table: Table, location: str, partitions: Sequence[Partition]) -> None:
-        """Copy the rows of partitions that gain some (of a whole table without partitions) beside the new ones."""
-        self.expected[table.name] = self.warehouse.seen_run(table.name)
-        if not self.warehouse.exists(table):
-            return
-        old = self.warehouse.read(table)
-        if table.partition_by:
-            if not partitions:
-                return
-            old = old.where(reduce(Column.__or__, [_is_partition(p) for p in partitions]))
-        write_parquet(table, old, location, mode="append", gather=False)
-
-    def _with_rest(self, table: Table, location: str, partitions: Sequence[Partition]) -> DataFrame:
-        """The staged files, and the partitions that they do not take the place of."""
-        staged = read_parquet(self.warehouse.spark, location, table.spark_schema())  # lists the files anew
-        if not table.partition_by or not self.warehouse.exists(table):
-            return staged
-        return keep_other_partitions(self.warehouse.read(table), partitions).union(staged)
-
-    def _switch(self, table: Table, location: str, written: Mapping[str, Partition],
-                replaced: Mapping[str, Partition], list_digest: str) -> None:
-        root = self.warehouse.root
-        switch = {"table": table.name, "run": self.run_id, "list": list_digest,
-                  "create": create_table_sql(table, self.warehouse.database, f"{root}/{table.name}/_none")}
-        if not table.partition_by:
-            self.switches.append({**switch, "partition": None, "location": location})
-            return
-        targets = dict.fromkeys(replaced) | {path: f"{location}/{path}" for path in written}
-        for path, partition in {**replaced, **written}.items():
-            values = {name: str(value) for name, value in partition.items()}
-            self.switches.append({**switch, "partition": values, "location": targets[path]})
-        if not targets:
-            self.switches.append({**switch, "partition": {}, "location": None})
-
-    def read(self, table: Table) -> DataFrame:
-        return self._left[table.name] if table.name in self._left else self.warehouse.read(table)
-
-    def written(self, table: Table) -> DataFrame:
-        return self._written[table.name]
-
-    def materialize(self, frame: DataFrame, name: str) -> DataFrame:
-        location = f"{self.warehouse.root}/_staging/{self.run_id}/{name}"
-        self._scratch.append(location)
-        self.warehouse.files.make_private(f"{self.warehouse.root}/_staging")
-        frame.write.mode("overwrite").parquet(location)
-        return read_parquet(self.warehouse.spark, location, frame.schema)
-
-    def discard(self, *, only_scratch: bool = False) -> None:
-        for location in [*self._scratch, *([] if only_scratch else self._locations)]:
-            self.warehouse.files.remove(location)
-
-    def _existing(self, table: Table) -> dict[str, dict[str, str]]:
-        """Path -> values of the partitions that are there."""
-        if not table.partition_by or not self.warehouse.exists(table):
-            return {}
-        return {partition_path(table, p): p for p in self.warehouse.metastore.partitions(table.name)}
-
-
-def _is_partition(partition: Partition) -> Column:
-    return reduce(Column.__and__, [F.col(name) == F.lit(value) for name, value in partition.items()])
-
-
-def _count_without_nulls(table: Table, staged: DataFrame) -> int:
-    required = [c.name for c in table.columns if not c.nullable and not c.type.startswith("array")]
-    nulls_of = [F.count_if(F.col(c).isNull()).alias(c) for c in required]
-    row = staged.agg(F.count(F.lit(1)).alias("_rows"), *nulls_of).first()
-    counts = row.asDict() if row else {"_rows": 0}
-    nulls = {c: counts[c] for c in required if counts.get(c)}
-    if nulls:
-        raise PublishError(f"table {table.name}: " + ", ".join(f"{n} nulls in {c}" for c, n in nulls.items())
-                           + "; these columns are declared without nulls. Nothing was published")
-    return int(counts["_rows"])

@@ -21,7 +21,7 @@ from purchasepath.storage.contents import FILE_NAME, WHOLE_BYTES, Contents, File
 
 LIST_OF = "purchasepath.files."
 """Property of a table: the digest of the list of the run that follows."""
-_NO_ROWS = "_none"
+NO_ROWS = "_none"
 
 
 class Files(Protocol):
@@ -53,7 +53,7 @@ def by_run(root: str, locations: list[str]) -> dict[str, list[str]]:
     runs: dict[str, list[str]] = {}
     for location in locations:
         run, _, partition = location.removeprefix(f"{root}/").partition("/")
-        if location.startswith(f"{root}/") and run != _NO_ROWS:
+        if location.startswith(f"{root}/") and run != NO_ROWS:
             runs.setdefault(run, []).append(partition)
     return dict(sorted(runs.items()))
 

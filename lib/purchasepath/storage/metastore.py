@@ -78,6 +78,6 @@ class Metastore:
         """What the declaration has gained since the table was made."""
         known = self._spark.table(self.name(table)).columns
         added = [f"`{c.name}` {c.type} COMMENT {sql_text(c.meaning)}" for c in declared
-                 if c.added and c.name not in known]
+                 if c.nullable and c.name not in known]
         if added:
             self._spark.sql(f"ALTER TABLE {self.name(table)} ADD COLUMNS ({', '.join(added)})")

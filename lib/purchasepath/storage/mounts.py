@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Config
-from purchasepath.errors import UserError
+from purchasepath.errors import FileSystemError, UserError
 from purchasepath.places import glob_root, local_path, split_paths
+from purchasepath.storage.addresses import address_of, is_local, require_open
 from purchasepath.storage.executors import ask_executors, on_one_machine
 
 _NAMES_LOOKED_FOR = 32
@@ -42,13 +43,15 @@ class UnreachablePathError(UserError):
 class Need:
     """A path that tasks of a stage open. What `writes` says of a directory holds for what lies below it.
 
-    `plain`: opened as a plain file, whatever Spark's default file system is.
+    `plain`: opened as a plain file, whatever Spark's default file system is. `by_python`: opened by the driver and by
+    tasks themselves (`addresses.py`), on any file system.
     """
 
     knob: str
     path: str
     writes: bool = False
     plain: bool = False
+    by_python: bool = False
 
 
 def needs_of(stage: str, config: Config) -> list[Need]:
@@ -57,7 +60,8 @@ def needs_of(stage: str, config: Config) -> list[Need]:
     if stage == "simulate":  # written beside its place, then renamed
         return [Need("paths.raw", os.path.dirname(place.rstrip("/")), writes=True) for place in split_paths(paths.raw)]
     embedded = config.warehouse.catalog == "embedded"
-    needs = [Need("paths.warehouse", paths.warehouse, writes=stage not in ("report", "sql"), plain=embedded)]
+    needs = [Need("paths.warehouse", paths.warehouse, writes=stage not in ("report", "sql"), plain=embedded,
+                  by_python=stage == "sessionize" and not embedded)]
     if stage == "ingest":
         needs += [Need("paths.raw", place) for place in split_paths(paths.raw)]
     elif stage == "dataset":
@@ -72,14 +76,21 @@ def needs_of(stage: str, config: Config) -> list[Need]:
 
 
 def require_reach(spark: SparkSession, needs: Sequence[Need]) -> None:
-    """Raises UnreachablePathError, with every fault, where an executor does not reach one of the paths.
+    """Raises UnreachablePathError, with every fault, where an executor does not reach one of the paths; and
+    FileSystemError for a file system that the driver itself would have to open and cannot.
 
-    Asks on clusters only, of the executors that are there by now, and of local file systems: others are reached by
-    name. What the driver does not find either is left to the stage, which says what is missing.
+    Executors are asked on clusters only, those that are there by now, for directories of local file systems, and for
+    others that they open themselves: Spark reaches these by name. What the driver does not find either is left to the
+    stage, which says what is missing.
     """
+    addresses = {need: _address(spark, need) for need in dict.fromkeys(needs) if need.by_python}
+    for address in addresses.values():
+        require_open(address)
     if on_one_machine(spark):
         return
-    with _signs(spark, needs) as signs:
+    with _signs(spark, needs) as found:
+        opened = [_Opened(need, address) for need, address in addresses.items() if not is_local(address)]
+        signs: list[_Sign | _Opened] = [*found, *opened]
         if signs:
             faults = ask_executors(spark, _Look(signs))
             if faults:
@@ -116,10 +127,25 @@ class _Sign:
         return None
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """By what a task knows that it opens files of another file system: it does."""
+
+    need: Need
+    address: str
+
+    def fault(self) -> str | None:
+        try:
+            require_open(self.address)
+        except FileSystemError as failure:
+            return str(failure)
+        return None
+
+
 class _Look:
     """What a task does."""
 
-    def __init__(self, signs: Sequence[_Sign]) -> None:
+    def __init__(self, signs: Sequence[_Sign | _Opened]) -> None:
         self.signs = signs
 
     def __call__(self, _: Iterable[int]) -> Iterator[str]:
@@ -167,14 +193,29 @@ def _seen(need: Need) -> list[_Sign]:
 
 def _as_local(spark: SparkSession, need: Need) -> Need | None:
     """The need as a plain path, of a glob the directory that it begins in; None on a file system with a name."""
-    context: Any = spark.sparkContext
     if not need.plain:
-        try:  # `/logs` is what the default file system calls so
-            path = context._jvm.org.apache.hadoop.fs.Path(need.path)
-            scheme = path.getFileSystem(context._jsc.hadoopConfiguration()).getUri().getScheme()
+        try:
+            if not is_local(address_of(_qualified(spark, need.path))):
+                return None
         except Py4JError:
             return None  # the stage says what is wrong with it
-        if scheme != "file":
-            return None
     place = local_path(need.path)
     return replace(need, path=place if os.path.lexists(place) else glob_root(place))
+
+
+def _address(spark: SparkSession, need: Need) -> str:
+    """Of what Spark reaches as well as Python."""
+    try:
+        return address_of(_qualified(spark, need.path))
+    except Py4JJavaError as failure:
+        why = failure.java_exception.toString().splitlines()[0]
+        raise UserError(f"{need.knob} ({need.path}): Spark does not open this file system ({why}); put its connector "
+                        "on the class path (--packages, --jars), or give another path with "
+                        f"--set {need.knob}=<directory> (docs/cluster.md)") from None
+
+
+def _qualified(spark: SparkSession, path: str) -> str:
+    """With the scheme of its file system: `/logs` is what the default one calls so."""
+    context: Any = spark.sparkContext
+    target = context._jvm.org.apache.hadoop.fs.Path(path)
+    return str(target.getFileSystem(context._jsc.hadoopConfiguration()).makeQualified(target).toString())

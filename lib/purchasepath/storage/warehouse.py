@@ -13,44 +13,24 @@ once. `hive.HiveWarehouse` keeps the same contract in a shared Hive metastore.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, unquote, urlsplit
 
 import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame, SparkSession
 
 from purchasepath.config import Config
 from purchasepath.errors import PublishError, TableMismatchError, TableMissingError
+from purchasepath.storage.data_files import DataFile, FileOutput, Partition, count_rows, is_among, partition_path
 from purchasepath.storage.parquet import read_footer
 from purchasepath.storage.paths import NO_GLOB, read_parquet, spark_path, sql_text
 from purchasepath.storage.snapshots import Snapshot, Snapshots, StagedTable
 from purchasepath.tables.catalog import TABLES
+from purchasepath.tables.migrations import MIGRATIONS
 from purchasepath.tables.types import Table
-
-Partition = Mapping[str, Any]
-"""Partition column → value, for every partition column of a table."""
-
-
-@dataclass(frozen=True)
-class StagedFile:
-    """A Parquet file of a table: where it lies now, and its partition (`a=1/b=x`, '' without partitions)."""
-
-    path: Path
-    partition: str
-
-
-class FileOutput(Protocol):
-    """Rows of a table that tasks write as Parquet files themselves, as declared but for the partition columns."""
-
-    def write(self, directory: Path) -> Sequence[StagedFile]:
-        """The files. New ones lie below `directory`, by names that no stored file has; stored ones that stay as they
-        are may be among them."""
-
 
 Rows = DataFrame | FileOutput
 
@@ -69,7 +49,6 @@ class Transaction(Protocol):
         With `append`, rows are added to what is there: `partitions` are replaced, all others keep their rows and
         may gain new ones. Published only if nobody else has changed the table since it was read (ConflictError).
         `kept`: stored rows of `partitions` that stay beside the new ones. They are copied as they lie, unshuffled.
-        Rows may be files only where `Warehouse.local_files` gave some.
         """
 
     def read(self, table: Table) -> DataFrame:
@@ -97,8 +76,8 @@ class Warehouse(Protocol):
     def read(self, table: Table) -> DataFrame:
         """The table, exactly as declared."""
 
-    def local_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[Path] | None:
-        """Stored files, of these partitions or all, that tasks may read themselves; None where only Spark may."""
+    def data_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[DataFile]:
+        """The stored files, of these partitions or all, for tasks that open them themselves."""
 
     def fingerprints(self, table: Table) -> dict[str, str]:
         """Path of each partition (`partition_path`; '' without partitions) -> digest that changes with its files.
@@ -108,6 +87,9 @@ class Warehouse(Protocol):
 
     def transaction(self, run_id: str) -> Any:
         """Context manager that yields a Transaction and switches on exit."""
+
+    def migrate(self, run_id: str) -> list[str]:
+        """Bring tables that earlier releases wrote to their declarations, in one commit; the names of those."""
 
     def register(self, tables: Sequence[Table]) -> list[str]:
         """Make these tables queryable by name in the Spark session; the names of those that exist."""
@@ -134,18 +116,6 @@ def keep_other_partitions(rows: DataFrame, partitions: Sequence[Partition]) -> D
     """Rows that lie in none of the partitions; the files of those are not opened."""
     named = [reduce(Column.__and__, [F.col(name) == F.lit(value) for name, value in p.items()]) for p in partitions]
     return rows.where(~reduce(Column.__or__, named)) if named else rows
-
-
-def partition_path(table: Table, partition: Partition) -> str:
-    """`a=1/b=x`: the directory of a partition below its table. Raises ValueError for other columns."""
-    if tuple(partition) != table.partition_by:
-        raise ValueError(f"{table.name} is partitioned by {table.partition_by}, found {tuple(partition)}")
-    return "/".join(f"{name}={quote(str(value), safe=' ')}" for name, value in partition.items())
-
-
-def files_of(frame: DataFrame) -> tuple[Path, ...]:
-    """Files on the local file system that a frame reads."""
-    return tuple(Path(unquote(urlsplit(uri).path)) for uri in frame.inputFiles())
 
 
 def create_table_sql(table: Table, database: str, location: str) -> str:
@@ -183,12 +153,16 @@ class EmbeddedWarehouse:
             raise TableMissingError(table.name, table.written_by)
         return self.spark.table(f"`{self.database}`.`{table.name}`").select(*table.names)
 
-    def local_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[Path] | None:
+    def data_files(self, table: Table, partitions: Sequence[Partition] | None = None) -> list[DataFile]:
         if not self.register([table]):
             raise TableMissingError(table.name, table.written_by)
-        location = self._registered[table.name]
-        directories = [location] if partitions is None else [location / partition_path(table, p) for p in partitions]
-        return sorted(file for directory in directories for file in directory.rglob("*.parquet"))
+        location, pinned = self._registered[table.name], self._pin()
+        listed = pinned.contents(table.name) if pinned else None
+        sizes = {name: facts.bytes for name, facts in listed.items()} if listed is not None else {
+            str(file.relative_to(location)): file.stat().st_size for file in location.rglob("*.parquet")}
+        wanted = is_among(table, partitions)
+        return [DataFile(f"{location}/{name}", partition, size) for name, size in sorted(sizes.items())
+                if wanted(partition := name.rpartition("/")[0])]
 
     def fingerprints(self, table: Table) -> dict[str, str]:
         pinned = self._pin()
@@ -215,13 +189,23 @@ class EmbeddedWarehouse:
     def transaction(self, run_id: str) -> Iterator[Transaction]:
         base = self._pin()
         with self._snapshots.staging(run_id) as directory:
-            work = _EmbeddedTransaction(self, directory, base)
+            work = EmbeddedTransaction(self, directory, base)
             try:
                 yield work
                 if work.staged:
                     self._snapshots.commit(work.staged, {"run_id": run_id}, base=base)
             finally:
                 self._release()
+
+    def migrate(self, run_id: str) -> list[str]:
+        pinned = self._pin()
+        due = [m for m in MIGRATIONS if pinned and (place := pinned.table(m.table.name)) is not None
+               and _lacking(m.table, place) and not _lacking(m.was, place)]
+        if due:
+            with self.transaction(f"{run_id}-migration") as tx:
+                for migration in due:
+                    tx.write(migration.table, migration.rewrite(self.read(migration.was)))
+        return [migration.table.name for migration in due]
 
     def _pin(self) -> Snapshot | None:
         if self._pinned is None:
@@ -235,7 +219,9 @@ class EmbeddedWarehouse:
         self._pinned = None
 
 
-class _EmbeddedTransaction:
+class EmbeddedTransaction:
+    """What a job may do inside `EmbeddedWarehouse.transaction`."""
+
     def __init__(self, warehouse: EmbeddedWarehouse, directory: Path, base: Snapshot | None) -> None:
         self.warehouse = warehouse
         self.spark = warehouse.spark
@@ -253,12 +239,7 @@ class _EmbeddedTransaction:
         self._replaced[table.name] = partitions or []
         location = self.directory / table.name
         self._write(table, rows, location)
-        num_rows, nulls = _count_rows_and_nulls(table, location)
-        if nulls:
-            raise PublishError(
-                f"table {table.name}: " + ", ".join(f"{n} nulls in {c}" for c, n in nulls.items())
-                + "; these columns are declared without nulls. Nothing was published"
-            )
+        num_rows = count_rows(table, location.rglob("*.parquet"))
         if kept is not None and replaced:
             self._written[table.name] = self._stored_at(table, location)  # lists the files that are there now
             self._write(table, kept, location, add=True)
@@ -276,12 +257,12 @@ class _EmbeddedTransaction:
         if isinstance(rows, DataFrame):
             write_parquet(table, rows, spark_path(location), mode="append" if add else "overwrite", gather=not add)
             return
-        made = self.directory / f"_{table.name}_files"
+        made = f"{self.directory}/_{table.name}_files"
         for file in rows.write(made):
-            target = location / file.partition / file.path.name
+            target = location / file.partition / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
             # files are never changed: a stored one that stays may have a second name
-            os.replace(file.path, target) if file.path.is_relative_to(made) else os.link(file.path, target)
+            os.replace(file.address, target) if file.address.startswith(f"{made}/") else os.link(file.address, target)
         location.mkdir(exist_ok=True)
 
     def _stage_addition(self, table: Table, location: Path, replaced: frozenset[str], rows: int) -> None:
@@ -316,28 +297,17 @@ class _EmbeddedTransaction:
 
 def _check_stored(table: Table, location: Path) -> None:
     """Raise TableMismatchError when files were written by a release whose declaration had other columns."""
+    if missing := _lacking(table, location):
+        raise TableMismatchError(table.name, [*(f"column {name} is missing in the stored files" for name in missing), (
+            "another release wrote this table; any stage brings a warehouse of an earlier release up to date, for "
+            f"example ./spark-submit.sh {table.written_by}; tables of a later one are read by its code alone")])
+
+
+def _lacking(table: Table, location: Path) -> list[str]:
+    """Columns that the stored files should have and do not; one that may be null is null in files that lack it."""
     file = next(location.rglob("*.parquet"), None)
     if file is None:
-        return
-    stored = set(read_footer(file).schema.to_arrow_schema().names) | set(table.partition_by)
-    missing = [f"column {c.name} is missing in the stored files" for c in table.columns
-               if c.name not in stored and not c.added]
-    if missing:  # the stage that writes the table may read it first, so running it again need not help
-        raise TableMismatchError(table.name, [*missing, (
-            "another release wrote this table; begin with an empty warehouse, "
-            "--set paths.warehouse=<new directory>, and run the stages again from `ingest` on")])
-
-
-def _count_rows_and_nulls(table: Table, location: Path) -> tuple[int, dict[str, int]]:
-    """Rows, and nulls per non-nullable flat column, from the Parquet footers alone: no pass over the data."""
-    required = {c.name for c in table.columns if not c.nullable and not c.type.startswith("array")}
-    rows, nulls = 0, dict.fromkeys(sorted(required), 0)
-    for file in location.rglob("*.parquet"):
-        footer = read_footer(file)
-        rows += footer.num_rows
-        for group in range(footer.num_row_groups):
-            for index in range(footer.num_columns):
-                column = footer.row_group(group).column(index)
-                if column.path_in_schema in required and column.statistics:
-                    nulls[column.path_in_schema] += column.statistics.null_count or 0
-    return rows, {name: count for name, count in nulls.items() if count}
+        return []
+    partitions = {part.split("=", 1)[0] for part in file.parent.relative_to(location).parts}
+    stored = set(read_footer(file).schema.to_arrow_schema().names) | partitions
+    return [c.name for c in table.columns if c.name not in stored and not c.nullable]

@@ -1,10 +1,10 @@
-"""A stretch of one visitor's timeline as a function from the session that enters it to the session that leaves it.
+"""A part of one visitor's timeline as a function from the session that enters it to the session that leaves it.
 
-Caps and campaigns depend on the session they end, so a stretch cut out of the middle of a timeline cannot know its
+Caps and campaigns depend on the session they end, so a part cut out of the middle of a timeline cannot know its
 sessions. But after the first cut inside it, everything depends on that cut's position alone; and the first cut
 comes before `max_events` events or at the first hard cut, whichever session enters. So a table with an entry per
 such position, and the times of these events, say all there is to know, in bounded size. Such functions compose, and
-composing is associative, whatever the stretches: timelines may be cut anywhere, summarized apart, and joined.
+composing is associative, whatever the parts: timelines may be cut anywhere, summarized apart, and joined.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ import numpy as np
 import pyarrow as pa
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.cuts import (
+from purchasepath.sessions.engine.boundaries import (
     CAMPAIGN,
     GAP,
     MAX_EVENTS,
     MAX_HOURS,
     MIDNIGHT,
     NO_CAMPAIGN,
-    Stretch,
-    gap_us,
+    SortedEvents,
     hard_cuts,
-    max_us,
     next_starts,
     other_campaigns,
 )
+from purchasepath.sessions.engine.rules import gap_us, max_us
 
 CHUNK = pa.schema([
     ("bucket", pa.int32()), ("num_events", pa.int64()), ("first_us", pa.int64()), ("last_us", pa.int64()),
@@ -75,7 +74,7 @@ class Border:
     reason: int
 
 
-def summarize_chunk(bucket: int, events: Stretch, tie_orders: pa.Array, event_ids: pa.Array,
+def summarize_chunk(bucket: int, events: SortedEvents, tie_orders: pa.Array, event_ids: pa.Array,
                     campaigns: pa.Array | None, config: Sessions) -> pa.Table:
     """One row (`CHUNK`) from the events of one visitor in one chunk. `campaigns`: name of each campaign number."""
     size = len(events.event_us)
@@ -158,7 +157,7 @@ def _last_starts(following: np.ndarray) -> np.ndarray:
     return last
 
 
-def _campaigns(events: Stretch, names: pa.Array | None, hard_at: int, left: np.ndarray) -> dict:
+def _campaigns(events: SortedEvents, names: pa.Array | None, hard_at: int, left: np.ndarray) -> dict:
     """What a chunk says of campaigns."""
     size = len(events.event_us)
     nothing = {"campaign": None, "campaign_at": size, "change_at": size, "left_campaign": [None] * len(left)}

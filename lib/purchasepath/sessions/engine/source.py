@@ -1,4 +1,4 @@
-"""Where rows come from that tasks work on as Arrow columns: a frame, or files that tasks read themselves.
+"""Rows as Arrow columns for tasks to work on: of Parquet files that tasks open themselves, or of a frame.
 
 Reading and writing Parquet in the task that works on the columns saves turning every row into Arrow and back, which
 costs more than cutting sessions does. A frame serves what is no stored table.
@@ -7,10 +7,8 @@ costs more than cutting sessions does. A frame serves what is no stored table.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -18,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 
-from purchasepath.sessions.crawlers import find_crawlers
-from purchasepath.storage.parquet import ParquetReader, read_footer
+from purchasepath.sessions.engine.crawlers import find_crawlers
+from purchasepath.storage.addresses import Address
+from purchasepath.storage.parquet import ParquetReader, read_footer, read_footers
 from purchasepath.tables.event_order import filled_tie_order
 from purchasepath.tables.types import Table
 
@@ -61,11 +60,11 @@ class Source(Protocol):
 
     @property
     def num_rows(self) -> int | None:
-        """How many there are at most, where that is known without reading them."""
+        """Upper bound of rows from the footers; None if unknown."""
 
     @property
     def most_of_visitor(self) -> int | None:
-        """How many of them one visitor has at most, where that is known."""
+        """Upper bound of one visitor's rows; None if unknown."""
 
     def map(self, work: Work, columns: Sequence[str], schema: str, *, roughly: bool = False) -> DataFrame:
         """Rows (`schema`) that `work` makes of the rows of every task: of columns as stored, or made as told in
@@ -97,18 +96,17 @@ class FileSource:
 
     spark: SparkSession
     table: Table
-    files: Sequence[Path]
+    files: Sequence[Address]
     keep: Keep | None = None
     most: int | None = None
-    """How many rows pass at most, where that is known."""
+    """Upper bound of rows that pass, where one is known."""
     most_of_one: int | None = None
-    """How many rows of one visitor pass at most, where that is known."""
+    """Upper bound of one visitor's rows that pass, where one is known."""
 
     @cached_property
-    def groups(self) -> list[tuple[Path, int, int]]:
+    def groups(self) -> list[tuple[Address, int, int]]:
         """(file, row group, rows) of all, from the files' footers."""
-        with ThreadPoolExecutor(8) as pool:
-            footers = list(pool.map(read_footer, self.files))
+        footers = read_footers(self.files)
         return [(path, group, footer.row_group(group).num_rows)
                 for path, footer in zip(self.files, footers, strict=True) for group in range(footer.num_row_groups)]
 
@@ -175,11 +173,11 @@ def _made(rows: pa.RecordBatch, columns: Sequence[str], keep: Keep | None) -> pa
     return pa.record_batch([make(name) for name in columns], names=list(columns))
 
 
-Part = list[tuple[Path, list[int]]]
+Part = list[tuple[Address, list[int]]]
 """What one task reads: row groups of files."""
 
 
-def _parts(groups: Sequence[tuple[Path, int, int]], num_cores: int) -> list[Part]:
+def _parts(groups: Sequence[tuple[Address, int, int]], num_cores: int) -> list[Part]:
     """All row groups, in parts of about equal size; small ones together."""
     size = min(_MOST_ROWS_PER_TASK, max(_LEAST_ROWS_PER_TASK, sum(rows for *_, rows in groups) // (2 * num_cores)))
     parts: list[Part] = []

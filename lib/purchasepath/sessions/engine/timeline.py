@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from purchasepath.sessions.engine.blocks import EVENT_COLUMNS, Visits
+from purchasepath.sessions.engine.shuffle import EVENT_COLUMNS, UserRuns
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,20 @@ class Timelines:
         return self.columns[name].take(pa.array(rows))
 
 
-def order_events(visits: Visits) -> Timelines:
-    """The timelines of some visits. Only numbers are sorted; ids only where numbers do not tell two events apart."""
-    names = pc.dictionary_encode(visits.user_ids)
+def order_events(runs: UserRuns) -> Timelines:
+    """The timelines of some runs. Only numbers are sorted; ids only where numbers do not tell two events apart."""
+    names = pc.dictionary_encode(runs.user_ids)
     by_name = pc.sort_indices(names.dictionary)  # byte by byte, as Spark does
     number = np.empty(len(by_name), dtype=np.int64)
     number[by_name.to_numpy()] = np.arange(len(by_name))
-    user = np.repeat(number[names.indices.to_numpy()], visits.sizes)
-    at = visits.columns["event_us"].to_numpy() if len(user) else np.empty(0, dtype=np.int64)
+    user = np.repeat(number[names.indices.to_numpy()], runs.sizes)
+    at = runs.columns["event_us"].to_numpy() if len(user) else np.empty(0, dtype=np.int64)
     order = order_rows(user, at)
     user, at = user[order], at[order]
     same_user = user[1:] == user[:-1]
-    order = _order_ties(visits, order, same_user & (at[1:] == at[:-1]))
+    order = _order_ties(runs, order, same_user & (at[1:] == at[:-1]))
     return Timelines(names.dictionary.take(by_name), order, user, at, np.r_[True, ~same_user][:len(order)],
-                     visits.columns)
+                     runs.columns)
 
 
 def order_rows(user: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -63,22 +63,22 @@ def order_rows(user: np.ndarray, at: np.ndarray) -> np.ndarray:
     return np.lexsort((at, user))
 
 
-def _order_ties(visits: Visits, order: np.ndarray, tied: np.ndarray) -> np.ndarray:
+def _order_ties(runs: UserRuns, order: np.ndarray, tied: np.ndarray) -> np.ndarray:
     """`order` with the events that tie with their neighbours put in order of (tie order, event id)."""
     if not tied.any():
         return order
     rows, group = _groups(tied)
-    tie_order = visits.columns["tie_order"].to_numpy()
+    tie_order = runs.columns["tie_order"].to_numpy()
     fixed = order.copy()
     fixed[rows] = order[rows][np.lexsort((tie_order[order[rows]], group))]
-    return _order_by_id(visits, fixed, tied & (np.diff(tie_order[fixed]) == 0))
+    return _order_by_id(runs, fixed, tied & (np.diff(tie_order[fixed]) == 0))
 
 
-def _order_by_id(visits: Visits, order: np.ndarray, tied: np.ndarray) -> np.ndarray:
+def _order_by_id(runs: UserRuns, order: np.ndarray, tied: np.ndarray) -> np.ndarray:
     if not tied.any():
         return order
     rows, group = _groups(tied)
-    ids = visits.columns["event_id"].take(pa.array(order[rows]))
+    ids = runs.columns["event_id"].take(pa.array(order[rows]))
     rank = np.empty(len(rows), dtype=np.int64)
     rank[pc.sort_indices(ids).to_numpy()] = np.arange(len(rows))  # strings compare byte by byte, as in Spark
     fixed = order.copy()

@@ -1,4 +1,4 @@
-"""How events are spread over buckets: visitors by hash, the timelines of heavy visitors by stretches of time.
+"""The partitioning of events into buckets: visitors by hash, the timelines of heavy visitors (skew) by ranges of time.
 
 Finding heavy visitors takes a count of events per visitor, and a sample of their times chosen by a hash. What is
 found decides only where rows are worked on, never what becomes of them.
@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyspark.sql.functions as F
 
+from purchasepath.sessions.engine.boundaries import GAP
 from purchasepath.sessions.engine.chunks import Border
-from purchasepath.sessions.engine.cuts import GAP
 from purchasepath.sessions.engine.hashing import hash_ids, mix, places, spark_hash
 from purchasepath.sessions.engine.source import Source, Work, gather
 
@@ -46,7 +46,7 @@ class HeavyUser:
 
 
 @dataclass(frozen=True)
-class Spread:
+class Partitioner:
     """`num_buckets` by hash, and one further bucket per chunk of a heavy visitor.
 
     A bucket's `name` is a number that Spark's hash partitioning deals to the tasks in turn.
@@ -114,11 +114,11 @@ def chunk_numbers(events: pa.Table, rows: np.ndarray, borders: tuple[Border, ...
     return number
 
 
-def plan_spread(events: Source, num_tasks: int, bucket_events: int = BUCKET_EVENTS) -> Spread:
-    """The spread of `events`, with provisional borders: times that divide each heavy visitor's events about evenly.
-    Where somebody may be heavy, reads every event's visitor and time."""
+def plan_partitions(events: Source, num_tasks: int, bucket_events: int = BUCKET_EVENTS) -> Partitioner:
+    """The partitioner of `events`, with provisional borders: times that divide each heavy visitor's events about
+    evenly. Where somebody may be heavy, reads every event's visitor and time."""
     if events.most_of_visitor is not None and events.most_of_visitor <= bucket_events:
-        return Spread(max(num_tasks, -(-(events.num_rows or 0) // bucket_events)), num_tasks)
+        return Partitioner(max(num_tasks, -(-(events.num_rows or 0) // bucket_events)), num_tasks)
     one_in = max(1, bucket_events // _TIMES_PER_CHUNK)
     told = events.map(_count_users(min(_COUNTED_FROM, one_in), one_in), ("user_id", "event_us"),
                       "user_id string, num_events bigint, event_us bigint", roughly=True)
@@ -135,7 +135,7 @@ def plan_spread(events: Source, num_tasks: int, bucket_events: int = BUCKET_EVEN
     limit = heavy_limit(total, bucket_events)
     heavy = tuple(HeavyUser(row["user_id"], _borders(row["times"], -(-row["num_events"] // limit)))
                   for row in found["heaviest"] if row["num_events"] > limit)
-    return Spread(max(num_tasks, -(-total // bucket_events)), num_tasks, heavy)
+    return Partitioner(max(num_tasks, -(-total // bucket_events)), num_tasks, heavy)
 
 
 def _borders(times: list[int], chunks: int) -> tuple[Border, ...]:

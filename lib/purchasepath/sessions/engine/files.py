@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,14 +15,18 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.blocks import Visits, visits_of
-from purchasepath.sessions.engine.cuts import gap_us
-from purchasepath.sessions.engine.session_file import open_writer
+from purchasepath.sessions.engine.partition import BUCKET_EVENTS
+from purchasepath.sessions.engine.rules import gap_us
+from purchasepath.sessions.engine.sessionize import CutBucket, pack
+from purchasepath.sessions.engine.shuffle import UserRuns, runs_of
 from purchasepath.sessions.engine.source import ROWS_AT_ONCE, FileSource, Work
-from purchasepath.sessions.engine.spread import BUCKET_EVENTS
-from purchasepath.sessions.engine.summary import CutBucket, pack
-from purchasepath.storage.warehouse import StagedFile
+from purchasepath.storage.addresses import Address
+from purchasepath.storage.data_files import DataFile
+from purchasepath.storage.parquet import parquet_writer
+from purchasepath.tables.catalog import SESSIONS
 
+_ALL_DIFFERENT = ("session_id", "event_ids", "offsets_us", "arrival_lags_us")
+"""Columns for which a dictionary of their values is wasted work."""
 _LEAST_EVENTS_PER_TASK, _MOST_EVENTS_PER_TASK = 250_000, 8_000_000
 _EVENTS_HELD = 1_000_000
 """Events of finished sessions that a task collects for larger row groups before it writes them."""
@@ -38,7 +41,7 @@ class SessionFiles:
     config: Sessions
     bucket_events: int = BUCKET_EVENTS
 
-    def write(self, directory: Path) -> list[StagedFile]:
+    def write(self, directory: str) -> list[DataFile]:
         """Files with all sessions, below `directory`: one per day and task, and another for those still open."""
         spark = self.events.spark
         num_tasks = self._num_tasks(int(spark.conf.get("spark.sql.shuffle.partitions") or 1))
@@ -46,13 +49,24 @@ class SessionFiles:
         dealt = packed.blocks.repartition(num_tasks, "bucket").sortWithinPartitions("bucket")
         cut = _cut_and_write(packed.cutter(), directory, gap_us(self.config))
         written = dealt.mapInArrow(cut, "partition string, path string")
-        with _rows_per_batch(spark, _BYTES_PER_BATCH * packed.spread.num_buckets // (_BYTES_PER_EVENT * ROWS_AT_ONCE)):
+        rows = _BYTES_PER_BATCH * packed.partitioner.num_buckets // (_BYTES_PER_EVENT * ROWS_AT_ONCE)
+        with _rows_per_batch(spark, rows):
             files = written.collect()  # a row per file
-        return [StagedFile(Path(row["path"]), row["partition"]) for row in files]
+        return [DataFile(row["path"], row["partition"]) for row in files]
 
     def _num_tasks(self, most: int) -> int:
         rows = self.events.num_rows
         return max(1, min(most, -(-rows // _LEAST_EVENTS_PER_TASK)), -(-rows // _MOST_EVENTS_PER_TASK))
+
+
+@dataclass(frozen=True)
+class Together:
+    """The files of several outputs, one after the other."""
+
+    outputs: tuple[SessionFiles, ...]
+
+    def write(self, directory: str) -> list[DataFile]:
+        return [file for output in self.outputs for file in output.write(directory)]
 
 
 @contextmanager
@@ -67,38 +81,38 @@ def _rows_per_batch(spark: SparkSession, rows: int) -> Iterator[None]:
         spark.conf.set(key, before or "10000")
 
 
-def _cut_and_write(cut_bucket: CutBucket, directory: Path, pause_us: int) -> Work:
+def _cut_and_write(cut_bucket: CutBucket, directory: str, pause_us: int) -> Work:
     """Blocks in order of bucket → (partition, path) of every file written. Names are new with every attempt of a task:
     what a failed attempt left is known to nobody."""
 
     def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with ExitStack() as stack:
             ended, still_open = _DayFiles(directory, stack), _DayFiles(directory, stack)
-            for bucket, visits in _buckets(batches):
-                sessions, newest = set_open_apart(cut_bucket(bucket, visits), pause_us)
+            for bucket, runs in _buckets(batches):
+                sessions, newest = set_open_apart(cut_bucket(bucket, runs), pause_us)
                 ended.add(sessions)
                 still_open.add(newest)
-            paths = [*ended.finish(), *still_open.finish()]
-        yield pa.record_batch([pa.array([path.parent.name for path in paths], pa.string()),
-                               pa.array([str(path) for path in paths], pa.string())], names=["partition", "path"])
+            files = [*ended.finish(), *still_open.finish()]
+        yield pa.record_batch([pa.array([file.partition for file in files], pa.string()),
+                               pa.array([file.address for file in files], pa.string())], names=["partition", "path"])
 
     return work
 
 
-def _buckets(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, Visits]]:
-    """The visits of each bucket."""
+def _buckets(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, UserRuns]]:
+    """The runs of each bucket."""
     name, held, blocks = -1, list[int](), list[pa.Buffer]()
     for batch in batches:
         for bucket, columns, block in zip(batch["bucket"].to_pylist(), batch["held"].to_pylist(), batch["block"],
                                           strict=True):
             if bucket != name and blocks:
-                yield name, visits_of(held, blocks)
+                yield name, runs_of(held, blocks)
                 held, blocks = [], []
             name = bucket
             held.append(columns)
             blocks.append(block.as_buffer())
     if blocks:
-        yield name, visits_of(held, blocks)
+        yield name, runs_of(held, blocks)
 
 
 def set_open_apart(sessions: pa.Table, pause_us: int) -> tuple[pa.Table, pa.Table]:
@@ -120,10 +134,10 @@ def set_open_apart(sessions: pa.Table, pause_us: int) -> tuple[pa.Table, pa.Tabl
 class _DayFiles:
     """One file per day, open until the task ends."""
 
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
+    def __init__(self, directory: str, stack: ExitStack) -> None:
         self._directory, self._stack = directory, stack
         self._writers: dict[str, pq.ParquetWriter] = {}
-        self._paths: list[Path] = []
+        self._files: list[DataFile] = []
         self._held: dict[str, list[pa.Table]] = defaultdict(list)
         self._num_held = 0
         self._name = f"part-{uuid.uuid4().hex}.zstd.parquet"
@@ -141,10 +155,10 @@ class _DayFiles:
         if self._num_held >= _EVENTS_HELD:
             self._flush()
 
-    def finish(self) -> list[Path]:
+    def finish(self) -> list[DataFile]:
         """The files, whole once the task's stack is closed."""
         self._flush()
-        return self._paths
+        return self._files
 
     def _flush(self) -> None:
         for partition, tables in self._held.items():
@@ -155,6 +169,21 @@ class _DayFiles:
 
     def _writer(self, partition: str) -> pq.ParquetWriter:
         if partition not in self._writers:
-            self._paths.append(self._directory / partition / self._name)
-            self._writers[partition] = self._stack.enter_context(open_writer(self._paths[-1]))
+            self._files.append(DataFile(f"{self._directory}/{partition}/{self._name}", partition))
+            self._writers[partition] = self._stack.enter_context(open_writer(self._files[-1].address))
         return self._writers[partition]
+
+
+def open_writer(path: Address) -> pq.ParquetWriter:
+    """A new file at `path`, in a directory that is made if need be."""
+    schema = SESSIONS.file_schema()
+    flat = [field.name for field in schema if not pa.types.is_list(field.type)]
+    return parquet_writer(path, schema, use_dictionary=WORDS, write_statistics=flat)
+
+
+def _path_in_file(field: pa.Field) -> str:
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
+
+
+WORDS = [_path_in_file(field) for field in SESSIONS.file_schema() if field.name not in _ALL_DIFFERENT]
+"""Columns whose values repeat, as Parquet names them."""

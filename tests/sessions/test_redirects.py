@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.chains import pack_stretches
-from purchasepath.sessions.engine.homes import SupersededFiles, homes_of
-from purchasepath.sessions.identifiers import session_ids
+from purchasepath.sessions.engine.dirty_ranges import pack_ranges
+from purchasepath.sessions.engine.redirects import SupersededFiles, redirects_of
+from purchasepath.sessions.engine.rules import session_ids
+from purchasepath.storage.data_files import DataFile
 from purchasepath.tables.catalog import SESSIONS, SUPERSEDED_SESSIONS
 from purchasepath.times import DAY_US
 from tests.sessions.oracle import T0, cut, to_us
+from tests.sessions.test_files import data_file
 
 RULES = Sessions(gap_minutes=10, max_events=2)
 Moment = tuple[str, int]
@@ -61,16 +63,16 @@ MOMENTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 40)), max_si
 def test_homes_equal_those_of_a_plain_loop(moments: list[Moment], others: list[tuple[str, int, str]]) -> None:
     sessions, holder = sessions_of(moments)
     firsts = [*holder, *((user, to_us(T0 + timedelta(minutes=minute)), event) for user, minute, event in others)]
-    assert homes_of(published(firsts), sessions) == [holder.get(first) for first in firsts]
+    assert redirects_of(published(firsts), sessions) == [holder.get(first) for first in firsts]
 
 
 def test_a_day_is_told_anew_where_something_was_retired_or_superseded_once(spark: SparkSession, tmp_path: Path) -> None:
-    def stored(day: int, rows: Sequence[tuple[str, int, str]], name: str) -> Path:
+    def stored(day: int, rows: Sequence[tuple[str, int, str]], name: str) -> DataFile:
         file = tmp_path / f"session_date=2024-01-0{day + 1}" / name
         file.parent.mkdir(exist_ok=True)
         table = published(rows).append_column("superseded_by", pa.array(["of old"] * len(rows)))
         pq.write_table(table.append_column("run_id", pa.array(["of old"] * len(rows))), file)
-        return file
+        return data_file(file)
 
     us = to_us(T0)
     joined, holder = sessions_of([("a", 0), ("a", 5), ("b", 23 * 60 + 55), ("b", 24 * 60 + 4)])
@@ -85,20 +87,21 @@ def test_a_day_is_told_anew_where_something_was_retired_or_superseded_once(spark
         return [{"session_id": id_of(*row), "session_date": T0.date() + timedelta(days=(row[1] - us) // DAY_US),
                  "from_us": row[1]} for row in rows]
 
-    stretches = tmp_path / "stretches.parquet"
-    pq.write_table(pack_stretches(pa.table({
+    ranges = tmp_path / "ranges.parquet"
+    pq.write_table(pack_ranges(pa.table({
         "user_id": ["a", "b"], "from_us": [us, us], "to_us": [us + 300_000_000, us + DAY_US + 240_000_000],
         "num_events": [3, 1], "retired": [retired(second, there), retired(over_midnight)],
-    }), RULES), stretches)
+    }), RULES), ranges)
     old = stored(0, [nowhere, outside], "old.parquet")
     untouched = stored(2, [("c", us + 2 * DAY_US, "c")], "untouched.parquet")
     days = [T0.date() + timedelta(days=n) for n in range(4)]
-    files = SupersededFiles(spark, RULES, "now", days, (old, untouched), (stretches,), (built,)).write(tmp_path / "new")
+    files = SupersededFiles(spark, RULES, "now", days, (old, untouched), [(str(ranges),)],
+                            (data_file(built),)).write(f"{tmp_path}/new")
 
-    rows = {file.partition[-2:]: pq.ParquetFile(file.path).read().to_pylist() for file in files}
-    assert files[-1].path == untouched
+    rows = {file.partition[-2:]: pq.ParquetFile(file.address).read().to_pylist() for file in files}
+    assert files[-1].address == untouched.address
     assert sorted(rows) == ["01", "02", "03"]
     found = {row["session_id"]: (row["superseded_by"], row["run_id"]) for day in ("01", "02") for row in rows[day]}
     assert found == {id_of(*second): (holder[second], "now"), id_of(*nowhere): (None, "of old"),
                      id_of(*outside): ("of old", "of old"), id_of(*over_midnight): (holder[over_midnight], "now")}
-    assert pq.read_schema(files[0].path).equals(SUPERSEDED_SESSIONS.file_schema())
+    assert pq.read_schema(files[0].address).equals(SUPERSEDED_SESSIONS.file_schema())

@@ -1,5 +1,4 @@
-"""What tasks that work on files need of the stretches to build again: which events lie in one, and which stored
-sessions give way."""
+"""Copy-on-write of SESSIONS around dirty ranges: which events lie in one, which stored sessions stay, file by file."""
 
 from __future__ import annotations
 
@@ -8,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,33 +14,35 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.chains import unpack_stretches
+from purchasepath.sessions.engine.dirty_ranges import unpack_ranges
+from purchasepath.sessions.engine.files import WORDS, open_writer
 from purchasepath.sessions.engine.hashing import hash_ids
-from purchasepath.sessions.engine.session_file import WORDS, open_writer
-from purchasepath.sessions.lateness import Timely
+from purchasepath.sessions.engine.rules import Timely
+from purchasepath.storage.data_files import DataFile
 from purchasepath.storage.parquet import ParquetReader, read_parquet
-from purchasepath.storage.warehouse import StagedFile
 
-Files = tuple[Path, ...]
+RangeFiles = tuple[str, ...]
+"""Files of packed dirty ranges that a task holds at once."""
+Files = tuple[DataFile, ...]
 
 
 @dataclass(frozen=True)
-class Within:
-    """Keeps the timely events that lie in a stretch of their visitor (`stretches`: files of them, packed)."""
+class InRanges:
+    """Keeps the timely events that lie in a dirty range of their visitor (`ranges`: files of them, packed)."""
 
     config: Sessions
-    stretches: Files
+    ranges: RangeFiles
     columns = ("user_id", *Timely.columns)
 
     def __call__(self, rows: pa.RecordBatch) -> np.ndarray:
-        inside = read_intervals(self.stretches).hold(rows["user_id"], rows["event_ts"].cast(pa.int64()).to_numpy())
+        inside = read_intervals(self.ranges).hold(rows["user_id"], rows["event_ts"].cast(pa.int64()).to_numpy())
         timely = Timely(self.config)(rows)
         return inside if timely is None else inside & timely
 
 
 @dataclass(frozen=True)
-class KeptSessions:
-    """The rows of stored files of SESSIONS that no stretch retires.
+class CopyOnWrite:
+    """The rows of stored files of SESSIONS that no dirty range retires.
 
     A file that loses none stays as it is. Small ones of a day that lose some become one; and so do all of them where
     they are many, so that the runs of a year leave no more files than those of a week.
@@ -50,66 +50,66 @@ class KeptSessions:
 
     spark: SparkSession
     files: Files
-    stretches: Files
+    ranges: Sequence[RangeFiles]
     small_bytes: int = 8_000_000
     many: int = 16
 
-    def write(self, directory: Path) -> list[StagedFile]:
-        groups, stretches, many = _groups(self.files, self.small_bytes), self.stretches, self.many
+    def write(self, directory: str) -> list[DataFile]:
+        groups, ranges, many = _groups(self.files, self.small_bytes), self.ranges, self.many
 
         def copy(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for number in (n for batch in numbers for n in batch["id"].to_pylist()):
-                partition = groups[number][0].parent.name
-                gone = read_retired(stretches).filter(pc.field("partition") == partition)["session_id"]
-                kept = [str(file) for file in _copy_without(groups[number], gone, directory / partition, many)]
+                partition = groups[number][0].partition
+                gone = retired_on(ranges, partition)["session_id"]
+                copy = DataFile(f"{directory}/{partition}/part-{uuid.uuid4().hex}.zstd.parquet", partition)
+                kept = [file.address for file in _copy_without(groups[number], gone, copy, many)]
                 yield pa.record_batch([[partition] * len(kept), kept], names=["partition", "path"])
 
         tasks = self.spark.range(0, len(groups), 1, max(1, len(groups)))  # one per group
         written = tasks.mapInArrow(copy, "partition string, path string").collect()
-        return [StagedFile(Path(row["path"]), row["partition"]) for row in written]
+        return [DataFile(row["path"], row["partition"]) for row in written]
 
 
 def _groups(files: Files, small_bytes: int) -> list[Files]:
     """Every large file alone, the small ones of a partition together."""
-    small: dict[str, list[Path]] = defaultdict(list)
+    small: dict[str, list[DataFile]] = defaultdict(list)
     large: list[Files] = []
     for file in files:
-        if file.stat().st_size < small_bytes:
-            small[file.parent.name].append(file)
+        if file.bytes < small_bytes:
+            small[file.partition].append(file)
         else:
             large.append((file,))
     return large + [tuple(group) for group in small.values()]
 
 
-def _copy_without(files: Files, gone: pa.ChunkedArray, directory: Path, many: int) -> Files:
+def _copy_without(files: Files, gone: pa.ChunkedArray, copy: DataFile, many: int) -> Files:
     """Files with the rows of `files` whose session_id is not among `gone`: those that lose none, unless they are
-    `many`, and a copy of the others together."""
+    `many`, and the others together as `copy`."""
     copied = [file for file in files if _any_in(file, gone)]
     if len(files) - len(copied) >= many:
         copied = list(files)
     if not copied:
         return files
-    copy = directory / f"part-{uuid.uuid4().hex}.zstd.parquet"
-    with open_writer(copy) as target:
+    with open_writer(copy.address) as target:
         for rows in _row_groups(copied[0]) if len(copied) == 1 else [_joined(copied)]:
             kept = rows.filter(pc.invert(pc.is_in(rows["session_id"], gone)))
             target.write_table(kept.cast(target.schema), row_group_size=max(1, len(kept)))
     return (*(file for file in files if file not in copied), copy)
 
 
-def _any_in(file: Path, ids: pa.ChunkedArray) -> bool:
-    return bool(pc.any(pc.is_in(read_parquet(file, ["session_id"])["session_id"], ids)).as_py())
+def _any_in(file: DataFile, ids: pa.ChunkedArray) -> bool:
+    return bool(pc.any(pc.is_in(read_parquet(file.address, ["session_id"])["session_id"], ids)).as_py())
 
 
-def _row_groups(file: Path) -> Iterator[pa.Table]:
-    with ParquetReader(file, read_dictionary=WORDS) as source:
+def _row_groups(file: DataFile) -> Iterator[pa.Table]:
+    with ParquetReader(file.address, read_dictionary=WORDS) as source:
         for group in range(source.num_row_groups):
             yield source.read_row_group(group, use_threads=False)
 
 
-def _joined(files: Sequence[Path]) -> pa.Table:
+def _joined(files: Sequence[DataFile]) -> pa.Table:
     """The rows of small files, in order."""
-    rows = pa.concat_tables([read_parquet(file, use_threads=False) for file in files])
+    rows = pa.concat_tables([read_parquet(file.address, use_threads=False) for file in files])
     return rows.sort_by([("user_id", "ascending"), ("started_at", "ascending")])
 
 
@@ -161,27 +161,48 @@ class Intervals:
         return number
 
 
-@lru_cache(maxsize=1)
-def read_intervals(packed: Files) -> Intervals:
-    """Of files of packed stretches. Once per process: tasks of a stage share them."""
-    return Intervals(_read_stretches(packed))
+def group_range_files(packed: Sequence[str], most: int) -> list[RangeFiles]:
+    """Files of packed ranges in groups with at most `most` ranges, and sessions to retire, each (or of one file):
+    so many as a task can hold."""
+    groups: list[list[str]] = [[]]
+    ranges = retired = 0
+    for file in packed:
+        scope = read_parquet(file, ["scope"])["scope"].combine_chunks()
+        more, more_retired = (pc.sum(scope.field(name)).as_py() or 0 for name in ("num_ranges", "num_retired"))
+        if groups[-1] and max(ranges + more, retired + more_retired) > most:
+            groups.append([])
+            ranges = retired = 0
+        groups[-1].append(file)
+        ranges, retired = ranges + more, retired + more_retired
+    return [tuple(group) for group in groups]
+
+
+def retired_on(ranges: Sequence[RangeFiles], partition: str) -> pa.Table:
+    """`read_retired` of one day."""
+    return pa.concat_tables([read_retired(packed).filter(pc.field("partition") == partition) for packed in ranges])
 
 
 @lru_cache(maxsize=1)
-def read_retired(packed: Files) -> pa.Table:
+def read_intervals(packed: RangeFiles) -> Intervals:
+    """Of files of packed ranges. Once per process: tasks of a stage share them."""
+    return Intervals(_read_ranges(packed))
+
+
+@lru_cache(maxsize=1)
+def read_retired(packed: RangeFiles) -> pa.Table:
     """`session_id`, `user_id`, `started_at` and `partition` of the stored sessions that give way."""
-    stretches = _read_stretches(packed)
-    retired = stretches["retired"].combine_chunks()
+    ranges = _read_ranges(packed)
+    retired = ranges["retired"].combine_chunks()
     sessions = retired.flatten()
     days = pc.strftime(sessions.field("session_date"), "%Y-%m-%d")
     return pa.table({
         "session_id": sessions.field("session_id"),
-        "user_id": stretches["user_id"].combine_chunks().take(pc.list_parent_indices(retired)),
+        "user_id": ranges["user_id"].combine_chunks().take(pc.list_parent_indices(retired)),
         "started_at": sessions.field("from_us").cast(pa.timestamp("us", "UTC")),
         "partition": pc.binary_join_element_wise("session_date=", days, ""),
     })
 
 
-def _read_stretches(packed: Files) -> pa.Table:
-    columns = [read_parquet(file, ["stretches"])["stretches"] for file in packed]
-    return unpack_stretches(pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.binary()))
+def _read_ranges(packed: RangeFiles) -> pa.Table:
+    columns = [read_parquet(file, ["ranges"])["ranges"] for file in packed]
+    return unpack_ranges(pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.binary()))

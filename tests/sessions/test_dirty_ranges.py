@@ -1,4 +1,4 @@
-"""Stretches to build again, by whole columns, equal what a plain loop over each visitor's timeline finds."""
+"""Dirty ranges, by whole columns, equal what a plain loop over each visitor's timeline finds."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.blocks import SPAN_COLUMNS, Visits
-from purchasepath.sessions.engine.chains import OfVisitors, bursts_of, pack_stretches, stretches_of, unpack_stretches
+from purchasepath.sessions.engine.dirty_ranges import OfVisitors, bursts_of, dirty_ranges_of, pack_ranges, unpack_ranges
 from purchasepath.sessions.engine.hashing import hash_ids
-from purchasepath.sessions.engine.reach import Reach, reach_of
+from purchasepath.sessions.engine.rebuild_scope import RebuildScope, scope_of
+from purchasepath.sessions.engine.shuffle import SPAN_COLUMNS, UserRuns
 from purchasepath.times import DAY_US, HOUR_US
 
 PAUSE = 10 * DAY_US // 24
@@ -28,7 +28,7 @@ Session = tuple[str, int, int]
 
 
 def plain(changed: Sequence[Moment], stored: Sequence[Session]) -> list[dict[str, Any]]:
-    """What `stretches_of` gives, one visitor, one chain after the other."""
+    """What `dirty_ranges_of` gives, one visitor, one chain after the other."""
     found = []
     for user in sorted({user for user, *_ in (*changed, *stored)}):
         spans = sorted([(us, us, "") for who, us in changed if who == user]
@@ -38,11 +38,11 @@ def plain(changed: Sequence[Moment], stored: Sequence[Session]) -> list[dict[str
             if not chains or span[0] - max(last for _, last, _ in chains[-1]) > PAUSE:
                 chains.append([])
             chains[-1].append(span)
-        found += [stretch(user, chain) for chain in chains if any(not key for *_, key in chain)]
+        found += [dirty_range(user, chain) for chain in chains if any(not key for *_, key in chain)]
     return found
 
 
-def stretch(user: str, chain: Sequence[tuple[int, int, str]]) -> dict[str, Any]:
+def dirty_range(user: str, chain: Sequence[tuple[int, int, str]]) -> dict[str, Any]:
     changed_us = min(us for us, _, key in chain if not key)
     begun = [first for n, (first, _, key) in enumerate(chain)
              if key and first < changed_us and all(last < first for _, last, _ in chain[:n])]
@@ -53,7 +53,7 @@ def stretch(user: str, chain: Sequence[tuple[int, int, str]]) -> dict[str, Any]:
             "num_events": 2 * len(retired) + sum(not key for *_, key in chain)}
 
 
-def visits(changed: Sequence[Moment], stored: Sequence[Session]) -> Visits:
+def runs(changed: Sequence[Moment], stored: Sequence[Session]) -> UserRuns:
     """Bursts of the changed events, and the stored sessions."""
     events = pa.table({"user_id": pa.array([user for user, _ in changed], pa.string()),
                        "event_us": pa.array([us for _, us in changed], pa.int64())})
@@ -62,7 +62,7 @@ def visits(changed: Sequence[Moment], stored: Sequence[Session]) -> Visits:
             *({"user_id": user, "session_id": f"{user}-{first}-{last}", "from_us": first, "to_us": last,
                "num_events": 2} for user, first, last in stored)]
     columns = pa.Table.from_pylist(rows, schema=SPAN_COLUMNS).combine_chunks()
-    return Visits(pa.array([row["user_id"] for row in rows], pa.string()), np.ones(len(rows), dtype=np.int64),
+    return UserRuns(pa.array([row["user_id"] for row in rows], pa.string()), np.ones(len(rows), dtype=np.int64),
                   {name: columns[name].chunk(0) for name in SPAN_COLUMNS.names})
 
 
@@ -84,41 +84,41 @@ def timelines(draw: st.DrawFn) -> tuple[list[Moment], list[Session]]:
 
 @settings(max_examples=300, deadline=None)
 @given(drawn=timelines())
-def test_stretches_equal_those_of_a_plain_loop(drawn: tuple[list[Moment], list[Session]]) -> None:
+def test_dirty_ranges_equal_those_of_a_plain_loop(drawn: tuple[list[Moment], list[Session]]) -> None:
     changed, stored = drawn
-    found = stretches_of(visits(changed, stored), PAUSE).to_pylist()
+    found = dirty_ranges_of(runs(changed, stored), PAUSE).to_pylist()
     assert sorted(found, key=lambda row: (row["user_id"], row["from_us"])) == [
         {name: row[name] for name in found[0]} for row in plain(changed, stored)]
 
 
 @settings(max_examples=100, deadline=None)
 @given(drawn=timelines())
-def test_their_reach_is_that_of_a_plain_loop(drawn: tuple[list[Moment], list[Session]]) -> None:
+def test_their_scope_is_that_of_a_plain_loop(drawn: tuple[list[Moment], list[Session]]) -> None:
     def days(from_us: int, to_us: int) -> set[date]:
         return {date(1970, 1, 1) + timedelta(days=n) for n in range(from_us // DAY_US, to_us // DAY_US + 1)}
 
     rules = Sessions(gap_minutes=600, max_hours=30)
-    stretches = stretches_of(visits(*drawn), PAUSE)
+    ranges = dirty_ranges_of(runs(*drawn), PAUSE)
     rows, retired = plain(*drawn), [one for row in plain(*drawn) for one in row["retired"]]
     events = Counter[str]()
     for row in rows:
         events[row["user_id"]] += row["num_events"]
-    expected = Reach(
+    expected = RebuildScope(
         frozenset().union(*(days(row["from_us"] - 40 * HOUR_US, row["to_us"] + 10 * HOUR_US) for row in rows)),
         frozenset().union(*(days(row["from_us"], row["to_us"]) for row in rows)),
         frozenset(one["session_date"] for one in retired), len(rows), len(retired), sum(events.values()),
         max(events.values()))
-    assert reach_of(stretches, rules) == expected
-    packed = pack_stretches(stretches, rules)
-    assert unpack_stretches(packed["stretches"]).equals(stretches)
-    assert packed["reach"].to_pylist() == [{name: sorted(value) if isinstance(value, frozenset) else value
+    assert scope_of(ranges, rules) == expected
+    packed = pack_ranges(ranges, rules)
+    assert unpack_ranges(packed["ranges"]).equals(ranges)
+    assert packed["scope"].to_pylist() == [{name: sorted(value) if isinstance(value, frozenset) else value
                                             for name, value in asdict(expected).items()}]
-    theirs = (stretches.filter(pc.equal(stretches["user_id"], user)) for user in "abc")
-    assert sum((reach_of(part, rules) for part in theirs), Reach()) == expected
+    theirs = (ranges.filter(pc.equal(ranges["user_id"], user)) for user in "abc")
+    assert sum((scope_of(part, rules) for part in theirs), RebuildScope()) == expected
 
 
 def test_sessions_without_changes_near_them_stay() -> None:
-    assert stretches_of(visits([("a", 0)], [("b", 0, 5), ("a", 2 * PAUSE, 3 * PAUSE)]), PAUSE).to_pylist() == [
+    assert dirty_ranges_of(runs([("a", 0)], [("b", 0, 5), ("a", 2 * PAUSE, 3 * PAUSE)]), PAUSE).to_pylist() == [
         {"user_id": "a", "from_us": 0, "to_us": 0, "num_events": 1, "retired": []}]
 
 

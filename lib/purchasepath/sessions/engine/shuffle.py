@@ -1,7 +1,7 @@
-"""Events pass the shuffle as a few large Arrow blocks instead of row by row, and are worked on by whole columns.
+"""Arrow blocks in which events pass the shuffle: a few large ones, not row by row, worked on by whole columns.
 
 A block holds the events that a task found for one bucket of visitors, grouped in runs: a visitor's id once, then
-the columns of the run's events. `blocks_of` makes them, `visits_of` reads those of a bucket. In between
+the columns of the run's events. `blocks_of` makes them, `runs_of` reads those of a bucket. In between
 Spark's own shuffle moves them and, where memory is short, spills them like any other rows. A bucket is the unit that
 has to fit in a Python worker's memory.
 """
@@ -32,7 +32,7 @@ BLOCK_DDL = "bucket int NOT NULL, held int NOT NULL, block binary NOT NULL"
 
 
 @dataclass(frozen=True)
-class Visits:
+class UserRuns:
     """Events (or spans) in runs, each of one visitor: `user_ids` and `sizes` per run, `columns` (some of those that the
     blocks may hold) per event."""
 
@@ -69,22 +69,22 @@ def blocks_of(events: pa.Table, bucket: np.ndarray, order: np.ndarray,
                            names=["bucket", "held", "block"])
 
 
-def visits_of(held: Sequence[int], blocks: Iterable[pa.Buffer], schema: pa.Schema = EVENT_COLUMNS) -> Visits:
+def runs_of(held: Sequence[int], blocks: Iterable[pa.Buffer], schema: pa.Schema = EVENT_COLUMNS) -> UserRuns:
     """All runs of some blocks, in no order."""
     schemas = {number: _block_schema(number, schema) for number in set(held)}
     batches = [pa.ipc.read_record_batch(block, schemas[number]) for number, block in zip(held, blocks, strict=True)]
     lists = [batch["events"] for batch in batches]
     fields = [field for n, field in enumerate(schema) if any(number >> n & 1 for number in schemas)]
-    return Visits(
+    return UserRuns(
         pa.concat_arrays([batch["user_id"] for batch in batches]),
         np.concatenate([np.diff(events.offsets.to_numpy()) for events in lists]),
         {field.name: pa.concat_arrays([_column(events.values, field) for events in lists]) for field in fields},
     )
 
 
-def visits_in(group: pa.Table, schema: pa.Schema = EVENT_COLUMNS) -> Visits:
+def runs_in(group: pa.Table, schema: pa.Schema = EVENT_COLUMNS) -> UserRuns:
     """All runs of the blocks in some rows (`BLOCK_DDL`)."""
-    return visits_of(group["held"].to_pylist(), (block.as_buffer() for block in group["block"]), schema)
+    return runs_of(group["held"].to_pylist(), (block.as_buffer() for block in group["block"]), schema)
 
 
 def _block_schema(held: int, schema: pa.Schema) -> pa.Schema:

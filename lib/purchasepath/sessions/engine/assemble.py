@@ -1,4 +1,4 @@
-"""Rows of SESSIONS from timelines and their cuts, by whole columns."""
+"""SESSIONS assembled from timelines and their cuts, by whole columns."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.cuts import REASONS, Cuts
+from purchasepath.sessions.engine.boundaries import REASONS, Cuts
+from purchasepath.sessions.engine.rules import session_ids
 from purchasepath.sessions.engine.timeline import Timelines
-from purchasepath.sessions.identifiers import session_ids
 from purchasepath.tables.catalog import SESSIONS
 from purchasepath.times import DAY_US
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.summary import sessionize
+from purchasepath.sessions.engine.sessionize import sessionize
 from purchasepath.sessions.visitors import count_visitors, describe_heavy_users
 from purchasepath.tables.catalog import EVENTS, SESSIONS
 from tests.sessions.oracle import T0, Event, sessions_of, t

@@ -1,4 +1,4 @@
-"""Which stretches of visitors' timelines have to be built again after EVENTS has changed.
+"""Dirty ranges: which parts of visitors' timelines have to be built again after EVENTS has changed.
 
 A *chain* is what pauses of at most the gap link: here, of a visitor's stored sessions and changed events. Whatever
 was or now is one chain of events lies within one of these, and no session depends on an event of another chain.
@@ -26,31 +26,28 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from purchasepath.config import Sessions
-from purchasepath.sessions.engine.blocks import BLOCK_DDL, SPAN_COLUMNS, Visits, blocks_of, visits_in
-from purchasepath.sessions.engine.cuts import gap_us, max_us
 from purchasepath.sessions.engine.hashing import hash_ids
-from purchasepath.sessions.engine.reach import REACH_DDL, reach_column, reach_of
+from purchasepath.sessions.engine.partition import Partitioner
+from purchasepath.sessions.engine.rebuild_scope import SCOPE_DDL, scope_column, scope_of
+from purchasepath.sessions.engine.rules import gap_us, is_late, max_us
+from purchasepath.sessions.engine.shuffle import BLOCK_DDL, SPAN_COLUMNS, UserRuns, blocks_of, runs_in
 from purchasepath.sessions.engine.source import Source, gather
-from purchasepath.sessions.engine.spread import Spread
 from purchasepath.sessions.engine.timeline import order_rows
-from purchasepath.sessions.lateness import horizon_us
 from purchasepath.times import DAY_US
 
-STRETCH_DDL = ("user_id string NOT NULL, from_us bigint NOT NULL, to_us bigint NOT NULL, num_events bigint NOT NULL, "
-               "retired array<struct<session_id string, session_date date, from_us bigint>> NOT NULL")
-FOUND_DDL = f"reach {REACH_DDL} NOT NULL, stretches binary NOT NULL"
-"""The stretches of a bucket of visitors: a stream of Arrow columns, and what they have to do with."""
+FOUND_DDL = f"scope {SCOPE_DDL} NOT NULL, ranges binary NOT NULL"
+"""The dirty ranges of a bucket of visitors: a stream of Arrow columns, and their scope."""
 _TIMES = np.iinfo(np.int64)
 _CHANGES_PER_BUCKET = 250_000
 
 
 @dataclass(frozen=True)
 class Changed:
-    """What a look at the changed events tells."""
+    """Counts and days of the changed events, and whose they are."""
 
     num_events: int
     days: set[date]
-    """Days of SESSIONS in which nearly every stretch ends."""
+    """Days of SESSIONS in which nearly every range ends."""
     late_days: set[date]
     """Days of the changed events that are too late for sessions."""
     visitors: OfVisitors
@@ -78,15 +75,15 @@ class OfVisitors:
         return there
 
 
-def look_at(changes: Source, config: Sessions) -> Changed:
-    """Collects a row per task, with eight bytes for each of its visitors."""
+def scan_changes(changes: Source, config: Sessions) -> Changed:
+    """One pass over the changed events; collects a row per task, with eight bytes for each of its visitors."""
     before_us, after_us = 2 * (gap_us(config) + max_us(config)), gap_us(config)
 
     def look(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         num_events, days, late_days, hashes = 0, set[int](), set[int](), [np.empty(0, dtype=np.uint64)]
         for events in gather(batches):
             num_events += len(events)
-            late = events["arrival_lag_us"].to_numpy() > horizon_us(config)
+            late = is_late(events["arrival_lag_us"].to_numpy(), config)
             late_days.update(events["event_us"].to_numpy()[late] // DAY_US)
             timely = events.filter(pa.array(~late)) if late.any() else events
             at = timely["event_us"].to_numpy()
@@ -106,55 +103,44 @@ def look_at(changes: Source, config: Sessions) -> Changed:
     return Changed(sum(row["num_events"] for row in found), days, late_days, OfVisitors(np.unique(hashes)))
 
 
-def find_stretches(changes: Source, sessions: Source, num_changes: int, config: Sessions) -> DataFrame:
-    """The stretches to build again (`FOUND_DDL`, a row per bucket of visitors).
+def find_dirty_ranges(changes: Source, sessions: Source, num_changes: int, config: Sessions) -> DataFrame:
+    """The dirty ranges (`FOUND_DDL`, a row per bucket of visitors).
 
     `changes` has user_id and event_ts of every event added or taken out; of SESSIONS a few narrow columns are read.
-    Exact if `sessions` holds all days that their `Reach` then names as needed.
+    Exact if `sessions` holds all days that their `RebuildScope` then names as needed.
     """
     num_tasks = int(changes.spark.conf.get("spark.sql.shuffle.partitions") or 1)
-    spread = Spread(max(1, -(-num_changes // _CHANGES_PER_BUCKET)), num_tasks)
+    partitioner = Partitioner(max(1, -(-num_changes // _CHANGES_PER_BUCKET)), num_tasks)
     pause_us = gap_us(config)
 
     def pack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for spans in gather(batches):
-            bucket, order = spread.assign(spans)
-            yield blocks_of(spans, spread.names[bucket], order, SPAN_COLUMNS)
+            bucket, order = partitioner.assign(spans)
+            yield blocks_of(spans, partitioner.names[bucket], order, SPAN_COLUMNS)
 
     def pack_bursts(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return pack(bursts_of(events, pause_us) for events in gather(batches))
 
     def link(_: tuple[pa.Scalar, ...], group: pa.Table) -> pa.Table:
-        return pack_stretches(stretches_of(visits_in(group, SPAN_COLUMNS), pause_us), config)
+        return pack_ranges(dirty_ranges_of(runs_in(group, SPAN_COLUMNS), pause_us), config)
 
     bursts = changes.map(pack_bursts, ("user_id", "event_us"), BLOCK_DDL)
     stored = sessions.map(pack, ("user_id", *SPAN_COLUMNS.names), BLOCK_DDL)
     return bursts.unionByName(stored).groupBy("bucket").applyInArrow(link, FOUND_DDL)
 
 
-def pack_stretches(stretches: pa.Table, config: Sessions) -> pa.Table:
-    """A row (`FOUND_DDL`) of the stretches of some visitors, in order of visitor."""
+def pack_ranges(ranges: pa.Table, config: Sessions) -> pa.Table:
+    """A row (`FOUND_DDL`) of the ranges of some visitors, in order of visitor."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, stretches.schema) as stream:
-        stream.write_table(stretches)
-    return pa.table({"reach": reach_column(reach_of(stretches, config)),
-                     "stretches": pa.array([sink.getvalue().to_pybytes()], pa.binary())})
+    with pa.ipc.new_stream(sink, ranges.schema) as stream:
+        stream.write_table(ranges)
+    return pa.table({"scope": scope_column(scope_of(ranges, config)),
+                     "ranges": pa.array([sink.getvalue().to_pybytes()], pa.binary())})
 
 
-def unpack_stretches(found: pa.ChunkedArray) -> pa.Table:
-    """The stretches in some values of `stretches`, at least one."""
+def unpack_ranges(found: pa.ChunkedArray) -> pa.Table:
+    """The ranges in some values of `ranges`, at least one."""
     return pa.concat_tables([pa.ipc.open_stream(one.as_buffer()).read_all() for one in found]).combine_chunks()
-
-
-def stretch_rows(found: DataFrame) -> DataFrame:
-    """One row per stretch: `from_us` and `to_us` (both inclusive), how many events changed in it or are in its stored
-    sessions, and those sessions."""
-
-    def unpack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            yield from unpack_stretches(pa.chunked_array([batch["stretches"]])).to_batches()
-
-    return found.select("stretches").mapInArrow(unpack, STRETCH_DDL)
 
 
 def bursts_of(events: pa.Table, pause_us: int) -> pa.RecordBatch:
@@ -175,9 +161,13 @@ def bursts_of(events: pa.Table, pause_us: int) -> pa.RecordBatch:
                            names=["user_id", "from_us", "to_us", "num_events"])
 
 
-def stretches_of(spans: Visits, pause_us: int) -> pa.Table:
-    """The stretches (`STRETCH_DDL`) of some visitors, of all their spans: stored sessions, and bursts
-    of changed events (without session_id). In order of visitor and time."""
+def dirty_ranges_of(spans: UserRuns, pause_us: int) -> pa.Table:
+    """The ranges of some visitors, of all their spans: stored sessions, and bursts of changed events (without
+    session_id). In order of visitor and time.
+
+    A row has `user_id`, `from_us` and `to_us` (both inclusive), how many events changed in it or are in its stored
+    sessions (`num_events`), and those sessions (`retired`: session_id, session_date, from_us).
+    """
     users = pc.dictionary_encode(spans.user_ids)
     user = np.repeat(users.indices.to_numpy().astype(np.int64), spans.sizes)
     from_us, to_us, num_events = (spans.columns[name].to_numpy() for name in ("from_us", "to_us", "num_events"))
@@ -190,7 +180,7 @@ def stretches_of(spans: Visits, pause_us: int) -> pa.Table:
     first = np.r_[True, user[1:] != user[:-1]]
     pause = np.r_[0, from_us[1:] - _latest(user, to_us)[:-1]]
     opens = first | (pause > pause_us)
-    # where two sessions share an instant, only their ids tell whose event it is: no stretch begins there
+    # where two sessions share an instant, only their ids tell whose event it is: no range begins there
     apart = first | (pause > 0)
     chain, starts = np.cumsum(opens) - 1, np.flatnonzero(opens)
     changed_us = np.minimum.reduceat(np.where(stored, _TIMES.max, from_us), starts)
