@@ -90,7 +90,7 @@ def measure(ranks: Ranks, request: str) -> None:
     steps = 1 if items > 100_000 and not negatives else 8  # the full softmax over a million items takes its time
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    model = build_model(Model(), num_items=items + 3, num_types=2, num_features=0, max_length=MAX_LENGTH)
+    model = build_model(Model(tasks=("item",)), num_items=items + 3, num_types=2, num_features=0, max_length=MAX_LENGTH)
     share = _examples((1 + steps) * BATCH, items)[ranks.rank :: ranks.size]
     feed = MemoryFeed(share, [], BATCH // ranks.size, seed=0)
     counted = CountedRanks(ranks)

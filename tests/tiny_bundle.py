@@ -19,7 +19,7 @@ from purchasepath.models.build import build_model
 from purchasepath.tables.tasks import LABEL_NAMES
 
 NUM_TYPES = 9
-MODEL = Model(width=8, layers=1, heads=2, dropout=0.0)
+MODEL = Model(width=8, layers=1, heads=2, dropout=0.0, tasks=("item", "purchase"))
 
 EXAMPLE_SCHEMA = pa.schema([
     *((name, pa.list_(pa.int32())) for name in ("item", "type")),

@@ -51,7 +51,8 @@ class Model(Section):
         "transformer's layers, which read both ways and learn to guess masked events"
     )
     tasks: Annotated[tuple[TaskName, ...], Once] = Field(
-        ("item", "purchase"), min_length=1, description="what the model predicts. `item`: the next item; after an "
+        ("item", "purchase", "churn", "value"), min_length=1,
+        description="what the model predicts. `item`: the next item; after an "
         "as-of time and within the horizon `purchase`: a purchase, `churn`: no event, `value`: what is spent, "
         "`orders`: how many orders, `returns`: a return; `session`: a purchase later in the running session; "
         "`next_type`: the next event's type. A task that the training span answers in one way alone is left out"

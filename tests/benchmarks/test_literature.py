@@ -54,7 +54,9 @@ def test_every_training_example_comes_once_an_epoch_in_an_order_of_its_own() -> 
 @pytest.mark.parametrize("filter_seen", [True, False])
 def test_metrics_are_those_of_a_ranking_written_out(filter_seen: bool) -> None:
     torch.manual_seed(0)
-    model = build_model(Model(width=8), num_items=40, num_types=2, num_features=0, max_length=4).eval()
+    model = build_model(Model(width=8,
+                              tasks=("item", "purchase")),
+                        num_items=40, num_types=2, num_features=0, max_length=4).eval()
     torch.nn.init.normal_(model.encoder.embedding.item.weight)
     dice = np.random.default_rng(0)
     questions = [Question(dice.integers(3, 40, size=n), int(dice.integers(3, 40))) for n in (1, 6, 4, 9, 2, 7)]
@@ -76,7 +78,8 @@ def test_an_epoch_is_judged_as_the_test_asks() -> None:
     torch.manual_seed(0)
     dice = np.random.default_rng(0)
     published = leave_one_out([3 + dice.permutation(20)[:9] for _ in range(12)], max_length=4)
-    model = build_model(Model(width=8), num_items=23, num_types=2, num_features=0, max_length=4)
+    model = build_model(Model(width=8,
+                              tasks=("item", "purchase")), num_items=23, num_types=2, num_features=0, max_length=4)
     torch.nn.init.normal_(model.encoder.embedding.item.weight)
     feed = MemoryFeed(published.train, published.valid, batch_size=4, seed=1)
     asked = replace(published, test=published.asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -60,8 +61,9 @@ def oracle(own: list[Visit], hour: float, horizons: dict[str, float]) -> dict[st
         "churn": float(not ahead("churn")),
         "value": sum((price or 0) * (quantity or 0) for _, kind, price, quantity in ahead("value")
                      if kind == "purchase"),
-        "orders": len({(number, event[0]) for number, visit in enumerate(own) for event in visit
-                       if event[1] == "purchase" and hour <= event[0] < hour + horizons["orders"]}),
+        "orders": sum(event[1] == "purchase" and before[:2] != event[:2]
+                      and hour <= event[0] < hour + horizons["orders"]
+                      for visit in own for before, event in pairwise([(-1.0, "", None, None), *visit])),
         "returns": float(any(kind == "return" for _, kind, _, _ in ahead("returns"))),
     }
 

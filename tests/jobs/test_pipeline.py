@@ -37,7 +37,7 @@ from purchasepath.tables.catalog import (
 )
 from tests.golden import compare, facts_of, facts_of_bundle
 
-ASKED = ("purchase",)
+ASKED = ("purchase", "churn", "value")
 """Tasks at as-of times that the default model learns."""
 
 

@@ -54,7 +54,7 @@ def baseline_mrr(train: list[Example], valid: list[Example], *, order: int) -> f
 def fit(train: list[Example], valid: list[Example], epochs: int) -> dict[str, float]:
     torch.manual_seed(0)
     model = build_model(
-        Model(width=32, heads=2, layers=2, dropout=0.0),
+        Model(width=32, heads=2, layers=2, dropout=0.0, tasks=("item", "purchase")),
         num_items=NUM_ITEMS + 3, num_types=2, num_features=NUM_FEATURES, max_length=LENGTH,
     )
     config = Training(epochs=epochs, patience=epochs, batch_size=64, learning_rate=0.005, warmup_steps=20)

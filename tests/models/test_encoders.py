@@ -17,7 +17,7 @@ ITEMS = [5, 9, 4, 7, 11, 6]
 def model(request: pytest.FixtureRequest) -> PurchasePathModel:
     torch.manual_seed(0)
     return build_model(
-        Model(encoder=request.param, width=16, heads=2, layers=2),
+        Model(encoder=request.param, width=16, heads=2, layers=2, tasks=("item", "purchase")),
         num_items=20, num_types=3, num_features=NUM_FEATURES, max_length=10,
     ).eval()
 

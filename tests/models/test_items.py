@@ -27,7 +27,8 @@ BATCH = make_batch([Example([3, 4, 9, 5]), Example([6, 10, 7])])
 
 def plain_model() -> PurchasePathModel:
     torch.manual_seed(0)
-    return build_model(Model(width=8, heads=2, layers=1, dropout=0.0), num_items=NUM_ITEMS, num_types=2,
+    return build_model(Model(width=8, heads=2, layers=1, dropout=0.0,
+                             tasks=("item", "purchase")), num_items=NUM_ITEMS, num_types=2,
                        num_features=NUM_FEATURES, max_length=8, num_known=NUM_KNOWN)
 
 

@@ -17,7 +17,8 @@ from tests.training.feeds import NUM_FEATURES, Example, make_batch
 def model() -> PurchasePathModel:
     torch.manual_seed(0)
     return build_model(
-        Model(width=8, heads=2, layers=1), num_items=13, num_types=3, num_features=NUM_FEATURES, max_length=10
+        Model(width=8, heads=2, layers=1,
+              tasks=("item", "purchase")), num_items=13, num_types=3, num_features=NUM_FEATURES, max_length=10
     ).eval()
 
 

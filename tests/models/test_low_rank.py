@@ -15,7 +15,8 @@ BATCH = make_batch([Example([3, 4, 5, 6]), Example([7, 8])])
 def adapted(encoder: str = "transformer", *, learned: bool = True) -> PurchasePathModel:
     """A model with adapters; if `learned`, ones that change something."""
     torch.manual_seed(0)
-    model = build_model(Model(encoder=encoder, width=8, heads=2, dropout=0.0), num_items=12, num_types=3,
+    model = build_model(Model(encoder=encoder, width=8, heads=2, dropout=0.0,
+                              tasks=("item", "purchase")), num_items=12, num_types=3,
                         num_features=NUM_FEATURES, max_length=8).eval()
     add_adapters(model.encoder, rank=2)
     for module in model.modules():
@@ -34,7 +35,8 @@ def test_a_merged_model_answers_as_before_and_has_the_weights_of_a_plain_one(enc
     torch.testing.assert_close(model.encode(BATCH), before, rtol=1e-5, atol=1e-6)
     merge_adapters(plain)
     torch.testing.assert_close(plain.encode(BATCH), fresh)
-    unadapted = build_model(Model(encoder=encoder, width=8, heads=2), num_items=12, num_types=3,
+    unadapted = build_model(Model(encoder=encoder, width=8, heads=2,
+                                  tasks=("item", "purchase")), num_items=12, num_types=3,
                             num_features=NUM_FEATURES, max_length=8)
     assert model.state_dict().keys() == unadapted.state_dict().keys()
 

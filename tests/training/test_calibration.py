@@ -21,7 +21,8 @@ CPU = Device(torch.device("cpu"), None)
 def model_of(scale: float, shift: float) -> PurchasePathModel:
     """A model whose purchase logit is scale * the first feature + shift."""
     torch.manual_seed(0)
-    model = build_model(Model(width=8, layers=1, heads=2), num_items=12, num_types=3, num_features=NUM_FEATURES,
+    model = build_model(Model(width=8, layers=1, heads=2,
+                              tasks=("item", "purchase")), num_items=12, num_types=3, num_features=NUM_FEATURES,
                         max_length=8, label_names=LABEL_NAMES)
     with torch.no_grad():
         model.heads["purchase"].linear.weight[0, 1] = scale

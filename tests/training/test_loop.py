@@ -23,7 +23,7 @@ CONFIG = Training(epochs=3, patience=3, batch_size=8, warmup_steps=0, learning_r
 def make_model(dropout: float = 0.2, encoder: str = "transformer") -> PurchasePathModel:
     torch.manual_seed(1)
     return build_model(
-        Model(encoder=encoder, width=8, heads=2, layers=1, dropout=dropout),
+        Model(encoder=encoder, width=8, heads=2, layers=1, dropout=dropout, tasks=("item", "purchase")),
         num_items=12, num_types=3, num_features=NUM_FEATURES, max_length=8,
     )
 

@@ -75,7 +75,7 @@ def test_steps_are_those_of_torchs_adamw() -> None:
 
 
 def test_only_matrices_decay() -> None:
-    model = build_model(Model(width=8), **SIZES)
+    model = build_model(Model(width=8, tasks=("item", "purchase")), **SIZES)
     optimizer = AdamW(model, FlatModel(model, counts=2), Training(weight_decay=0.5))
     starts = {}
     position = 0

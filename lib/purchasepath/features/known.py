@@ -17,9 +17,9 @@ _ARRAYS = {  # array of SESSIONS -> column of an event
 def explode_events(sessions: DataFrame, *keep: str) -> DataFrame:
     """One row per event: user_id, event_us, arrived_us, its own columns, the session's columns in `keep`, and
 
-    `start_us` of the session, the event's `position` in it and whether it `opens_order`: a purchase, but for further
-    ones of the same instant, which are lines of one order. Arrays that nobody reads are not read from the files
-    (zipped into structs they all would be).
+    `start_us` of the session, the event's `position` in it and whether it `opens_order`: a purchase that does not
+    follow another one of the same instant, as the lines of one order do. Arrays that nobody reads are not read from
+    the files (zipped into structs they all would be).
     """
     start_us, at = F.unix_micros("started_at"), F.col("position")
     exploded = sessions.select(

@@ -45,8 +45,8 @@ REMOVAL_EFFECTS = Table(
         C("conversion_probability", "double", "probability of a purchase from the state on"),
         C("removal_effect", "double", "share of purchases lost if every path ended at the state"),
         C("excess_low", "double", "lower end of the 95 % interval of removal_effect - reach_probability, from "
-                                  "resampling visitors; null where it hangs on too few", nullable=True, added=True),
-        C("excess_high", "double", "upper end", nullable=True, added=True),
+                                  "resampling visitors; null where it hangs on too few", nullable=True),
+        C("excess_high", "double", "upper end", nullable=True),
     ),
     key=("state",),
 )

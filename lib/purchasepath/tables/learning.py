@@ -6,7 +6,7 @@ from purchasepath.tables.types import Column as C
 from purchasepath.tables.types import Table
 
 RUN_NUMBER = C("run_number", "bigint", "the run's place in the order of runs, whatever clocks say: the number of its "
-                                       "commit; null of releases that kept none", nullable=True, added=True)
+                                       "commit; null of releases that kept none", nullable=True)
 
 SCORES = Table(
     "scores",
@@ -69,15 +69,15 @@ METRICS = Table(
           nullable=True),
         C("low", "double", "lower end of the 95 % interval of value, from resampling visitors; null for coverage and "
                            "calibration errors, which resampling does not tell, and where the value hangs on too few "
-                           "visitors", nullable=True, added=True),
-        C("high", "double", "upper end", nullable=True, added=True),
+                           "visitors", nullable=True),
+        C("high", "double", "upper end", nullable=True),
         C("baseline", "string", "beside ours: the baseline with the highest value (lowest of a loss); null where "
-                                "there is none or the metric has no interval", nullable=True, added=True),
-        C("difference", "double", "value - the baseline's", nullable=True, added=True),
+                                "there is none or the metric has no interval", nullable=True),
+        C("difference", "double", "value - the baseline's", nullable=True),
         C("difference_low", "double", "lower end of the 95 % interval of difference, the same visitors drawn for both; "
                                       "null where it hangs on too few visitors. With 0 inside, or null, the "
-                                      "difference may be chance", nullable=True, added=True),
-        C("difference_high", "double", "upper end", nullable=True, added=True),
+                                      "difference may be chance", nullable=True),
+        C("difference_high", "double", "upper end", nullable=True),
         C("support", "bigint", "targets or points it was measured on"),
         C("protocol", "string", "how it was measured"),
         C("model_version", "string", "fingerprint of the bundle it was measured beside"),
@@ -96,7 +96,7 @@ CALIBRATION = Table(
         C("points", "bigint", "predictions in the bin"),
         C("mean_predicted", "double", "mean predicted probability, amount or count"),
         C("observed", "double", "share of yes, or mean of what came"),
-        C("task", "string", "as in metrics; null of releases that knew purchase alone", nullable=True, added=True),
+        C("task", "string", "as in metrics; null of releases that knew purchase alone", nullable=True),
     ),
     key=("model", "task", "bin"),
 )
@@ -120,7 +120,7 @@ EXAMPLES = Table(
     "dataset",
     (
         C("example_id", "bigint", "hash of user_id, split and the stretch's number"),
-        C("visitor", "bigint", "hash of user_id: the same for all examples of a visitor", nullable=True, added=True),
+        C("visitor", "bigint", "hash of user_id: the same for all examples of a visitor", nullable=True),
         C("item", "array<int>", "vocabulary id of each event's item (see VOCABULARY)"),
         C("type", "array<int>", "1 + position of the event's type in EVENT_TYPES"),
         C("gap", "array<float>", "log(1 + seconds since the user's previous event); 0 for the first"),

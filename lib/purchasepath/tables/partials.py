@@ -65,7 +65,7 @@ class Part:
     def column(self) -> C:
         type_, meaning = _MEANINGS[self.kind]
         text = self == LAST_CATEGORY
-        return C(self.name, "string" if text else type_, f"{self.input}: {meaning}", nullable=True, added=True)
+        return C(self.name, "string" if text else type_, f"{self.input}: {meaning}", nullable=True)
 
 
 LAST_CATEGORY = Part("last", "category")

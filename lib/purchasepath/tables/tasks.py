@@ -83,7 +83,7 @@ TASKS: tuple[Task, ...] = (
     Task("value", Kind.AMOUNT, At.AS_OF, Label("revenue", "sum"), "What a visitor will spend",
          "price x quantity bought within {horizon} h"),
     Task("orders", Kind.COUNT, At.AS_OF, Label("orders", "sum"), "How often a visitor will order",
-         "orders (purchases of one instant are one) within {horizon} h"),
+         "orders (purchases in a row of one instant are one) within {horizon} h"),
     Task("returns", Kind.BINARY, At.AS_OF, Label("returns", "any"), "Who will send something back",
          "a return within {horizon} h"),
 )
