@@ -43,7 +43,7 @@ def run(job: Job) -> Summary:
             f"{published.items_shown:,} of {manifest.num_items - FIRST_ITEM:,} items are recommended to somebody",
             str(published.drift or "no earlier scores of this model and horizon: no drift"), *unanswered(bundle),
         ],
-        next="./spark-submit.sh analyze", events=num_events,
+        events=num_events,
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from purchasepath.analyses.catalog import TABLES
 from purchasepath.features.inputs import EVENT_INPUTS, SESSION_INPUTS
-from purchasepath.tables.catalog import TABLES
 from purchasepath.tables.features import (
     FEATURE_TABLES,
     ITEM_FEATURES_DECLARED,

@@ -8,10 +8,15 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs import analyze
+from purchasepath.analyses.channels import CHANNELS
+from purchasepath.analyses.funnel import FUNNEL
+from purchasepath.analyses.paths import PATHS
+from purchasepath.analyses.removal_effects import REMOVAL_EFFECTS
+from purchasepath.analyses.transitions import TRANSITIONS
 from purchasepath.config import load_config
 from purchasepath.errors import ConfigError, TableMissingError
 from purchasepath.job import Job
-from purchasepath.tables.catalog import CHANNELS, FUNNEL, PATHS, REMOVAL_EFFECTS, SESSIONS, TRANSITIONS
+from purchasepath.tables.catalog import SESSIONS
 
 TABLES = (FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS, CHANNELS)
 
