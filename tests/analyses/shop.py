@@ -6,11 +6,9 @@ from datetime import UTC, date, datetime
 
 from pyspark.sql import DataFrame, SparkSession
 
-from purchasepath.analyses.channels import CHANNELS, summarize_channels, summarize_journeys
-from purchasepath.analyses.funnel import FUNNEL, summarize_funnel
-from purchasepath.analyses.paths import PATHS, summarize_paths
-from purchasepath.analyses.removal_effects import REMOVAL_EFFECTS, effects_frame, effects_of_events, with_intervals
-from purchasepath.analyses.transitions import TRANSITIONS, summarize_transitions, transitions_by_bucket
+from purchasepath.analyses.analysis import Inputs
+from purchasepath.analyses.catalog import ANALYSES
+from purchasepath.config import load_config
 from purchasepath.tables import catalog
 from purchasepath.tables.types import Table
 
@@ -48,8 +46,6 @@ def session_rows() -> list[dict[str, object]]:
 def all_tables(spark: SparkSession) -> dict[Table, DataFrame]:
     """Every table of the report, by declaration."""
     sessions = local(catalog.SESSIONS.frame(spark, session_rows()))
-    transitions = local(summarize_transitions(sessions))
-    steps = ("view", "cart", "checkout", "purchase")
     model = {"as_of": datetime(2024, 1, 8, tzinfo=UTC), "as_of_date": date(2024, 1, 8), "model_name": "purchasepath"}
     beside = {"baseline": "markov_1", "difference": 0.1, "difference_low": 0.04, "difference_high": 0.16}
     ranking = [
@@ -62,12 +58,7 @@ def all_tables(spark: SparkSession) -> dict[Table, DataFrame]:
         for name, value in (("purchasepath", 0.8), ("logistic_regression", 0.7)) for metric in ("roc_auc", "log_loss")]
     tables = {
         catalog.SESSIONS: sessions,
-        FUNNEL: summarize_funnel(sessions, steps, [5.0, 20.0, 44.0]),
-        TRANSITIONS: transitions,
-        REMOVAL_EFFECTS: effects_frame(
-            spark, with_intervals(effects_of_events(transitions), transitions_by_bucket(sessions))),
-        PATHS: summarize_paths(sessions, path_length=8, top_paths=20),
-        CHANNELS: summarize_channels(summarize_journeys(sessions)),
+        **run_analyses(sessions, "analyze.price_bands=2"),
         catalog.METRICS: catalog.METRICS.frame(spark, ranking + purchase),
         catalog.CALIBRATION: catalog.CALIBRATION.frame(spark, [
             {"model": "purchasepath", "bin": n, "points": 10, "mean_predicted": n / 10, "observed": n / 9}
@@ -86,6 +77,18 @@ def all_tables(spark: SparkSession) -> dict[Table, DataFrame]:
         catalog.REJECTED_EVENTS: catalog.REJECTED_EVENTS.frame(spark, [{"raw": "x", "reasons": [EVIL_REASON]}] * 3),
     }
     return {table: local(frame) for table, frame in tables.items()}
+
+
+def run_analyses(sessions: DataFrame, *overrides: str) -> dict[Table, DataFrame]:
+    """What every analysis of the list makes of the sessions."""
+    frames = {catalog.SESSIONS: sessions}
+    inputs = Inputs(frames.__getitem__, lambda frame, name: local(frame), load_config([], overrides).analyze)
+    for analysis in ANALYSES:
+        if analysis.run:
+            made = analysis.run(inputs).tables
+            assert set(made) == set(analysis.tables), analysis.name
+            frames |= made
+    return {table: frame for table, frame in frames.items() if table != catalog.SESSIONS}
 
 
 def local(frame: DataFrame) -> DataFrame:

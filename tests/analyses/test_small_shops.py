@@ -7,13 +7,10 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from purchasepath.analyses.catalog import REPORT
-from purchasepath.analyses.channels import CHANNELS, summarize_channels, summarize_journeys
-from purchasepath.analyses.funnel import FUNNEL, draw_parts, summarize_funnel
-from purchasepath.analyses.paths import PATHS, summarize_paths
-from purchasepath.analyses.removal_effects import REMOVAL_EFFECTS, effects_frame, effects_of_events
-from purchasepath.analyses.transitions import TRANSITIONS, summarize_transitions
+from purchasepath.analyses.funnel import draw_parts
 from purchasepath.report import page
 from purchasepath.tables import catalog
+from tests.analyses.shop import run_analyses
 
 
 def readings(spark: SparkSession, walks: list[str], steps: list[str]) -> dict[str, str]:
@@ -25,14 +22,7 @@ def readings(spark: SparkSession, walks: list[str], steps: list[str]) -> dict[st
                      "offsets_us": [1_000_000 * i for i in range(len(types))], "prices": [2.0] * len(types),
                      "num_purchases": types.count("purchase"), "channel": ("ad", "email")[number % 2]})
     sessions = catalog.SESSIONS.frame(spark, rows).cache()
-    transitions = summarize_transitions(sessions).cache()
-    tables = {
-        catalog.SESSIONS: sessions, FUNNEL: summarize_funnel(sessions, steps, []),
-        TRANSITIONS: transitions,
-        REMOVAL_EFFECTS: effects_frame(spark, effects_of_events(transitions)),
-        PATHS: summarize_paths(sessions, path_length=8, top_paths=20),
-        CHANNELS: summarize_channels(summarize_journeys(sessions)),
-    }
+    tables = {catalog.SESSIONS: sessions, **run_analyses(sessions, f"analyze.funnel=[{','.join(steps)}]")}
     answers = page.ask(spark, REPORT.queries, tables.get)
     shown = [page.show(panel, answers) for panel in REPORT.panels]
     return {panel.panel.name: panel.content.reading for panel in shown if panel.content}

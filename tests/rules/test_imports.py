@@ -22,9 +22,9 @@ from tests.rules.reading import (
     name,
 )
 
-ORDER = ("__init__", "worker_daemon", "stages", "errors", "plain_yaml", "knobs", "places", "config", "faults", "process",
-         "times", "tables", "storage", "cost", "job", "sources", "sessions", "features", "datasets", "models",
-         "training", "bundle", "scoring", "report", "analyses", "pipeline", "docs")
+ORDER = ("__init__", "worker_daemon", "stages", "errors", "plain_yaml", "knobs", "places", "config", "faults",
+         "process", "times", "tables", "storage", "cost", "job", "sources", "sessions", "features", "datasets",
+         "models", "training", "bundle", "scoring", "report", "analyses", "pipeline", "docs")
 """A package imports only from itself and from packages before it."""
 
 ASIDE = {
