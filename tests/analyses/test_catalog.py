@@ -8,8 +8,8 @@ from importlib import import_module
 import pytest
 
 from purchasepath.analyses.analysis import Analysis, Findings
-from purchasepath.analyses.catalog import ANALYSES, REPORT, TABLES
-from purchasepath.tables.catalog import BASE_TABLES, SESSIONS, USER_KEYS
+from purchasepath.analyses.catalog import ALL_TABLES, ANALYSES, REPORT
+from purchasepath.tables.catalog import SESSIONS, TABLES, USER_KEYS
 from tests.rules.reading import PACKAGE
 
 
@@ -28,8 +28,8 @@ def test_panels_have_names_of_their_own_and_all_are_shown() -> None:
 
 
 def test_panels_ask_tables_that_there_are() -> None:
-    assert {table for query in REPORT.queries for table in query.tables} <= set(TABLES)
-    assert len({table.name for table in TABLES}) == len(TABLES) > len(BASE_TABLES)
+    assert {table for query in REPORT.queries for table in query.tables} <= set(ALL_TABLES)
+    assert len({table.name for table in ALL_TABLES}) == len(ALL_TABLES) > len(TABLES)
 
 
 @pytest.mark.parametrize("table", [SESSIONS, USER_KEYS], ids=lambda table: table.name)

@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.pipeline import load_stage
-from purchasepath.analyses.catalog import TABLES
+from purchasepath.analyses.catalog import ALL_TABLES
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.bundle.registry import resolve
 from purchasepath.config import Config, load_config
@@ -71,7 +71,7 @@ def warehouse(spark: SparkSession, config: Config, rows: dict[str, int]) -> Any:
 
 
 def test_every_declared_table_is_written_and_holds_what_the_summary_says(warehouse: Any, rows: dict[str, int]) -> None:
-    assert set(warehouse.register(list(TABLES))) == {t.name for t in TABLES if t.written_by in PIPELINE}
+    assert set(warehouse.register(list(ALL_TABLES))) == {t.name for t in ALL_TABLES if t.written_by in PIPELINE}
     for table in (SESSIONS, SCORES, METRICS):
         assert warehouse.read(table).count() == rows[table.name] > 0
 
@@ -81,7 +81,7 @@ def test_every_table_and_weight_is_what_it_was(
 ) -> None:
     learned = ("weights", *(t.name for t in (SCORES, RECOMMENDATIONS, METRICS, CALIBRATION, TRAINING_CURVES)))
     dataset = Manifest.load(config.paths.dataset)
-    found = {t.name: facts_of(warehouse.read(t), learned=t.name in learned) for t in TABLES if warehouse.exists(t)}
+    found = {t.name: facts_of(warehouse.read(t), learned=t.name in learned) for t in ALL_TABLES if warehouse.exists(t)}
     speed = F.col("metric").endswith("_per_s")
     found[TRAINING_CURVES.name] = facts_of(warehouse.read(TRAINING_CURVES).where(~speed), learned=True)
     for split in dataset.splits:
@@ -140,7 +140,7 @@ def test_the_queries_it_suggests_are_answered(spark: SparkSession, config: Confi
     assert len(suggested) == 3
     for query in suggested:
         out = io.StringIO()
-        run_query(spark, warehouse, TABLES, query, "csv", out)
+        run_query(spark, warehouse, query, "csv", out, ALL_TABLES)
         assert len(out.getvalue().splitlines()) > 1
 
 

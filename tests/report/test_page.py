@@ -13,7 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from purchasepath.analyses import books, bots, first_steps
-from purchasepath.analyses.catalog import REPORT, TABLES
+from purchasepath.analyses.catalog import ALL_TABLES, REPORT
 from purchasepath.errors import UserError
 from purchasepath.report import page
 from purchasepath.sessions.bots import count_sessions, left_out, measure_bots
@@ -185,7 +185,7 @@ def _books(answers: page.Answers) -> Mapping[str, Any]:
 
 def test_asking_leaves_no_views_behind(spark: SparkSession, answers: page.Answers) -> None:
     left = {table.name for table in spark.catalog.listTables() if table.isTemporary}
-    assert left.isdisjoint(table.name for table in TABLES)
+    assert left.isdisjoint(table.name for table in ALL_TABLES)
 
 
 def test_a_report_that_cannot_be_written_says_where_and_leaves_the_old_one(tmp_path: Path) -> None:

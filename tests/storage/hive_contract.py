@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from jobs import doctor
-from purchasepath.analyses.catalog import TABLES
+from purchasepath.analyses.catalog import ALL_TABLES
 from purchasepath.analyses.paths import PATHS
 from purchasepath.config import load_config
 from purchasepath.errors import DamagedWarehouseError, PublishError, TableMissingError
@@ -193,12 +193,12 @@ for day in ("as_of_date=2024-01-01", "as_of_date=2024-01-02"):
     kept = crc.rename(root / "crc")
     file.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
     damage(f"{file.name}: its content is not what was written")
-    [found] = [audit.faults for audit in warehouse.audit(TABLES) if audit.table == "scores"]
+    [found] = [audit.faults for audit in warehouse.audit(ALL_TABLES) if audit.table == "scores"]
     assert len(found) == 1, found
     assert file.name in found[0], found
     file.write_bytes(content)
     kept.rename(crc)
-audits = {audit.table: audit for audit in warehouse.audit(TABLES)}
+audits = {audit.table: audit for audit in warehouse.audit(ALL_TABLES)}
 assert audits["scores"].found.startswith("2 files, 2 rows, "), audits
 assert not any(audit.faults for audit in audits.values()), audits
 assert audits["ingest_books"].found.startswith("2 files, 2 rows, "), audits

@@ -13,7 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.sql import refuse_key
-from purchasepath.analyses.catalog import REPORT, TABLES
+from purchasepath.analyses.catalog import ALL_TABLES, REPORT
 from purchasepath.config import load_config
 from purchasepath.errors import UserError
 from purchasepath.storage import open_warehouse
@@ -35,13 +35,13 @@ def ask(spark: SparkSession, place: Path) -> Iterator[Ask]:
     (place / "secret.txt").write_text(SECRET)
     warehouse = open_warehouse(spark, load_config([], [f"paths.warehouse={place / 'warehouse'}"]))
     with warehouse.transaction("r1") as tx:
-        for table in TABLES:
+        for table in ALL_TABLES:
             row = dict.fromkeys(table.secret, SECRET)
             tx.write(table, table.frame(spark, [] if table.partition_by else [row]))
 
     def on(query: str, style: str = "csv") -> str:
         out = io.StringIO()
-        run_query(spark, warehouse, TABLES, query, style, out)
+        run_query(spark, warehouse, query, style, out, ALL_TABLES)
         return out.getvalue()
 
     yield on

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from purchasepath.analyses.catalog import TABLES
+from purchasepath.analyses.catalog import ALL_TABLES
 from purchasepath.analyses.paths import PATHS
 from purchasepath.config import load_config
 from purchasepath.storage import open_warehouse
@@ -37,7 +37,7 @@ def warehouse(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def answer(spark: SparkSession, warehouse: Warehouse, query: str, style: str = "table") -> str:
     out = io.StringIO()
-    run_query(spark, warehouse, TABLES, query, style, out)
+    run_query(spark, warehouse, query, style, out, ALL_TABLES)
     return out.getvalue()
 
 

@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from purchasepath.analyses.catalog import TABLES
+from purchasepath.analyses.catalog import ALL_TABLES
 from purchasepath.docs.tables import tables_page
 from purchasepath.stages import STAGES
 from purchasepath.tables.catalog import DATASET_TABLES, EVENT_TYPES, EVENTS, SESSIONS
 from purchasepath.tables.types import Table
 
-DECLARED = (*TABLES, *DATASET_TABLES)
+DECLARED = (*ALL_TABLES, *DATASET_TABLES)
 PORTABLE = re.compile(r"(array<)?(string|int|bigint|double|float|boolean|timestamp|date)>?$")
 
 

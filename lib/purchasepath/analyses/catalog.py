@@ -22,7 +22,7 @@ from purchasepath.analyses import (
 )
 from purchasepath.analyses.analysis import Analysis
 from purchasepath.report.panels import Report, Section
-from purchasepath.tables.catalog import BASE_TABLES
+from purchasepath.tables.catalog import TABLES
 from purchasepath.tables.types import Table
 
 _SECTIONS: tuple[tuple[str, str, tuple[Analysis, ...]], ...] = (
@@ -45,5 +45,5 @@ REPORT = Report(
     source=books.QUERY,
 )
 
-TABLES: tuple[Table, ...] = (*BASE_TABLES, *(table for a in ANALYSES for table in a.tables))
+ALL_TABLES: tuple[Table, ...] = (*TABLES, *(table for a in ANALYSES for table in a.tables))
 """Every table of the warehouse."""

@@ -18,6 +18,7 @@ from purchasepath.storage.guard import ANSWERED, Guard, QueryError
 from purchasepath.storage.printing import FORMATS
 from purchasepath.storage.warehouse import Warehouse
 from purchasepath.storage.zulu import with_zulu_times
+from purchasepath.tables.catalog import TABLES
 from purchasepath.tables.types import Table
 
 _CLOSED = {
@@ -27,8 +28,8 @@ _CLOSED = {
 """Settings of Spark that a query is answered with."""
 
 
-def run_query(spark: SparkSession, warehouse: Warehouse, declared: Sequence[Table], query: str, style: str, out: TextIO
-              ) -> None:
+def run_query(spark: SparkSession, warehouse: Warehouse, query: str, style: str, out: TextIO,
+              declared: Sequence[Table] = TABLES) -> None:
     """Answer `query` from one consistent state of the `declared` tables and print it in `style`, one of FORMATS."""
     if not query.strip():
         raise QueryError(f"the query is empty. {ANSWERED}")

@@ -29,7 +29,7 @@ from purchasepath.errors import PublishError, TableMismatchError, TableMissingEr
 from purchasepath.storage.parquet import read_footer
 from purchasepath.storage.paths import NO_GLOB, read_parquet, spark_path, sql_text
 from purchasepath.storage.snapshots import Snapshot, Snapshots, StagedTable
-from purchasepath.tables.catalog import BASE_TABLES
+from purchasepath.tables.catalog import TABLES
 from purchasepath.tables.types import Table
 
 Partition = Mapping[str, Any]
@@ -165,7 +165,7 @@ class EmbeddedWarehouse:
         self.spark = spark
         self.database = config.warehouse.database
         self._snapshots = Snapshots(Path(config.paths.warehouse), keep=config.warehouse.keep_snapshots,
-                                    private=[table.name for table in BASE_TABLES if table.secret])
+                                    private=[table.name for table in TABLES if table.secret])
         self._pinned: Snapshot | None = None
         self._registered: dict[str, Path] = {}
 

@@ -261,13 +261,13 @@ STITCHED_SESSIONS = replace(
                   for c in SESSIONS.columns),
 )
 
-BASE_TABLES: tuple[Table, ...] = (
+TABLES: tuple[Table, ...] = (
     EVENTS, REJECTED_EVENTS, EVENT_CHANGES, INGEST_BOOKS, USER_KEYS,
     SESSIONS, LATE_EVENTS, SUPERSEDED_SESSIONS, SESSIONIZE_BOOKS, IDENTITIES, PERSONS, STITCHED_SESSIONS,
     *FEATURE_TABLES, *PARTIAL_TABLES,
     TRAINING_CURVES, METRICS, CALIBRATION, SCORES, RECOMMENDATIONS,
 )
-"""Tables of the warehouse but those of analyses; `analyses/catalog.py` has them all."""
+"""Tables of the warehouse but those of analyses; ALL_TABLES of `analyses/catalog.py` has these, too."""
 
 DATASET_TABLES: tuple[Table, ...] = (EXAMPLES, VOCABULARY, SIDE_FEATURES)
 """Tables in the dataset directory."""
