@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from purchasepath.docs.writing import GENERATED, ROOT
+from purchasepath.docs.writing import GENERATED, ROOT, cell
 
 
 def files_page() -> str:
@@ -20,7 +20,7 @@ def files_page() -> str:
         if file.parent != folder:
             folder = file.parent
             lines += ["", f"## {folder.relative_to(ROOT)}/", "", "| file | what it holds |", "|---|---|"]
-        lines.append(f"| `{file.name}` | {told} |")
+        lines.append(f"| `{file.name}` | {cell(told)} |")
     return "\n".join(["# Files", "", GENERATED, "", "Folders in the order of the alphabet; "
                       "[architecture.md](architecture.md) says how they hang together.", *lines, ""])
 
