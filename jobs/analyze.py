@@ -5,14 +5,13 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 
 from purchasepath.analyses.analysis import Inputs
-from purchasepath.analyses.catalog import ANALYSES
+from purchasepath.analyses.catalog import ANALYSES, check_knobs
 from purchasepath.job import Job, Summary, main
 from purchasepath.tables.types import Table
 
 
 def run(job: Job) -> Summary:
-    for analysis in ANALYSES:
-        analysis.check(job.config.analyze)
+    check_knobs(job.config.analyze)
     ours = {table for analysis in ANALYSES for table in analysis.tables}
     frames: dict[Table, DataFrame] = {}
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from purchasepath.analysis.funnel import check_steps
+from purchasepath.analyses.catalog import check_knobs
 from purchasepath.config import Config, load_config
 from purchasepath.job import Job, Summary, argument_parser, guarded, run_job
 from purchasepath.pipeline import chosen_stages, closing_words, with_fresh_history
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         config = load_config(chosen.config, chosen.set)
         stages = chosen_stages(config, chosen.first, chosen.last)
         if "analyze" in stages:
-            check_steps(config.analyze.funnel)  # not after the training
+            check_knobs(config.analyze)  # not after the training
         run_pipeline(with_fresh_history(config, stages), stages, "".join(where))
 
     return guarded(work)

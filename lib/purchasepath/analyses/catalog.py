@@ -21,6 +21,7 @@ from purchasepath.analyses import (
     transitions,
 )
 from purchasepath.analyses.analysis import Analysis
+from purchasepath.config import Analyze
 from purchasepath.report.panels import Report, Section
 from purchasepath.tables.catalog import TABLES
 from purchasepath.tables.types import Table
@@ -47,3 +48,9 @@ REPORT = Report(
 
 ALL_TABLES: tuple[Table, ...] = (*TABLES, *(table for a in ANALYSES for table in a.tables))
 """Every table of the warehouse."""
+
+
+def check_knobs(config: Analyze) -> None:
+    """Raise ConfigError where an analysis cannot be made with these."""
+    for analysis in ANALYSES:
+        analysis.check(config)
