@@ -14,7 +14,7 @@ help:
 	@echo "make test-slow   the others: real data, longer training, whole commands"
 	@echo "make test-oldest-spark   the fast tests on the oldest supported Spark"
 	@echo "make bench       every benchmark; results in benchmarks/results"
-	@echo "make docs        docs/tables.md, configuration.md and mappings.md from their declarations"
+	@echo "make docs        docs/tables.md, configuration.md, mappings.md and files.md, the README's stages"
 	@echo "make clean       removes .venv, caches and var/ with every output in it"
 
 setup:
@@ -32,8 +32,7 @@ check: ready
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy setup.py environment lib jobs
 	.venv/bin/shellcheck -x -P SCRIPTDIR spark-submit.sh environment/*.sh .ci/run
-	$(PYTHON) -m purchasepath.tables.docs --check
-	$(PYTHON) -m purchasepath.sources.docs --check
+	$(PYTHON) -m purchasepath.docs --check
 
 test: ready
 	$(PYTHON) -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -53,8 +52,7 @@ bench: ready
 	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(PYTHON) "$$benchmark" || exit $$?; done
 
 docs: ready
-	$(PYTHON) -m purchasepath.tables.docs
-	$(PYTHON) -m purchasepath.sources.docs
+	$(PYTHON) -m purchasepath.docs
 
 clean:
 	rm -rf .venv var build dist spark-warehouse .mypy_cache .ruff_cache .hypothesis lib/*.egg-info

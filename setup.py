@@ -112,7 +112,7 @@ if __name__ == "__main__":  # importing this file (as doctor and the tests do) i
         python_requires=PYTHON,
         package_dir={"": "lib"},
         packages=find_packages("lib"),
-        package_data={"purchasepath": ["py.typed", "analysis/templates/*"]},
+        package_data={"purchasepath": ["py.typed", "report/templates/*"]},
         install_requires=BASE,
         # `all` is what the driver of a whole pipeline needs
         extras_require={**EXTRAS, "bench": BENCH,

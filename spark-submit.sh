@@ -11,30 +11,16 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=environment/ensure.sh
 source "$root/environment/ensure.sh"
 
-stages=(pipeline simulate ingest sessionize features dataset train evaluate score analyze report stitch sql doctor)
+# Names and help of the stages, written from lib/purchasepath/stages.py by `make docs`: there may be no Python yet.
+stages_text=$(cat "$root/environment/stages.txt")
+stages=() stage_line='^  ([a-z]+) '
+while IFS= read -r line; do
+  [[ ! $line =~ $stage_line ]] || stages+=("${BASH_REMATCH[1]}")
+done <<<"$stages_text"
 
 usage() {
+  printf '%s\n\n%s\n\n' "./spark-submit.sh <stage> [options]" "$stages_text"
   cat <<'TEXT'
-./spark-submit.sh <stage> [options]
-
-stages, in the order in which `pipeline` runs them:
-  pipeline     every stage on the configured input; the default input is a generated shop
-  simulate     write the raw events of a generated shop
-  ingest       raw files into events and rejected_events
-  sessionize   events into sessions
-  features     user, item and session features at as-of times
-  dataset      training examples, vocabulary and manifest
-  train        the model, on Horovod ranks; a bundle
-  evaluate     the model's metrics beside the baselines'
-  score        recommendations and purchase probabilities of everybody
-  analyze      funnel, transitions, removal effects, paths
-  report       all of it as one HTML file
-and beside the path:
-  stitch       who stands behind a visitor: accounts, persons, and sessions across devices
-  sql          query the warehouse: ./spark-submit.sh sql "select * from metrics" [--format table|csv|json]
-  doctor       what is installed, what works, what to do about the rest [--json];
-               --warehouse [DIR] [options]: whether every file of the warehouse is as it was committed
-
 options:
   --config FILE              YAML file with values that differ from the defaults; later files win
   --set SECTION.KEY=VALUE    one value; docs/configuration.md lists them all

@@ -31,7 +31,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "lib")]
 
-from purchasepath.pipeline import STAGES  # noqa: E402
+from purchasepath.stages import PIPELINE  # noqa: E402
 from tests.distributed.cluster_jobs import SecureCluster, secure_cluster  # noqa: E402
 from tests.distributed.sockets import exposed  # noqa: E402
 
@@ -63,7 +63,7 @@ class Way:
         assert done.code == 0, done.output[-4000:]
         assert done.listened
         assert not exposed(done.listened), exposed(done.listened)
-        last = STAGES[-2] if job == "pipeline" else job  # the report has no tables
+        last = PIPELINE[-2] if job == "pipeline" else job  # the report has no tables
         rows = rows_of(shop, last)
         assert all(rows.values()), rows
         return rows
@@ -72,8 +72,8 @@ class Way:
 WAYS = {
     "pipeline-embedded": Way(("pipeline",), "embedded", "horovod"),
     "pipeline-hive": Way(("pipeline",), "hive", "torch"),
-    "stages-embedded": Way(STAGES, "embedded", "torch"),
-    "stages-hive": Way(STAGES, "hive", "horovod"),
+    "stages-embedded": Way(PIPELINE, "embedded", "torch"),
+    "stages-hive": Way(PIPELINE, "hive", "horovod"),
     "packed": Way(("pipeline",), "embedded", "horovod", packed=True),
 }
 

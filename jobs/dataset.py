@@ -20,7 +20,7 @@ def run(job: Job) -> Summary:
             job.config, version=job.run_id,
             events=job.warehouse.read(EVENTS) if job.config.dataset.side_features else None,
         )
-    return Summary(rows=report.rows, lines=report.lines, next="./spark-submit.sh train", events=report.events)
+    return Summary(rows=report.rows, lines=report.lines, events=report.events)
 
 
 if __name__ == "__main__":

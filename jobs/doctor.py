@@ -19,6 +19,7 @@ from purchasepath.doctor.report import main, report  # noqa: E402
 
 def examine_warehouse(arguments: Sequence[str]) -> int:
     """Print what was found; 0 when all is as committed, 2 otherwise."""
+    from purchasepath.analyses.catalog import ALL_TABLES
     from purchasepath.config import load_config
     from purchasepath.job import Job, argument_parser, guarded
     from purchasepath.storage.audit import audit_warehouse
@@ -33,7 +34,7 @@ def examine_warehouse(arguments: Sequence[str]) -> int:
         nonlocal status
         config = load_config(options.config, options.set)
         in_hive = config.warehouse.catalog == "hive" and not options.directory
-        audits = HiveWarehouse(Job("doctor", config).spark, config).audit() if in_hive else \
+        audits = HiveWarehouse(Job("doctor", config).spark, config).audit(ALL_TABLES) if in_hive else \
             audit_warehouse(Path(options.directory or config.paths.warehouse).absolute())
         status = report([
             Finding(audit.table, audit.found, "as committed", not audit.faults if audit.known else None,

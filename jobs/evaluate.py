@@ -40,7 +40,7 @@ def run(job: Job) -> Summary:
         *without_intervals(rows),
         *format_leaderboard(metrics).splitlines(),
     ]
-    return Summary(rows=written, lines=lines, next="./spark-submit.sh score")
+    return Summary(rows=written, lines=lines)
 
 
 def _track(job: Job, bundle: Bundle, values: dict[str, float]) -> list[str]:

@@ -20,7 +20,7 @@ def run(job: Job) -> Summary:
         f"features: {kinds}" + persons,
         f"computed: {report.session_days} days of session features, {report.event_days} days of partial aggregates, "
         f"{report.as_of_days} as-of days; the rest was up to date",
-    ], next="./spark-submit.sh dataset", events=report.events or None)
+    ], events=report.events or None)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def run(job: Job) -> Summary:
     lines = summary_lines(f"{source.name}, {found.num_files} files", published.books, added=published.joined,
                           rejections=rejections, remarks=found.remarks, collided=published.collided,
                           others=published.others)
-    return Summary(published.rows, lines, next="./spark-submit.sh sessionize", events=published.books.read)
+    return Summary(published.rows, lines, events=published.books.read)
 
 
 if __name__ == "__main__":

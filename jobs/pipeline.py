@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from purchasepath.analysis.funnel import check_steps
+from purchasepath.analyses.catalog import check_knobs
 from purchasepath.config import Config, load_config
-from purchasepath.job import Job, argument_parser, guarded, run_job
+from purchasepath.job import Job, Summary, argument_parser, guarded, run_job
 from purchasepath.pipeline import chosen_stages, closing_words, with_fresh_history
 from purchasepath.scoring.leaderboard import format_leaderboard
 from purchasepath.tables.catalog import METRICS
@@ -29,12 +29,12 @@ def load_stage(name: str) -> ModuleType:
 
 def run_pipeline(config: Config, stages: Sequence[str], sql_options: str) -> None:
     clock, whole = time.perf_counter(), Job("pipeline", config, stages=stages)
-    rows: dict[str, int] = {}
+    summaries: dict[str, Summary] = {}
     for number, name in enumerate(stages, start=1):
         print(f"\n[{number}/{len(stages)}] {name}", flush=True)
-        rows |= run_job(Job(name, config, spark=whole.spark), load_stage(name).run).rows
+        summaries[name] = run_job(Job(name, config, spark=whole.spark), load_stage(name).run)
     standings = format_leaderboard(whole.warehouse.read(METRICS)) if whole.warehouse.exists(METRICS) else ""
-    print(closing_words(rows, time.perf_counter() - clock, standings, config, sql_options), flush=True)
+    print(closing_words(summaries, time.perf_counter() - clock, standings, config, sql_options), flush=True)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         config = load_config(chosen.config, chosen.set)
         stages = chosen_stages(config, chosen.first, chosen.last)
         if "analyze" in stages:
-            check_steps(config.analyze.funnel)  # not after the training
+            check_knobs(config.analyze)  # not after the training
         run_pipeline(with_fresh_history(config, stages), stages, "".join(where))
 
     return guarded(work)

@@ -41,7 +41,7 @@ def run(job: Job) -> Summary:
             "; ".join(map(str, published.drifts)) or "no earlier scores of this model and horizons: no drift",
             *([str(published.item_change)] if published.item_change else []), *unanswered(bundle),
         ],
-        next="./spark-submit.sh analyze", events=num_events,
+        events=num_events,
     )
 
 

@@ -31,7 +31,7 @@ def run(job: Job) -> Summary:
         after = job.warehouse.fingerprints(SESSIONS)
         untouched = sum(before.get(day) == files for day, files in after.items())
         lines = [f"{plan}: {entry}, {untouched:,} of {len(after):,} days untouched"]
-    return Summary({SESSIONS.name: entry.sessions_written}, lines, next="./spark-submit.sh features",
+    return Summary({SESSIONS.name: entry.sessions_written}, lines,
                    events=entry.events if plan.why_full else entry.changes)
 
 

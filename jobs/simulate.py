@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from purchasepath.job import Job, Summary, main
+from purchasepath.stages import command
 from purchasepath.synthetic.shop import write_shop
 
 
@@ -18,7 +19,7 @@ def run(job: Job) -> Summary:
             f"{counts.late:,} events late, {counts.repeated:,} delivered twice, {counts.broken:,} broken lines added",
             f"events in {raw}/events, the truth behind them in {raw}/truth",
         ],
-        next="./spark-submit.sh ingest --set ingest.history=replace",
+        next=command("ingest", "--set ingest.history=replace"),
         events=counts.events,
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from pyspark.sql import SparkSession
 
+from purchasepath.analyses.catalog import ALL_TABLES
 from purchasepath.config import load_config
 from purchasepath.errors import UserError
 from purchasepath.job import Job, argument_parser, guarded
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         os.environ.pop(variable, None)  # before a JVM of our own is started
         with job.explaining():
             refuse_key(job.spark, variable)
-            run_query(job.spark, job.warehouse, options.query, options.format, sys.stdout)
+            run_query(job.spark, job.warehouse, options.query, options.format, sys.stdout, ALL_TABLES)
 
     return guarded(work)
 

@@ -52,7 +52,7 @@ def train(job: Job, config: Config, manifest: Manifest, start: Bundle | None, re
     return Summary({"training_curves": written}, [
         f"trained on {manifest.source} data, {config.training.ranks} ranks{begun}", *result.lines(),
         f"bundle {bundle.directory}{registered}", f"MLflow run {tracker.run_id} in {config.tracking.uri}", *notes,
-    ], next="./spark-submit.sh evaluate")
+    ])
 
 
 if __name__ == "__main__":

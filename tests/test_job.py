@@ -140,7 +140,7 @@ def test_an_unknown_key_on_the_command_line_exits_2_before_anything_runs(capsys:
 
 def test_the_summary_is_printed_and_kept_as_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = Job("ingest", load_config([], [f"paths.runs={tmp_path}"]))
-    told = Summary({"events": 1234567, "user_keys": 8}, ["books balance"], "./spark-submit.sh sessionize")
+    told = Summary({"events": 1234567, "user_keys": 8}, ["books balance"])
     run_job(job, lambda _: told)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("ingest: done in ")

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from purchasepath.stages import command
+
 _OBEYED = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
 
 
@@ -35,7 +37,7 @@ class TableMissingError(UserError):
     def __init__(self, table: str, stage: str) -> None:
         super().__init__(
             f"table {table} was expected in the warehouse and is not there; "
-            f"write it first: ./spark-submit.sh {stage}"
+            f"write it first: {command(stage)}"
         )
 
 
@@ -45,7 +47,7 @@ class TableMismatchError(UserError):
     def __init__(self, table: str, differences: Iterable[str]) -> None:
         self.differences = list(differences)
         super().__init__(
-            f"table {table} does not match its declaration in tables/catalog.py:\n"
+            f"table {table} does not match its declaration (docs/tables.md):\n"
             + "\n".join(f"  - {d}" for d in self.differences)
         )
 

@@ -29,6 +29,7 @@ from purchasepath.cost import Cost, Meter
 from purchasepath.errors import UserError, plain_text
 from purchasepath.faults import explain_failure
 from purchasepath.process import Terminated, lost_its_jvm, run_in_utc, stop_code, stoppable
+from purchasepath.stages import command, next_command
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -40,13 +41,15 @@ if TYPE_CHECKING:
 class Summary:
     """What a job tells when it is done: rows per table, short facts, and what to run next.
 
-    `events`: events it worked through, to which its cost is related.
+    `next`: by default the next stage. `events`: events it worked through, to which its cost is related.
+    `processor_seconds`, told by `run_job`: how long its tasks held cores, and what this process computed by itself.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     next: str = ""
     events: int | None = None
+    processor_seconds: float = 0.0
 
 
 class Job:
@@ -112,7 +115,7 @@ def run_job(job: Job, run: Callable[[Job], Summary]) -> Summary:
     """Run the stage, print its summary and leave its manifest in `paths.runs`."""
     from purchasepath.storage.executors import submitted_to_cluster
 
-    clock = time.perf_counter()
+    clock, processor = time.perf_counter(), time.process_time()
     if submitted_to_cluster():
         _ = job.spark  # what executors cannot reach is told before the work, also by stages that need Spark at the end
     with job.explaining():
@@ -120,6 +123,8 @@ def run_job(job: Job, run: Callable[[Job], Summary]) -> Summary:
         summary = run(job)
         seconds = time.perf_counter() - clock
         cost = job.cost(summary.events)
+        summary.next = summary.next or next_command(job.name)
+        summary.processor_seconds = time.process_time() - processor + (cost.core_seconds if cost else 0.0)
         print(format_summary(job.name, summary, seconds, cost), flush=True)
         _write_manifest(job, summary, seconds, cost)
     return summary
@@ -134,7 +139,7 @@ def main(name: str, run: Callable[[Job], Summary], arguments: Sequence[str] | No
 
 def argument_parser(name: str) -> argparse.ArgumentParser:
     """The options every job takes."""
-    parser = argparse.ArgumentParser(prog=f"./spark-submit.sh {name}", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=command(name), allow_abbrev=False)
     parser.add_argument("--config", action="append", default=[], metavar="FILE",
                         help="YAML file with values that differ from the defaults; later files win")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE",
@@ -200,7 +205,7 @@ def _write_manifest(job: Job, summary: Summary, seconds: float, cost: Cost | Non
     manifest = {
         "run_id": job.run_id, "job": job.name, "version": __version__, "started_at": job.started_at.isoformat(),
         "seconds": round(seconds, 3), "rows": summary.rows, "facts": summary.lines,
-        "cost": cost.facts() if cost else None,
+        "cost": cost.facts() if cost else None, "processor_seconds": round(summary.processor_seconds, 3),
         "config": job.config.model_dump(mode="json"),
     }
     staged = directory / f".{job.run_id}.json"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from purchasepath.config import Config
 from purchasepath.errors import ConfigError, nearest
-
-STAGES = ("simulate", "ingest", "sessionize", "features", "dataset", "train", "evaluate", "score", "analyze", "report")
+from purchasepath.job import Summary
+from purchasepath.stages import PIPELINE, command
 
 _WORTH_TRYING = (
     "select step, sessions, round(drop_off, 3) as drop_off from funnel where dimension = 'all' order by step_number",
@@ -23,12 +23,12 @@ def chosen_stages(config: Config, first: str | None, last: str | None) -> tuple[
     Raises ConfigError for an unknown stage, or where `last` comes before `first`.
     """
     for name in (first, last):
-        if name is not None and name not in STAGES:
-            raise ConfigError([f"unknown stage `{name}`{nearest(name, STAGES)}"])
-    begin, end = STAGES.index(first or STAGES[0]), STAGES.index(last or STAGES[-1])
+        if name is not None and name not in PIPELINE:
+            raise ConfigError([f"unknown stage `{name}`{nearest(name, PIPELINE)}"])
+    begin, end = PIPELINE.index(first or PIPELINE[0]), PIPELINE.index(last or PIPELINE[-1])
     if begin > end:
-        raise ConfigError([f"--from {first} comes after --to {last}; the order is {', '.join(STAGES)}"])
-    return tuple(s for s in STAGES[begin : end + 1] if s != "simulate" or config.ingest.source == "simulated")
+        raise ConfigError([f"--from {first} comes after --to {last}; the order is {', '.join(PIPELINE)}"])
+    return tuple(s for s in PIPELINE[begin : end + 1] if s != "simulate" or config.ingest.source == "simulated")
 
 
 def with_fresh_history(config: Config, stages: Sequence[str]) -> Config:
@@ -38,14 +38,18 @@ def with_fresh_history(config: Config, stages: Sequence[str]) -> Config:
     return config.model_copy(update={"ingest": config.ingest.model_copy(update={"history": "replace"})})
 
 
-def closing_words(rows: Mapping[str, int], seconds: float, standings: str, config: Config, sql_options: str) -> str:
-    """Rows of every table, the model beside its baselines, where the report is, and queries worth trying."""
+def closing_words(summaries: Mapping[str, Summary], seconds: float, standings: str, config: Config, sql_options: str
+                  ) -> str:
+    """Processor time and rows of every stage, the model beside its baselines, where the report is, queries to try."""
     minutes, rest = divmod(round(seconds), 60)
-    width = max((len(table) for table in rows), default=0)
-    lines = [f"\npipeline: done in {minutes} min {rest} s"]
-    lines += [f"  {table:<{width}} {count:>14,} rows" for table, count in rows.items()]
+    width = max((len(table) for summary in summaries.values() for table in summary.rows), default=0) + 2
+    whole = sum(summary.processor_seconds for summary in summaries.values())
+    lines = [f"\npipeline: done in {minutes} min {rest} s, {whole:,.1f} processor seconds"]
+    for stage, summary in summaries.items():
+        lines.append(f"  {stage:<{width}} {summary.processor_seconds:>14,.1f} processor seconds")
+        lines += [f"    {table:<{width - 2}} {count:>14,} rows" for table, count in summary.rows.items()]
     lines += ["", standings] if standings else []
     report = Path(config.paths.report).absolute()
     lines += ["", f"report: {report}"] if report.exists() else []
-    lines += ["try:", *(f'  ./spark-submit.sh sql{sql_options} "{query}"' for query in _WORTH_TRYING)]
+    lines += ["try:", *(f'  {command("sql")}{sql_options} "{query}"' for query in _WORTH_TRYING)]
     return "\n".join(lines)

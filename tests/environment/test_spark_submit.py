@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from purchasepath.stages import STAGES, Stage, help_text
+
 ROOT = Path(__file__).resolve().parents[2]
 FAKE_SUBMIT = """#!/usr/bin/env bash
 printf 'arg:%s\\n' "$@"
@@ -62,11 +64,23 @@ def value(done: subprocess.CompletedProcess[str], name: str) -> str:
     return next(line.removeprefix(f"{name}=") for line in done.stdout.splitlines() if line.startswith(f"{name}="))
 
 
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_every_stage_of_the_list_is_known(checkout: Path, stage: Stage) -> None:
+    done = submit(checkout, stage.name, "--driver-memory")  # refused once the stage is accepted
+    assert (done.returncode, done.stderr) == (2, "error: --driver-memory expects a value\n")
+
+
+def test_without_a_python_it_still_tells_how_to_use_it(checkout: Path, tmp_path: Path) -> None:
+    for tool in ("bash", "env", "dirname", "cat"):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    assert help_text() in submit(checkout, "--help", PATH=str(tmp_path)).stdout
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
 def test_without_a_stage_it_tells_how_to_use_it(checkout: Path, arguments: list[str]) -> None:
     done = submit(checkout, *arguments)
     assert done.returncode == 0
-    assert done.stdout.startswith("./spark-submit.sh <stage> [options]")
+    assert done.stdout.startswith(f"./spark-submit.sh <stage> [options]\n\n{help_text()}\noptions:\n")
 
 
 def test_an_unknown_stage_names_the_nearest(checkout: Path) -> None:

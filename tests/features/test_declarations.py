@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from purchasepath.analyses.catalog import ALL_TABLES
 from purchasepath.features.inputs import EVENT_INPUTS, SESSION_INPUTS
-from purchasepath.tables.catalog import TABLES
 from purchasepath.tables.features import (
     FEATURE_TABLES,
     ITEM_FEATURES_DECLARED,
@@ -27,7 +27,7 @@ def test_every_input_that_a_feature_reads_exists_and_every_input_is_read() -> No
 
 
 def test_feature_tables_are_in_the_catalog_and_their_features_are_doubles_with_a_meaning() -> None:
-    assert set(FEATURE_TABLES) <= set(TABLES)
+    assert set(FEATURE_TABLES) <= set(ALL_TABLES)
     for table, features in zip(FEATURE_TABLES, (USER_FEATURES_DECLARED, ITEM_FEATURES_DECLARED,
                                                 SESSION_FEATURES_DECLARED), strict=True):
         columns = [table.column(f.name) for f in features]

@@ -1,4 +1,4 @@
-"""analyze: five tables from SESSIONS, all of them or none."""
+"""analyze: the tables of all analyses from SESSIONS, all of them or none."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs import analyze
+from purchasepath.analyses.catalog import ANALYSES
+from purchasepath.analyses.funnel import FUNNEL
 from purchasepath.config import load_config
 from purchasepath.errors import ConfigError, TableMissingError
 from purchasepath.job import Job
-from purchasepath.tables.catalog import CHANNELS, FUNNEL, PATHS, REMOVAL_EFFECTS, SESSIONS, TRANSITIONS
+from purchasepath.tables.catalog import SESSIONS
 
-TABLES = (FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS, CHANNELS)
+TABLES = [table for analysis in ANALYSES for table in analysis.tables]
 
 
 def open_job(spark: SparkSession, scratch: Path, *overrides: str) -> Job:

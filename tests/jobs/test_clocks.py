@@ -125,7 +125,7 @@ def take_out_added_columns(warehouse: Warehouse, *tables: Table) -> None:
     """As releases left them that had not declared these columns."""
     with warehouse.transaction("earlier") as tx:
         for table in tables:
-            older = replace(table, columns=tuple(c for c in table.columns if not c.added))
+            older = replace(table, columns=tuple(c for c in table.columns if not c.nullable))
             assert older != table
             tx.write(older, warehouse.read(table).select(*older.names))
 

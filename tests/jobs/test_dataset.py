@@ -45,7 +45,6 @@ def test_the_job_writes_a_dataset_and_sums_it_up(spark: SparkSession, tmp_path: 
     assert manifest.num_items == 8
     assert summary.events == len(events)
     assert any(line.startswith("vocabulary: 5 items") for line in summary.lines)
-    assert summary.next == "./spark-submit.sh train"
 
 
 def test_a_shop_without_purchases_is_told_and_what_cannot_be_learned_refused(

@@ -60,7 +60,6 @@ def test_tables_books_and_summary(ingest: Ingest) -> None:
         "rejected: 1 x event_ts is not a time",
         "rejected: 1 x event_type is unknown",
     ]
-    assert summary.next == "./spark-submit.sh sessionize"
     assert values(warehouse.read(INGEST_BOOKS), "source", "files", "read", "accepted", "duplicates", "rejected") == [
         ("behaviour_log", 2, 23, 21, 1, 1)
     ]

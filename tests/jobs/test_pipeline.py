@@ -14,15 +14,17 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.pipeline import load_stage
+from purchasepath.analyses.catalog import ALL_TABLES
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.bundle.registry import resolve
 from purchasepath.config import Config, load_config
 from purchasepath.datasets.manifest import FIRST_ITEM, Manifest
 from purchasepath.errors import ConfigError
-from purchasepath.job import Job, run_job
-from purchasepath.pipeline import STAGES, chosen_stages, closing_words, with_fresh_history
+from purchasepath.job import Job, Summary, run_job
+from purchasepath.pipeline import chosen_stages, closing_words, with_fresh_history
 from purchasepath.scoring.evaluation import read_examples
 from purchasepath.scoring.leaderboard import format_leaderboard
+from purchasepath.stages import PIPELINE
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.query import run_query
 from purchasepath.tables.catalog import (
@@ -31,7 +33,6 @@ from purchasepath.tables.catalog import (
     RECOMMENDATIONS,
     SCORES,
     SESSIONS,
-    TABLES,
     TRAINING_CURVES,
     USER_KEYS,
 )
@@ -60,7 +61,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 def rows(spark: SparkSession, config: Config) -> Iterator[dict[str, int]]:
     """Rows that each stage says it wrote."""
     written: dict[str, int] = {}
-    for name in STAGES:
+    for name in PIPELINE:
         written |= run_job(Job(name, config, spark=spark), load_stage(name).run).rows
     yield written
     spark.sql("USE default")
@@ -73,7 +74,7 @@ def warehouse(spark: SparkSession, config: Config, rows: dict[str, int]) -> Any:
 
 
 def test_every_declared_table_is_written_and_holds_what_the_summary_says(warehouse: Any, rows: dict[str, int]) -> None:
-    assert set(warehouse.register(list(TABLES))) == {t.name for t in TABLES if t.written_by in STAGES}
+    assert set(warehouse.register(list(ALL_TABLES))) == {t.name for t in ALL_TABLES if t.written_by in PIPELINE}
     for table in (SESSIONS, SCORES, METRICS):
         assert warehouse.read(table).count() == rows[table.name] > 0
 
@@ -83,7 +84,7 @@ def test_every_table_and_weight_is_what_it_was(
 ) -> None:
     learned = ("weights", *(t.name for t in (SCORES, RECOMMENDATIONS, METRICS, CALIBRATION, TRAINING_CURVES)))
     dataset = Manifest.load(config.paths.dataset)
-    found = {t.name: facts_of(warehouse.read(t), learned=t.name in learned) for t in TABLES if warehouse.exists(t)}
+    found = {t.name: facts_of(warehouse.read(t), learned=t.name in learned) for t in ALL_TABLES if warehouse.exists(t)}
     speed = F.col("metric").endswith("_per_s")
     found[TRAINING_CURVES.name] = facts_of(warehouse.read(TRAINING_CURVES).where(~speed), learned=True)
     for split in dataset.splits:
@@ -132,8 +133,9 @@ def test_the_model_stands_beside_its_baselines_and_the_report_shows_them(config:
     for model in ("purchasepath", "popular_7d", "markov_1", "als", "logistic_regression"):
         assert model in standings
     assert "SYNTHETIC" in report
-    words = closing_words({"scores": 7}, 61, standings, config, "")
-    assert "1 min 1 s" in words
+    words = closing_words({"score": Summary({"scores": 7}, processor_seconds=2.5)}, 61, standings, config, "")
+    assert words.splitlines()[1:4] == ["pipeline: done in 1 min 1 s, 2.5 processor seconds",
+                                       "  score               2.5 processor seconds", "    scores              7 rows"]
     assert config.paths.report in words
 
 
@@ -142,7 +144,7 @@ def test_the_queries_it_suggests_are_answered(spark: SparkSession, config: Confi
     assert len(suggested) == 3
     for query in suggested:
         out = io.StringIO()
-        run_query(spark, warehouse, query, "csv", out)
+        run_query(spark, warehouse, query, "csv", out, ALL_TABLES)
         assert len(out.getvalue().splitlines()) > 1
 
 
@@ -157,12 +159,12 @@ def test_scoring_again_gives_the_same_rows(spark: SparkSession, config: Config, 
 
 
 def test_a_part_of_the_path_is_chosen_by_its_ends(config: Config) -> None:
-    assert chosen_stages(config, None, None) == STAGES
+    assert chosen_stages(config, None, None) == PIPELINE
     assert chosen_stages(config, "score", "analyze") == ("score", "analyze")
     real = load_config([], ["ingest.source=retailrocket"])
     assert chosen_stages(real, None, "ingest") == ("ingest",)
-    assert with_fresh_history(config, STAGES).ingest.history == "replace"
-    assert with_fresh_history(real, STAGES[1:]) == real
+    assert with_fresh_history(config, PIPELINE).ingest.history == "replace"
+    assert with_fresh_history(real, PIPELINE[1:]) == real
     with pytest.raises(ConfigError, match="did you mean `sessionize`"):
         chosen_stages(config, "sessionise", None)
     with pytest.raises(ConfigError, match="comes after"):

@@ -8,11 +8,13 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.pipeline import load_stage
+from purchasepath.analyses.catalog import ALL_TABLES
 from purchasepath.config import load_config
 from purchasepath.job import Job, run_job
-from purchasepath.pipeline import STAGES, chosen_stages
+from purchasepath.pipeline import chosen_stages
+from purchasepath.stages import PIPELINE
 from purchasepath.storage import open_warehouse
-from purchasepath.tables.catalog import METRICS, SCORES, TABLES, USER_KEYS
+from purchasepath.tables.catalog import METRICS, SCORES, USER_KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
@@ -37,7 +39,7 @@ def test_the_whole_path_on_real_data(name: str, spark: SparkSession, shared_data
     for stage in chosen_stages(config, None, None):
         rows |= run_job(Job(stage, config, spark=spark), load_stage(stage).run).rows
     warehouse = open_warehouse(spark, config)
-    assert set(warehouse.register(list(TABLES))) == {t.name for t in TABLES if t.written_by in STAGES}
+    assert set(warehouse.register(list(ALL_TABLES))) == {t.name for t in ALL_TABLES if t.written_by in PIPELINE}
     assert EVENTS_THERE[name] * 0.97 < rows["events"] <= EVENTS_THERE[name]
     assert rows["sessions"] < rows["events"]
     assert warehouse.read(SCORES).count() == warehouse.read(USER_KEYS).count()

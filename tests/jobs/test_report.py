@@ -10,9 +10,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs import report
+from purchasepath.analyses.transitions import TRANSITIONS
 from purchasepath.config import load_config
 from purchasepath.job import Job, guarded
-from purchasepath.tables.catalog import INGEST_BOOKS, SESSIONS, TRANSITIONS
+from purchasepath.tables.catalog import INGEST_BOOKS, SESSIONS
 
 
 def test_report_is_written_from_the_tables_there_are_and_names_the_others(spark: SparkSession, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from purchasepath.analysis.funnel import steps_reached
+from purchasepath.analyses.funnel import steps_reached
 from purchasepath.config import Sessions
 from purchasepath.sessions.engine.sessionize import sessionize
 from purchasepath.sources.cleaning import judge, keep_accepted, read_rows

@@ -8,6 +8,8 @@ from datetime import date
 from pathlib import Path
 
 from jobs import doctor
+from purchasepath.analyses.catalog import ALL_TABLES
+from purchasepath.analyses.paths import PATHS
 from purchasepath.config import load_config
 from purchasepath.errors import DamagedWarehouseError, PublishError, TableMissingError
 from purchasepath.storage import open_warehouse
@@ -15,7 +17,7 @@ from purchasepath.storage.hive import HiveWarehouse
 from purchasepath.storage.parquet import read_parquet
 from purchasepath.storage.session import build_session
 from purchasepath.storage.warehouse import create_table_sql
-from purchasepath.tables.catalog import CALIBRATION, EVENTS, INGEST_BOOKS, PATHS, RECOMMENDATIONS, SCORES
+from purchasepath.tables.catalog import CALIBRATION, EVENTS, INGEST_BOOKS, RECOMMENDATIONS, SCORES
 from tests.storage.hive import hive_settings
 
 root = Path(sys.argv[1])
@@ -106,7 +108,7 @@ with open_warehouse(spark, config).transaction("r7") as third:
 [number] = [file.stem for file in (root / "wh" / "_numbers").glob("*.json")]
 assert int(number) == second.number, number
 
-older = replace(INGEST_BOOKS, columns=tuple(c for c in INGEST_BOOKS.columns if not c.added))
+older = replace(INGEST_BOOKS, columns=tuple(c for c in INGEST_BOOKS.columns if not c.nullable))
 with warehouse.transaction("of an earlier release") as work:
     work.write(older, older.frame(spark, [{"run_id": "old"}]))
 spark.sql("DROP TABLE purchasepath.ingest_books")
@@ -195,12 +197,12 @@ for day in ("as_of_date=2024-01-01", "as_of_date=2024-01-02"):
     kept = crc.rename(root / "crc")
     file.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
     damage(f"{file.name}: its content is not what was written")
-    [found] = [audit.faults for audit in warehouse.audit() if audit.table == "recommendations"]
+    [found] = [audit.faults for audit in warehouse.audit(ALL_TABLES) if audit.table == "recommendations"]
     assert len(found) == 1, found
     assert file.name in found[0], found
     file.write_bytes(content)
     kept.rename(crc)
-audits = {audit.table: audit for audit in warehouse.audit()}
+audits = {audit.table: audit for audit in warehouse.audit(ALL_TABLES)}
 assert audits["recommendations"].found.startswith("2 files, 2 rows, "), audits
 assert not any(audit.faults for audit in audits.values()), audits
 assert audits["ingest_books"].found.startswith("2 files, 2 rows, "), audits

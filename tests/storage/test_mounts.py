@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from purchasepath.config import load_config
 from purchasepath.errors import UserError
-from purchasepath.pipeline import STAGES
+from purchasepath.stages import PIPELINE
 from purchasepath.storage import mounts
 from purchasepath.storage.mounts import Need, UnreachablePathError, needs_of, require_reach
 
@@ -85,6 +85,6 @@ def test_one_rank_trains_in_the_driver_and_needs_no_mount_for_it() -> None:
 
 
 def test_only_stages_that_show_what_is_there_leave_the_warehouse_unwritten() -> None:
-    readers = [stage for stage in (*STAGES, "stitch", "sql")
+    readers = [stage for stage in (*PIPELINE, "stitch", "sql")
                if not any(need.writes for need in needs_of(stage, load_config()))]
     assert readers == ["report", "sql"]

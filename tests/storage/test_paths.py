@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from purchasepath.analyses.paths import PATHS
 from purchasepath.config import load_config
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.paths import sql_text
-from purchasepath.tables.catalog import PATHS
 
 
 @pytest.mark.parametrize("name", ["a b", "o'brien", "100%20", "a#b", "ü+&", "[x]{y}*", "a:b", "back\\slash", "${x}"])

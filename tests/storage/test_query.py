@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from purchasepath.analyses.catalog import ALL_TABLES
+from purchasepath.analyses.paths import PATHS
 from purchasepath.config import load_config
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.guard import QueryError
 from purchasepath.storage.query import run_query
 from purchasepath.storage.warehouse import Warehouse
-from purchasepath.tables.catalog import CALIBRATION, PATHS, REJECTED_EVENTS, USER_KEYS
+from purchasepath.tables.catalog import CALIBRATION, REJECTED_EVENTS, USER_KEYS
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def warehouse(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def answer(spark: SparkSession, warehouse: Warehouse, query: str, style: str = "table") -> str:
     out = io.StringIO()
-    run_query(spark, warehouse, query, style, out)
+    run_query(spark, warehouse, query, style, out, ALL_TABLES)
     return out.getvalue()
 
 

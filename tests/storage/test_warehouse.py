@@ -14,11 +14,12 @@ import duckdb
 import pytest
 from pyspark.sql import SparkSession
 
+from purchasepath.analyses.paths import PATHS
 from purchasepath.config import load_config
 from purchasepath.errors import PublishError, TableMismatchError, TableMissingError
 from purchasepath.storage import open_warehouse
 from purchasepath.storage.warehouse import EmbeddedWarehouse
-from purchasepath.tables.catalog import CALIBRATION, EVENTS, INGEST_BOOKS, PATHS, RECOMMENDATIONS
+from purchasepath.tables.catalog import CALIBRATION, EVENTS, INGEST_BOOKS, RECOMMENDATIONS
 from purchasepath.tables.types import Table
 
 DAY_1 = {"as_of_date": date(2024, 1, 1), "model_name": "a b"}

@@ -6,13 +6,14 @@ import re
 
 import pytest
 
-from purchasepath.tables.catalog import DATASET_TABLES, EVENT_TYPES, EVENTS, SESSIONS, TABLES
-from purchasepath.tables.docs import tables_page
+from purchasepath.analyses.catalog import ALL_TABLES
+from purchasepath.docs.tables import tables_page
+from purchasepath.stages import STAGES
+from purchasepath.tables.catalog import DATASET_TABLES, EVENT_TYPES, EVENTS, SESSIONS
 from purchasepath.tables.types import Table
 
-DECLARED = (*TABLES, *DATASET_TABLES)
+DECLARED = (*ALL_TABLES, *DATASET_TABLES)
 PORTABLE = re.compile(r"(array<)?(string|int|bigint|double|float|boolean|timestamp|date)>?$")
-STAGES = {"ingest", "sessionize", "features", "dataset", "train", "evaluate", "score", "analyze", "stitch"}
 
 
 def test_names_are_unique() -> None:
@@ -23,7 +24,7 @@ def test_names_are_unique() -> None:
 @pytest.mark.parametrize("table", DECLARED, ids=lambda t: t.name)
 def test_a_table_is_fully_declared(table: Table) -> None:
     assert table.grain
-    assert table.written_by in STAGES
+    assert table.written_by in {stage.name for stage in STAGES}
     assert len(set(table.names)) == len(table.names)
     assert not [c.name for c in table.columns if not c.meaning]
     assert not [c.name for c in table.columns if not PORTABLE.match(c.type)]

@@ -17,7 +17,7 @@ same seconds could both pass this check, so schedule writers of one table one af
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
@@ -44,7 +44,6 @@ from purchasepath.storage.hive_files import (
 from purchasepath.storage.hive_transaction import HiveTransaction
 from purchasepath.storage.metastore import Metastore
 from purchasepath.storage.warehouse import Transaction
-from purchasepath.tables.catalog import TABLES
 from purchasepath.tables.types import Table
 
 _LAST_RUN = "purchasepath.run"
@@ -98,9 +97,9 @@ class HiveWarehouse:
                    if name.startswith(LIST_OF)}
         return live_contents(self.files, f"{self.root}/{table.name}", places, digests)
 
-    def audit(self) -> Iterator[TableAudit]:
-        """Table by table, every content whose digest is known compared with it."""
-        for table in filter(self.exists, TABLES):
+    def audit(self, tables: Iterable[Table]) -> Iterator[TableAudit]:
+        """Of those of `tables` that are there, every content whose digest is known compared with it."""
+        for table in filter(self.exists, tables):
             try:
                 written = self._contents(table, self.metastore.locations(table.name))
                 faults = list(faults_of(self.files, written, whole=True))
@@ -210,7 +209,7 @@ class HiveWarehouse:
             table, partition = switch["table"], switch["partition"]
             if table not in made:
                 self.spark.sql(switch["create"])
-                self.metastore.add_columns(table, next((t.columns for t in TABLES if t.name == table), ()))
+                self.metastore.add_columns(table, switch.get("younger", ()))
                 self.metastore.set_properties(table, {
                     _LAST_RUN: switch["run"], f"{LIST_OF}{switch['run']}": switch["list"]})
                 made.add(table)

@@ -145,7 +145,8 @@ class HiveTransaction:
                 replaced: Mapping[str, Partition], list_digest: str) -> None:
         root = self.warehouse.root
         switch = {"table": table.name, "run": self.run_id, "list": list_digest,
-                  "create": create_table_sql(table, self.warehouse.database, f"{root}/{table.name}/{NO_ROWS}")}
+                  "create": create_table_sql(table, self.warehouse.database, f"{root}/{table.name}/{NO_ROWS}"),
+                  "younger": [(c.name, c.type, c.meaning) for c in table.columns if c.nullable]}
         if not table.partition_by:
             self.switches.append({**switch, "partition": None, "location": location})
             return

@@ -9,7 +9,6 @@ from urllib.parse import unquote
 from pyspark.sql import DataFrame, SparkSession
 
 from purchasepath.storage.paths import sql_text
-from purchasepath.tables.types import Column
 
 
 class Metastore:
@@ -74,10 +73,9 @@ class Metastore:
             self._spark.sql(f"ALTER TABLE {self.name(table)} ADD IF NOT EXISTS PARTITION ({spec}) {place}")
             self._spark.sql(f"ALTER TABLE {self.name(table)} PARTITION ({spec}) SET {place}")
 
-    def add_columns(self, table: str, declared: Iterable[Column]) -> None:
-        """What the declaration has gained since the table was made."""
+    def add_columns(self, table: str, younger: Iterable[tuple[str, str, str]]) -> None:
+        """Those of the declaration's younger columns (name, type, meaning) that the table was made without."""
         known = self._spark.table(self.name(table)).columns
-        added = [f"`{c.name}` {c.type} COMMENT {sql_text(c.meaning)}" for c in declared
-                 if c.nullable and c.name not in known]
+        added = [f"`{name}` {kind} COMMENT {sql_text(meaning)}" for name, kind, meaning in younger if name not in known]
         if added:
             self._spark.sql(f"ALTER TABLE {self.name(table)} ADD COLUMNS ({', '.join(added)})")

@@ -28,16 +28,17 @@ _CLOSED = {
 """Settings of Spark that a query is answered with."""
 
 
-def run_query(spark: SparkSession, warehouse: Warehouse, query: str, style: str, out: TextIO) -> None:
-    """Answer `query` from one consistent state of the warehouse and print it in `style`, one of FORMATS."""
+def run_query(spark: SparkSession, warehouse: Warehouse, query: str, style: str, out: TextIO,
+              declared: Sequence[Table] = TABLES) -> None:
+    """Answer `query` from one consistent state of the `declared` tables and print it in `style`, one of FORMATS."""
     if not query.strip():
         raise QueryError(f"the query is empty. {ANSWERED}")
     known: list[str] = []
     try:
-        with _closed(spark):
-            tables = _show_tables(spark, warehouse)
+        with _closed(spark, declared):
+            tables = _show_tables(spark, warehouse, declared)
             known = [table.name for table in tables]
-            FORMATS[style](with_zulu_times(_answer(spark, warehouse.database, tables, query)), out)
+            FORMATS[style](with_zulu_times(_answer(spark, warehouse.database, declared, tables, query)), out)
     except AnalysisException as error:
         told = f"tables: {', '.join(sorted(known))}" if known else \
             "the warehouse is empty; fill it first: ./spark-submit.sh pipeline"
@@ -51,7 +52,7 @@ def run_query(spark: SparkSession, warehouse: Warehouse, query: str, style: str,
 
 
 @contextmanager
-def _closed(spark: SparkSession) -> Iterator[None]:
+def _closed(spark: SparkSession, declared: Sequence[Table]) -> Iterator[None]:
     """The session without the settings that let the text of a query reach outside; afterwards as it was."""
     before = {name: spark.conf.get(name) for name in _CLOSED}
     try:
@@ -61,25 +62,26 @@ def _closed(spark: SparkSession) -> Iterator[None]:
     finally:
         for name, old in before.items():
             spark.conf.set(name, str(old))
-        for table in TABLES:
+        for table in declared:
             if table.secret and table.shown:
                 spark.catalog.dropTempView(table.name)
 
 
-def _show_tables(spark: SparkSession, warehouse: Warehouse) -> list[Table]:
+def _show_tables(spark: SparkSession, warehouse: Warehouse, declared: Sequence[Table]) -> list[Table]:
     """The tables that are there and may be asked, registered by name; of one with secrets a view without them."""
-    found = set(warehouse.register([table for table in TABLES if not table.secret]))
-    for table in TABLES:
+    found = set(warehouse.register([table for table in declared if not table.secret]))
+    for table in declared:
         if table.secret and table.shown and warehouse.exists(table):
             warehouse.read(table).select(*table.shown).createOrReplaceTempView(table.name)
             found.add(table.name)
     if found:
         spark.catalog.setCurrentDatabase(warehouse.database)
-    return [table for table in TABLES if table.name in found]
+    return [table for table in declared if table.name in found]
 
 
-def _answer(spark: SparkSession, database: str, tables: Sequence[Table], query: str) -> DataFrame:
-    """The rows that answer `query`. Raises QueryError for all but a read of `tables`."""
+def _answer(spark: SparkSession, database: str, declared: Sequence[Table], tables: Sequence[Table], query: str
+            ) -> DataFrame:
+    """The rows that answer `query`. Raises QueryError for all but a read of `tables`, those of `declared` to show."""
     state: Any = spark._jsparkSession.sessionState()
     plan = state.sqlParser().parsePlan(query)
     kind = plan.getClass().getSimpleName()
@@ -90,7 +92,7 @@ def _answer(spark: SparkSession, database: str, tables: Sequence[Table], query: 
         return _describe(spark, tables, str(plan.relation().multipartIdentifier().last()))
     guard = Guard(spark, database, {table.name: table.shown for table in tables},
                   views=[table.name for table in tables if table.secret],
-                  hidden=[table.name for table in TABLES if not table.shown])
+                  hidden=[table.name for table in declared if not table.shown])
     if kind == "ExplainCommand":
         rows = _guarded(spark, guard, plan.logicalPlan())
         text = rows._jdf.queryExecution().explainString(plan.mode())

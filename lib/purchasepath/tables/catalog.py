@@ -1,14 +1,13 @@
-"""Every table of Purchasepath: grain, partitioning, columns, types, meanings and units.
+"""The tables that stages hand on: grain, partitioning, columns, types, meanings and units.
 
 All timestamps are UTC with microseconds. `user_id` is always a keyed pseudonym.
-Prices and revenue are in the shop's own currency.
+Prices and revenue are in the shop's own currency. Tables of an analysis stand in its file (`analyses/`).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from purchasepath.tables.analyses import CHANNELS, FUNNEL, PATHS, REMOVAL_EFFECTS, TRANSITIONS
 from purchasepath.tables.features import FEATURE_TABLES
 from purchasepath.tables.learning import (
     CALIBRATION,
@@ -261,15 +260,13 @@ STITCHED_SESSIONS = replace(
                   for c in SESSIONS.columns),
 )
 
-CORE_TABLES: tuple[Table, ...] = (
+TABLES: tuple[Table, ...] = (
     EVENTS, REJECTED_EVENTS, EVENT_CHANGES, INGEST_BOOKS, USER_KEYS,
     SESSIONS, LATE_EVENTS, SUPERSEDED_SESSIONS, SESSIONIZE_BOOKS, IDENTITIES, PERSONS, STITCHED_SESSIONS,
+    *FEATURE_TABLES, *PARTIAL_TABLES,
     TRAINING_CURVES, METRICS, CALIBRATION, SCORES, RECOMMENDATIONS,
-    FUNNEL, TRANSITIONS, REMOVAL_EFFECTS, PATHS, CHANNELS,
 )
-
-TABLES: tuple[Table, ...] = CORE_TABLES + FEATURE_TABLES + PARTIAL_TABLES
-"""Every table of the warehouse."""
+"""Tables of the warehouse but those of analyses; ALL_TABLES of `analyses/catalog.py` has these, too."""
 
 DATASET_TABLES: tuple[Table, ...] = (EXAMPLES, VOCABULARY, SIDE_FEATURES)
 """Tables in the dataset directory."""

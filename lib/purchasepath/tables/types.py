@@ -26,10 +26,9 @@ class Column:
     type: str
     meaning: str
     nullable: bool = False
+    """Also null in files of earlier releases that lack it: a table may gain such a column at any time."""
     default: Any = None
     """Value that replaces a missing one on ingest; None with nullable=False rejects the row."""
-    added: bool = False
-    """Younger than its table: files that earlier releases wrote lack it, and it is null there."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,6 @@ class Table:
         tail = tuple(c.name for c in self.columns[len(self.columns) - len(self.partition_by):])
         if tail != self.partition_by:
             raise ValueError(f"{self.name}: partition columns {self.partition_by} must come last, found {tail}")
-        if strict := [c.name for c in self.columns if c.added and not c.nullable]:
-            raise ValueError(f"{self.name}: added columns {strict} must be nullable")
         unknown = [k for k in (*self.key, *self.cluster_by, *self.secret) if k not in self.names]
         if unknown:
             raise ValueError(f"{self.name}: unknown key, cluster or secret columns {unknown}")
