@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from purchasepath.errors import nearest
 from purchasepath.knobs import (
     Address,
     Count,
@@ -19,10 +21,20 @@ from purchasepath.knobs import (
     known_moment,
 )
 from purchasepath.places import BundlePlace, Place
+from purchasepath.tables.tasks import LABEL_NAMES, TASK, TASKS
 
-TaskName = Literal["item", "purchase", "session", "churn", "next_type", "value", "orders", "returns"]
-"""As declared in `purchasepath.tables.tasks`, which needs more than a wrong command line may wait for."""
-LabelledTask = Literal["purchase", "churn", "value", "orders", "returns"]
+
+def _one_of(known: Sequence[str]) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in known:
+            raise ValueError(f"no such task{nearest(name, known)}")
+        return name
+
+    return AfterValidator(check)
+
+
+TaskName = Annotated[str, _one_of(tuple(TASK))]
+LabelledTask = Annotated[str, _one_of(LABEL_NAMES)]
 
 
 class Dataset(Section):
@@ -52,10 +64,9 @@ class Model(Section):
     )
     tasks: Annotated[tuple[TaskName, ...], Once] = Field(
         ("item", "purchase", "churn", "value"), min_length=1,
-        description="what the model predicts. `item`: the next item; after an "
-        "as-of time and within the horizon `purchase`: a purchase, `churn`: no event, `value`: what is spent, "
-        "`orders`: how many orders, `returns`: a return; `session`: a purchase later in the running session; "
-        "`next_type`: the next event's type. A task that the training span answers in one way alone is left out"
+        description="what the model predicts: " + "; ".join(
+            f"`{task.name}`: {task.meaning.format(horizon='its horizon of')}" for task in TASKS)
+        + ". A task that the training span answers in one way alone is left out"
     )
     width: int = Field(64, ge=8, le=16_384, description="size of the vectors (D)")
     layers: int = Field(2, ge=1, le=256, description="blocks of a transformer, layers of a recurrent encoder")

@@ -22,8 +22,8 @@ from tests.rules.reading import (
     name,
 )
 
-ORDER = ("__init__", "worker_daemon", "stages", "errors", "plain_yaml", "knobs", "places", "learning_config", "config",
-         "faults", "process", "times", "tables", "storage", "cost", "job", "sources", "sessions", "features",
+ORDER = ("__init__", "worker_daemon", "stages", "errors", "plain_yaml", "knobs", "places", "times", "tables",
+         "learning_config", "config", "faults", "process", "storage", "cost", "job", "sources", "sessions", "features",
          "datasets", "models", "training", "bundle", "scoring", "report", "analyses", "pipeline", "docs")
 """A package imports only from itself and from packages before it."""
 

@@ -93,8 +93,7 @@ def split_by_time(
     valid_end = test_end - timedelta(hours=config.test_hours)
     train_end = valid_end - timedelta(hours=config.valid_hours)
     over = last + timedelta(microseconds=1) - timedelta(minutes=gap_minutes)
-    own = {str(task): hours for task, hours in config.horizons.items()}
-    horizons = {task.name: own.get(task.name, config.horizon_hours) for task in LABELLED}
+    horizons = {task.name: config.horizons.get(task.name, config.horizon_hours) for task in LABELLED}
     split = TimeSplit(train_end, valid_end, test_end, config.horizon_hours, horizons, over)
     covered = {split.span_of(as_of) for as_of in times}
     empty = [name for name in SPLITS if name not in covered]
