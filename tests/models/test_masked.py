@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purchasepath.config import Model
-from purchasepath.datasets.batch import Batch
+from purchasepath.datasets.batch import Batch, inputs_from_rows
 from purchasepath.models import masked
 from purchasepath.models.build import PurchasePathModel, build_model
 from tests.training.feeds import NUM_FEATURES, Example, make_batch, make_rows
@@ -128,3 +128,14 @@ def test_many_passes_in_parts_answer_and_learn_as_all_at_once(monkeypatch: pytes
         found.append((hidden_BLD.detach(), model.encoder.blocks[0][0].branch.to_qkv.weight.grad))
     for at_once, in_parts in zip(*found, strict=True):
         torch.testing.assert_close(in_parts, at_once, rtol=1e-4, atol=1e-5)
+
+
+def test_an_encoder_that_learned_items_alone_answers_at_the_points_that_are_scored() -> None:
+    model = make_model("item").eval()
+    rows = make_rows([Example([3, 4, 5], bought=0.0), Example([6, 7], bought=0.0)])
+    inputs = inputs_from_rows(rows)
+    hidden_ND = model.encode_points(inputs)[inputs.row_P, inputs.position_P]
+    assert hidden_ND.abs().sum(dim=1).min() > 0
+    assert not torch.allclose(*hidden_ND)
+    asked = make_batch([Example([3, 4, 5], targets=(0, 0, 9)), Example([6, 7], targets=(0, 9))])  # as evaluation asks
+    torch.testing.assert_close(hidden_ND, model.encode(asked)[inputs.row_P, inputs.position_P])
