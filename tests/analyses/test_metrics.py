@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from purchasepath.analyses.metrics import next_item, purchase
+from purchasepath.analyses.metrics import next_item, of_task
 
 UNSURE: dict[str, Any] = {"low": None, "high": None, "baseline": None, "difference": None, "difference_low": None,
                           "difference_high": None, "support": 90, "protocol": "test span"}
@@ -40,7 +40,7 @@ def test_the_model_is_called_better_or_worse_only_where_the_interval_allows(
 
 
 def test_every_metric_says_what_its_own_interval_allows() -> None:
-    content = purchase([
+    content = of_task("purchase")([
         *rows("purchase", "roc_auc", None, 0.8, 0.8, **against(0.0, -0.01, 0.01), **{"low": 0.78, "high": 0.82}),
         *rows("purchase", "log_loss", None, 0.2, 0.3, **against(-0.1, -0.15, -0.05))])
     assert content.grid

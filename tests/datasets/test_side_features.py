@@ -24,7 +24,7 @@ from tests.datasets.shop import at
 from tests.tiny_bundle import tiny_manifest
 
 END = 100
-SPLIT = TimeSplit(at(END), at(END + 24), at(END + 48), 24.0, at(END + 48))
+SPLIT = TimeSplit(at(END), at(END + 24), at(END + 48), 24.0, {}, at(END + 48))
 STATISTICS = Statistics(math.log(11), 0.5, (), ())
 """A price of 10 is the mean, in the middle step 7."""
 

@@ -16,10 +16,12 @@ from purchasepath.tables.features import (
     Feature,
     check_features,
 )
+from purchasepath.tables.tasks import label_features
 
 
-def test_every_input_that_a_feature_reads_exists_and_every_input_is_read() -> None:
-    of_events = {f.input for f in USER_FEATURES_DECLARED + ITEM_FEATURES_DECLARED if not f.derived}
+def test_every_input_that_a_feature_or_label_reads_exists_and_every_input_is_read() -> None:
+    declared = USER_FEATURES_DECLARED + ITEM_FEATURES_DECLARED + label_features()
+    of_events = {f.input for f in declared if not f.derived}
     of_sessions = {f.input for f in SESSION_FEATURES_DECLARED if not f.derived}
     assert of_events == EVENT_INPUTS.keys()
     assert of_sessions <= SESSION_INPUTS.keys()

@@ -26,7 +26,7 @@ def test_scores_of_before_become_rows_of_the_task_purchase_in_one_commit(spark: 
             {"user_id": user, "as_of": AT, "purchase_probability": probability, "num_events": 3, "horizon_hours": 168.0,
              "model_version": "v", "run_id": "r", "as_of_date": day, "model_name": "old"}
             for user, probability, day in (("u", 0.25, date(2024, 2, 12)), ("v", 0.5, date(2024, 2, 5)))]))
-    with pytest.raises(TableMismatchError, match=r"column entity is missing.*\n?.*any stage brings"):
+    with pytest.raises(TableMismatchError, match=r"(?s)column entity is missing.*any stage brings"):
         Job("sql", config, spark=spark, may_write=False).warehouse.read(SCORES)
 
     warehouse = Job("score", config, spark=spark).warehouse

@@ -202,6 +202,12 @@ def _read(part: Part, columns: Sequence[str], types: pa.Schema) -> Iterator[pa.R
         words = [name for name in there if name in _WORDS]
         with ParquetReader(path, metadata=footer, read_dictionary=words) as file:
             for batch in file.iter_batches(_ROWS_PER_BATCH, groups, there, use_threads=False):
-                nulls = {name: pa.nulls(len(batch), types.field(name).type) for name in columns if name not in there}
+                nulls = {name: _nulls(name, len(batch), types) for name in columns if name not in there}
                 found = [nulls[name] if name in nulls else batch[name] for name in columns]
                 yield pa.record_batch(found, names=columns)
+
+
+def _nulls(name: str, count: int, types: pa.Schema) -> pa.Array:
+    """Of the type that the column has where files hold it."""
+    nulls = pa.nulls(count, types.field(name).type)
+    return nulls.dictionary_encode() if name in _WORDS else nulls
