@@ -192,7 +192,7 @@ select channel, rank() over (partition by channel order by sum(revenue)) from se
 select * from (select channel, device from sessions) pivot (count(*) for device in ('a', 'b'))
 select * from sessions tablesample (10 percent) order by started_at limit 3 offset 1
 with a as (select 1 x), b as (select x + 1 y from a) select (select max(y) from b), exists (select 1 from a) from a
-select s.user_id from sessions s left join scores on entity_id = user_id where s.channel in (select channel from channels)
+select user_id from sessions s left join scores on entity_id = user_id where s.channel in (select channel from channels)
 select inline(arrays_zip(event_types, item_ids)) from sessions
 select path like any ('%cart%', 'view'), path rlike 'x', path not between 'a' and 'b' from paths
 select a.b, m['k'], xs[0] from (select named_struct('b', 1) a, map('k', 2) m, array(3) xs)
