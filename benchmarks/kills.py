@@ -217,6 +217,7 @@ def run(shop: Shop, jobs: Sequence[str], kills: int, seed: int, scratch: Path) -
     rng, counts = random.Random(seed), Counter[tuple[str, str]]()
     share, rest = divmod(kills, len(jobs))
     for number, job in enumerate(jobs):
+        shop.run(job)  # up to date with the jobs before it: what is left to do is one commit
         trial = trial_of(shop, job, scratch / f"before-{job}")
         for moment in moments(job, share + (number < rest)):
             counts[f"{job}, {moment}", trial.kill(moment, rng)] += 1
