@@ -13,7 +13,7 @@ import torch
 
 from purchasepath.bundle.bundle import Bundle
 from purchasepath.config import Model
-from purchasepath.datasets.manifest import FIRST_ITEM, Boundaries, Manifest, Statistics, feature_schema_sha
+from purchasepath.datasets.manifest import FIRST_ITEM, Asked, Boundaries, Manifest, Statistics, feature_schema_sha
 from purchasepath.datasets.vocabulary import summarize_vocabulary
 from purchasepath.models.build import build_model
 from purchasepath.tables.tasks import LABEL_NAMES
@@ -46,6 +46,7 @@ def tiny_manifest(num_items: int = 8, feature_names: tuple[str, ...] = ("f", "g"
         "statistics": Statistics(0.0, 1.0, (0.0,) * size, (1.0,) * size),
         "vocabulary_sha": "v" * 64, "feature_schema_sha": feature_schema_sha("visitor"), "label_names": LABEL_NAMES,
         "horizon_hours": dict.fromkeys(LABEL_NAMES, 168.0),
+        "asked": {"train": dict.fromkeys(LABEL_NAMES, Asked(9, 4))},
     }
     return Manifest(**{**plain, **changes})
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from purchasepath.bundle.bundle import Bundle, point_latest
+from purchasepath.bundle.contract import require_same_dataset
 from purchasepath.errors import BundleMismatchError
 from purchasepath.models.build import build_model
 from purchasepath.models.encoders import ENCODERS
@@ -146,10 +147,22 @@ def test_name_metrics_and_configuration_are_under_the_digest(bundle: Bundle, par
         Bundle.load(bundle.directory)
 
 
-def test_a_bundle_of_a_release_that_kept_no_digest_is_read(bundle: Bundle) -> None:
+def test_a_bundle_without_its_digest_is_refused(bundle: Bundle) -> None:
     file = bundle.directory / "bundle.json"
     file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "digest"}))
-    assert Bundle.load(bundle.directory).version == bundle.version
+    with pytest.raises(BundleMismatchError, match=r"bundle\.json lacks digest"):
+        Bundle.load(bundle.directory)
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    ({"label_names": ("purchase", "value", "churn", "orders", "returns")}, "tasks with labels"),
+    ({"horizon_hours": {"purchase": 24.0}}, "horizons of the tasks"),
+])
+def test_a_dataset_whose_labels_mean_something_else_is_refused(
+        bundle: Bundle, change: dict[str, object], told: str) -> None:
+    require_same_dataset(bundle, bundle.manifest)
+    with pytest.raises(BundleMismatchError, match=told):
+        require_same_dataset(bundle, replace(bundle.manifest, **change))
 
 
 def test_a_vocabulary_of_another_size_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from math import nan
 import pytest
 from pyspark.sql import SparkSession
 
-from purchasepath.datasets.asked import NothingToLearnError, few_answers, learnable
+from purchasepath.datasets.asked import NothingToLearnError, few_answers, learnable, teaches
 from purchasepath.datasets.build import SplitCounts, count_examples
 from purchasepath.datasets.manifest import Asked
 from purchasepath.tables.catalog import EXAMPLES
@@ -35,12 +35,13 @@ def test_places_answers_and_unknown_items_worked_out_by_hand(spark: SparkSession
         1, 1, 0, Asked(1), Asked(0))
 
 
-@pytest.mark.parametrize(("asked", "teaches"), [
-    (Asked(0), False), (Asked(1), True), (Asked(0, 0), False), (Asked(9, 0), False), (Asked(9, 9), False),
-    (Asked(9, 1), True),
+@pytest.mark.parametrize(("task", "asked", "expected"), [
+    ("item", Asked(0), False), ("item", Asked(1), True), ("purchase", Asked(0, 0), False),
+    ("purchase", Asked(9, 0), False), ("purchase", Asked(9, 9), False), ("purchase", Asked(9, 1), True),
+    ("value", Asked(9, 9), True), ("orders", Asked(9, 0), False),  # amounts differ where all are above 0
 ])
-def test_a_question_teaches_where_there_is_a_choice_or_answers_that_differ(asked: Asked, teaches: bool) -> None:
-    assert asked.teaches == teaches
+def test_a_task_teaches_where_there_is_a_choice_or_answers_that_differ(task: str, asked: Asked, expected: bool) -> None:
+    assert teaches(task, asked) == expected
 
 
 def test_what_is_not_taught_is_left_out_and_told() -> None:

@@ -76,6 +76,14 @@ def test_a_publication_replaces_its_own_partition_and_no_other(
         assert drift_since_last(warehouse, answers_of(moved, not_comparable), not_comparable) == []
 
 
+def test_what_a_model_of_the_same_name_no_longer_answers_goes_away(warehouse: Any, scored: Callable[..., Any]) -> None:
+    publish(warehouse, scored(row("u")), STAMP, users=1, max_drift=0)
+    assert {r.task for r in warehouse.read(SCORES).collect()} == {"purchase", "value"}
+    retrained = replace(STAMP, horizon_hours={"purchase": 168.0}, model_version="v2", run_id="run-2")
+    publish(warehouse, scored(row("u", answers=[0.5])), retrained, users=1, max_drift=0)
+    assert [(r.task, r.value, r.model_version) for r in warehouse.read(SCORES).collect()] == [("purchase", 0.5, "v2")]
+
+
 @pytest.mark.parametrize(("bad", "told"), [
     (row("v", 1.5), "1 answers to purchase that are missing or not within 0 and 1"),
     (row("v", float("nan")), "1 answers to purchase that are missing or not within 0 and 1"),

@@ -46,7 +46,7 @@ VOCABULARY = "vocabulary.parquet"
 DESCRIPTION = "bundle.json"
 LATEST = "latest"
 _VERSION_DIGITS = 16
-_PARTS = {"name", "version", "model", "dataset", "metrics", "files"}
+_PARTS = {"name", "version", "model", "dataset", "metrics", "files", "digest"}
 
 
 @dataclass(frozen=True)
@@ -264,11 +264,11 @@ def _check_file(path: Path, expected: Mapping[str, Any]) -> None:
 
 
 def _check_digest(bundle: Bundle) -> None:
-    """Name, metrics and configuration are those of the training. Bundles of earlier releases hold no digest."""
+    """Name, metrics and configuration are those of the training. """
     content = dict(bundle.description)
     digest = content.pop("digest", None)
     unknown = sorted(content.keys() - _PARTS - {"format", "created_at", "training", "made_with"})
-    if unknown or digest not in (None, sha256_json(content)):
+    if unknown or digest != sha256_json(content):
         raise BundleMismatchError(
             f"bundle {bundle.directory}: {DESCRIPTION} was changed after training "
             f"({'it says what no training says: ' + ', '.join(unknown) if unknown else 'its digest differs'}); "

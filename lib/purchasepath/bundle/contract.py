@@ -26,6 +26,7 @@ def require_same_dataset(bundle: Bundle, manifest: Manifest) -> None:
     faults = [
         f"  - {what}: the dataset has {getattr(manifest, field)}, the bundle {getattr(trained, field)}"
         for field, what in (("boundaries", "split in time"), ("max_length", "longest sequence"),
+                            ("label_names", "tasks with labels"), ("horizon_hours", "horizons of the tasks"),
                             ("num_types", "event types and padding"), ("num_cold", "items without a history"),
                             ("statistics", "means and deviations of the training span"))
         if getattr(manifest, field) != getattr(trained, field)

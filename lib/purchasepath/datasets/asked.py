@@ -13,7 +13,7 @@ from pyspark.sql import Column
 
 from purchasepath.datasets.manifest import CONTEXT, NO_PURCHASE_FOLLOWS, PURCHASE_FOLLOWS, Asked
 from purchasepath.errors import UserError
-from purchasepath.tables.tasks import TASKS
+from purchasepath.tables.tasks import TASK, TASKS, Kind
 
 FEW = 20
 """What is learned from fewer answers of a kind, or measured on them, is mostly chance."""
@@ -53,11 +53,11 @@ def learnable(tasks: Sequence[str], in_train: Mapping[str, Asked]) -> tuple[tupl
 
     Raises NothingToLearnError where it teaches none of them. Tasks that are not counted are taken to be taught.
     """
-    left = {q: in_train[q] for q in tasks if q in in_train and not in_train[q].teaches}
+    left = {q: in_train[q] for q in tasks if q in in_train and not teaches(q, in_train[q])}
     told = [f"{q} is left out of the model: {_why(asked)}" for q, asked in left.items()]
     kept = tuple(q for q in tasks if q not in left)
     if not kept:
-        others = [q for q, asked in in_train.items() if asked.teaches]
+        others = [q for q, asked in in_train.items() if teaches(q, asked)]
         raise NothingToLearnError("\n".join([
             f"model.tasks=[{','.join(tasks)}] asks for nothing that can be learned from the training span:",
             *(f"  - {q}: {_why(asked)}" for q, asked in left.items()),
@@ -65,6 +65,13 @@ def learnable(tasks: Sequence[str], in_train: Mapping[str, Asked]) -> tuple[tupl
             "give more data, or change dataset.horizon_hours, dataset.valid_hours and dataset.test_hours",
         ]))
     return kept, told
+
+
+def teaches(task: str, asked: Asked) -> bool:
+    """Whether anything can be learned: two answers that differ, a choice to make, or an amount that is not always 0."""
+    if asked.yes is None:
+        return asked.places > 0
+    return 0 < asked.yes < asked.places or (asked.yes > 0 and TASK[task].kind in (Kind.AMOUNT, Kind.COUNT))
 
 
 def few_answers(learned: Sequence[str], asked: Mapping[str, Mapping[str, Asked]]) -> list[str]:

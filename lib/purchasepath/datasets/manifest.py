@@ -63,11 +63,6 @@ class Asked:
     yes: int | None = None
 
     @property
-    def teaches(self) -> bool:
-        """Whether anything can be learned here: two answers that differ, or a choice to make."""
-        return self.places > 0 if self.yes is None else 0 < self.yes < self.places
-
-    @property
     def rarest(self) -> int:
         """How often the rarer answer was given; of a choice, any."""
         return self.places if self.yes is None else min(self.yes, self.places - self.yes)
@@ -126,9 +121,8 @@ class Manifest:
     side_features: Mapping[str, int] = field(default_factory=dict)
     side_sha: str = ""
     files: Mapping[str, FileFacts] = field(default_factory=dict)
-    """Every file below the version's directory; none in datasets of releases that did not tell."""
+    """Every file below the version's directory; none of a bundle's dataset."""
     asked: Mapping[str, Mapping[str, Asked]] = field(default_factory=dict)
-    """None in datasets of releases that did not count."""
 
     @property
     def num_known(self) -> int:

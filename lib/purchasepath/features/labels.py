@@ -41,10 +41,10 @@ def summarize_labels(partials: DataFrame, times: list[datetime], horizon_us: Map
     )
 
 
-def add_labels(points: DataFrame, labels: DataFrame, tasks: tuple[Task, ...] = LABELLED) -> DataFrame:
+def add_labels(points: DataFrame, labels: DataFrame) -> DataFrame:
     """`points` (user_id, at_us, …) with the columns of `summarize_labels`; without an event ahead nothing happened."""
     joined = points.join(labels, on=["user_id", "at_us"], how="left")  # unique among the labels
-    return joined.fillna({task.name: float(_label(task).aggregation == "none") for task in tasks})
+    return joined.fillna({task.name: float(_label(task).aggregation == "none") for task in LABELLED})
 
 
 def check_horizons(hours: Mapping[str, float], every_hours: float) -> None:

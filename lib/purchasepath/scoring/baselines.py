@@ -11,6 +11,7 @@ import pyspark.sql.functions as F
 from pyspark.sql import DataFrame
 
 from purchasepath.config import Evaluate
+from purchasepath.datasets.asked import teaches
 from purchasepath.datasets.manifest import FIRST_ITEM, Manifest
 from purchasepath.errors import ConfigError
 from purchasepath.models.baselines import (
@@ -185,10 +186,10 @@ class RegressionBaselines:
         self, task: str, answers: Callable[[DataFrame, DataFrame], DataFrame],
         sums: Callable[[str], PointCounts | AmountSums],
     ) -> dict[Key, int]:
+        if not teaches(task, self.manifest.asked["train"][task]):
+            return {}
         train, test = (labelled_points(examples, task, self.manifest.label_names, self.manifest.num_features, *beside)
                        for examples, *beside in ((self.train,), (self.test, "bucket")))
-        if train.select("label").distinct().limit(2).count() < 2:
-            return {}
         answered = answers(train, test).select("answer", "label", "bucket")
         return count_answers(answered, counting(lambda: sums(task)))
 

@@ -14,7 +14,7 @@ from purchasepath.datasets.vocabulary import summarize_vocabulary
 from purchasepath.errors import BundleMismatchError
 from purchasepath.storage.parquet import read_parquet
 from purchasepath.tables.catalog import EVENT_TYPES, RECOMMENDATIONS, SCORES
-from purchasepath.tables.tasks import TASKS, At
+from purchasepath.tables.tasks import LABEL_NAMES
 
 
 def load_compatible_bundle(config: Config, tasks: Sequence[str] = ()) -> Bundle:
@@ -47,8 +47,7 @@ def _require_answers(bundle: Bundle, tasks: Sequence[str]) -> None:
 
 def unanswered(bundle: Bundle) -> list[str]:
     """A line for each table that scoring leaves empty, as the bundle answers none of its tasks."""
-    at_points = [task.name for task in TASKS if task.at == At.AS_OF]
-    tables = {SCORES.name: at_points, RECOMMENDATIONS.name: ["item"]}
+    tables = {SCORES.name: LABEL_NAMES, RECOMMENDATIONS.name: ("item",)}
     return [f"the bundle was not trained to answer {' or '.join(tasks)}: no {table} from it"
             for table, tasks in tables.items() if not set(tasks) & set(bundle.model_config.tasks)]
 

@@ -79,8 +79,7 @@ def read_examples(spark: SparkSession, directory: str, manifest: Manifest, split
 
 def with_bucket(examples: DataFrame) -> DataFrame:
     """`examples` with the bucket of each one's visitor (`intervals.py`)."""
-    known = "visitor" in examples.columns  # datasets of earlier releases have none
-    return examples.withColumn("bucket", bucket_of(F.col("visitor") if known else F.lit(None).cast("bigint")))
+    return examples.withColumn("bucket", bucket_of(F.col("visitor")))
 
 
 def read_side_features(spark: SparkSession, directory: str, manifest: Manifest) -> DataFrame:
@@ -171,12 +170,12 @@ class Counter:
             self.ranks.add(self.model.item_scores(hidden).float(), target, bucket_B[row.numpy()])
 
     def _add_binary(self, task: str, logit_N: Tensor, answer_N: Tensor, bucket_N: np.ndarray) -> None:
-        probabilities = (self.model.answer(task, logit_N), logit_N.sigmoid())
+        probabilities = (self.model.answer(task, logit_N, calibrated=calibrated) for calibrated in (True, False))
         for points, probability_N in zip(self.points[task], probabilities, strict=True):
             points.add(probability_N.double().numpy(), answer_N.numpy(), bucket_N)
 
     def _add_types(self, logit_NT: Tensor, answer_N: Tensor, bucket_N: np.ndarray) -> None:
-        hit_N = (logit_NT.argmax(dim=1) == answer_N).long()
+        hit_N = (self.model.answer("next_type", logit_NT) == answer_N).long()
         nats_N = functional.cross_entropy(logit_NT.double(), answer_N, reduction="none")
         counted = (1 - hit_N, hit_N, (nats_N * NATS_STEPS).round().long())
         for key, n_N in zip(_TYPE_KEYS, counted, strict=True):

@@ -107,8 +107,7 @@ def without_intervals(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line where no row of METRICS says how sure it is."""
     if any(row["low"] is not None for row in rows):
         return []
-    return ["no number has an interval: the test span has too few visitors, or the dataset is an earlier release's and "
-            "does not tell them apart (write it again: ./spark-submit.sh dataset)"]
+    return ["no number has an interval: the test span has too few visitors"]
 
 
 def tracked_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:

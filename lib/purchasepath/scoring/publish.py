@@ -20,7 +20,7 @@ from purchasepath.errors import PublishError
 from purchasepath.scoring.drift import Drift, ItemChange, measure_drift, measure_item_change
 from purchasepath.storage.warehouse import Warehouse
 from purchasepath.tables.catalog import RECOMMENDATIONS, SCORES
-from purchasepath.tables.tasks import TASK, Kind
+from purchasepath.tables.tasks import LABEL_NAMES, TASK, Kind
 
 _COMPARED_DAYS = 35
 """Published scores older than this, relative to the new ones, say nothing about drift."""
@@ -44,8 +44,8 @@ class Stamp:
 
     @property
     def score_partitions(self) -> list[dict[str, object]]:
-        return [{"as_of_date": self.as_of.date(), "task": task, "model_name": self.model_name}
-                for task in self.horizon_hours]
+        """Of all tasks: what an earlier model of this name answered, and this one does not, goes away."""
+        return [{"as_of_date": self.as_of.date(), "task": task, "model_name": self.model_name} for task in LABEL_NAMES]
 
     def columns(self, run_number: int) -> dict[str, Column]:
         return {
@@ -179,7 +179,8 @@ def _item_change(warehouse: Warehouse, staged: DataFrame, stamp: Stamp) -> ItemC
         return None
     before = published.where(F.col("as_of_date") == newest["day"]).select("user_id", "item_id")
     now = staged.select("user_id", F.get("recommendations.item_id", F.lit(0)).alias("item_id")).dropna()
-    return measure_item_change(before, now, newest["day"])
+    change = measure_item_change(before, now, newest["day"])
+    return change if change.users else None  # a bundle that does not answer items recommends none
 
 
 def _comparable(stamp: Stamp) -> Column:

@@ -28,7 +28,7 @@ from purchasepath.scoring.batches import MAX_PADDED_TOKENS, rechunk, with_blank_
 from purchasepath.scoring.shipment import Shipment, cores_per_task, on_worker, ship
 from purchasepath.scoring.topk import NO_ITEM, pad_lists, top_k
 from purchasepath.storage.parquet import read_parquet
-from purchasepath.tables.tasks import TASKS, At
+from purchasepath.tables.tasks import LABEL_NAMES
 
 SCORED = (
     "user_id string NOT NULL, answers array<float> NOT NULL, num_events int NOT NULL, "
@@ -49,7 +49,7 @@ _EXCLUDED_COLUMN = {"none": None, "seen": "seen_items", "purchased": "purchased_
 
 def scored_tasks(bundle: Bundle) -> tuple[str, ...]:
     """The bundle's tasks that are asked at an as-of time, in the order of the answers."""
-    return tuple(task.name for task in TASKS if task.at == At.AS_OF and task.name in bundle.model_config.tasks)
+    return tuple(name for name in LABEL_NAMES if name in bundle.model_config.tasks)
 
 
 def score_users(examples: DataFrame, bundle: Bundle, config: Score) -> DataFrame:

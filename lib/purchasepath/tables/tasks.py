@@ -13,7 +13,7 @@ A task is one line below. At an as-of time t the right answer is an input of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -98,8 +98,8 @@ LABELLED: tuple[Task, ...] = tuple(task for task in TASKS if isinstance(task.lab
 
 LABEL_NAMES: tuple[str, ...] = tuple(task.name for task in LABELLED)
 
-SCORED_TASKS: tuple[str, ...] = tuple(task.name for task in TASKS if task.at == At.AS_OF or task.kind == Kind.RANKING)
-"""Tasks that have a row in SCORES or RECOMMENDATIONS."""
+SCORED_TASKS = ("item", *LABEL_NAMES)
+"""Tasks that have rows in RECOMMENDATIONS or SCORES."""
 
 
 def of_kind(*kinds: Kind) -> tuple[str, ...]:
@@ -107,7 +107,7 @@ def of_kind(*kinds: Kind) -> tuple[str, ...]:
     return tuple(task.name for task in TASKS if task.kind in kinds)
 
 
-def label_features(tasks: Iterable[Task] = LABELLED) -> tuple[Feature, ...]:
+def label_features() -> tuple[Feature, ...]:
     """What has to be known of a tile for the labels, as features of the user; a sum answers all aggregations."""
     return tuple(Feature(task.name, "user", task.label.input, "sum", None, task.meaning)
-                 for task in tasks if isinstance(task.label, Label))
+                 for task in LABELLED if isinstance(task.label, Label))
