@@ -97,8 +97,8 @@ def _write_dataset(directory: Path, test: Sequence[dict[str, Any]]) -> Manifest:
         file = f"{manifest.version}/examples/split={split}/part-00000.parquet"
         (directory / file).parent.mkdir(parents=True)
         numbered = [{**row, "example_id": n} for n, row in enumerate(rows)]
-        told = [("visitor", pa.int64())] if any("visitor" in row for row in rows) else []  # earlier releases do not
-        table = pa.Table.from_pylist(numbered, pa.schema([("example_id", pa.int64()), *told, *EXAMPLE_SCHEMA]))
+        ids = [(name, pa.int64()) for name in ("example_id", "visitor")]
+        table = pa.Table.from_pylist(numbered, pa.schema([*ids, *EXAMPLE_SCHEMA]))
         pq.write_table(table, directory / file)
         groups[split] = (RowGroup(file, 0, len(rows), table.nbytes),) if rows else ()
     manifest = replace(manifest, splits=groups, vocabulary_sha=summarize_vocabulary(vocabulary)[1])

@@ -208,9 +208,9 @@ def test_intervals_are_the_same_on_any_number_of_partitions(spark: Any, visited:
     assert measured[0] == measured[1]
 
 
-def test_a_dataset_without_visitors_has_no_intervals(evaluated: dict[Any, Any], shop: TinyShop) -> None:
+def test_examples_of_nobody_known_have_no_intervals(evaluated: dict[Any, Any], shop: TinyShop) -> None:
     assert {row["low"] for row in evaluated.values()} == {None}
-    assert any("write it again: ./spark-submit.sh dataset" in line for line in run(shop.job("evaluate", KS)).lines)
+    assert any("the test span has too few visitors" in line for line in run(shop.job("evaluate", KS)).lines)
 
 
 def test_a_bundle_that_may_have_seen_the_test_span_is_refused(shop: TinyShop) -> None:
